@@ -1,0 +1,1 @@
+"""SkipCLM: find the layers at which a decoder language model learns to translate."""

@@ -1,0 +1,115 @@
+"""The base model: one from the hub or a folder, or a small one trained from scratch on single sentences."""
+
+import os
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, XGLMConfig, XGLMForCausalLM
+
+from skipclm import checkpoints, loop, modeling, tokenizer
+from skipclm.errors import InputError
+
+CONTEXT = 512  # positions of a model from scratch
+
+
+def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a decoder and its tokenizer from the hub or a folder.
+
+    Raises an `InputError` if there is none, or if a hub model has not the number of blocks that was planned with.
+    """
+    source = os.path.expanduser(source)
+    model = modeling.load(source, revision=revision)
+    found = len(modeling.find_blocks(modeling.decoder_of(model)))
+    if layers not in (None, found):
+        raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
+    return model, checkpoints.load_tokenizer(source, revision=revision)
+
+
+def sample(sentences: Iterable[str], share: float, seed: int) -> list[str]:
+    """Return a `share` of the distinct sentences, in an order that the seed decides."""
+    distinct = sorted(set(sentences))
+    random.Random(seed).shuffle(distinct)
+    return distinct[: round(share * len(distinct))]
+
+
+def from_scratch(
+    texts: dict[str, list[str]], settings: dict, folder: str | Path
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[dict]]:
+    """Train tokenizer and decoder on single sentences, given by language, each language by its share.
+
+    `settings` is the configuration's `model.scratch`; `folder` is for the Trainer's own files. Returns the model, the
+    tokenizer and the history of the loss. Raises an `InputError` if the text is shorter than a batch.
+    """
+    shares, seed = settings["share"], settings["seed"]
+    sampled = [s for name in texts for s in sample(texts[name], shares.get(name, 1.0), seed)]
+    random.Random(seed).shuffle(sampled)
+    # The vocabulary covers all languages alike, as XGLM's does; what the model reads does not.
+    everything = [s for name in texts for s in sample(texts[name], 1.0, seed)]
+    encoder = tokenizer.train(everything, settings["vocabulary"], CONTEXT)
+    blocks = Blocks(encoder, sampled)
+    batch_size = max(1, settings["batch_tokens"] // Blocks.LENGTH)
+    if len(blocks) < batch_size:
+        raise InputError(
+            f"model.scratch: expected at least {settings['batch_tokens']} tokens of text to train on, "
+            f"found {len(blocks) * Blocks.LENGTH}; give more text or lower batch_tokens"
+        )
+    transformers.set_seed(seed)
+    model = XGLMForCausalLM(architecture(settings, len(encoder)))
+    options = loop.arguments(
+        folder,
+        steps=settings["steps"],
+        batch_size=batch_size,
+        learning_rate=settings["learning_rate"],
+        seed=seed,
+    )
+    trainer = loop.Loop(LanguageModel(model), options, train_dataset=blocks)
+    trainer.train()
+    return model.eval(), encoder, trainer.history()
+
+
+def architecture(settings: dict, vocabulary: int) -> XGLMConfig:
+    """Return XGLM's architecture in the sizes of `model.scratch`."""
+    return XGLMConfig(
+        vocab_size=vocabulary,
+        d_model=settings["width"],
+        ffn_dim=4 * settings["width"],
+        num_layers=settings["layers"],
+        attention_heads=settings["heads"],
+        max_position_embeddings=CONTEXT,
+        init_std=settings["width"] ** -0.5,  # XGLM's 0.02 suits a width of 1024, and starves a narrow model
+        dropout=0.0,  # small models on little text for few steps underfit
+        attention_dropout=0.0,
+    )
+
+
+class Blocks(torch.utils.data.Dataset):
+    """Sentences, each after a `</s>`, end to end and cut into pieces of equal length."""
+
+    LENGTH = 128
+
+    def __init__(self, encoder: PreTrainedTokenizerBase, sentences: list[str]) -> None:
+        ids = torch.tensor([token for row in encoder(sentences)["input_ids"] for token in row])
+        self.rows = ids[: len(ids) // self.LENGTH * self.LENGTH].view(-1, self.LENGTH)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"input_ids": self.rows[index], "labels": self.rows[index]}
+
+
+class LanguageModel(nn.Module):
+    """The loss of a language model in the form that `loop.Loop` reads."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the mean loss over blocks (rows, tokens) and the number of tokens."""
+        loss = self.model(input_ids=input_ids, labels=labels, use_cache=False).loss
+        return {"loss": loss, "tokens": torch.tensor(input_ids.numel())}

@@ -1,0 +1,45 @@
+"""Model folders: an ordinary Hugging Face folder with the tokenizer and a record of how it was made."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from skipclm import modeling, provenance
+from skipclm.errors import InputError
+
+RECORD = "skipclm.json"
+
+logging.disable_progress_bar()  # loading takes no time worth a bar in a log
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path, record: dict) -> None:
+    """Save a model with its tokenizer and record; `from_pretrained` reads the folder."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    provenance.write_json(Path(folder) / RECORD, record)
+
+
+def load(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model, on the accelerator if there is one, and its tokenizer; raises an `InputError` if it cannot."""
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    return modeling.load(folder).to(device), load_tokenizer(folder)
+
+
+def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model, `options` go to `from_pretrained`; raises an `InputError` if there is none."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: expected a tokenizer beside the model, but: {error}") from error
+    # Where its files are missing, transformers makes up an empty one for some models, XGLM among them.
+    if set(tokenizer("a", add_special_tokens=False)["input_ids"]) <= {tokenizer.unk_token_id}:
+        raise InputError(f"{folder}: expected a tokenizer beside the model, found one that knows no letter")
+    return tokenizer
+
+
+def read_record(folder: str | Path) -> dict:
+    """Return the record of a model folder, empty if it was not made here."""
+    path = Path(folder) / RECORD
+    return provenance.read_json(path) if path.exists() else {}

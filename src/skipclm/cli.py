@@ -1,0 +1,79 @@
+"""The command line: translate with a trained model, and write the built-in corpus."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skipclm.errors import InputError
+
+app = typer.Typer(
+    help="Translate with models that the workflow trained, and write its built-in corpus. "
+    "The workflow itself is run by snakemake.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def translate(
+    model: Annotated[Path, typer.Option(help="Folder of a trained model, such as .../full/seed1/model.")],
+    pair: Annotated[str, typer.Option(help="Source and target language, such as en-de.")],
+    files: Annotated[list[Path] | None, typer.Argument(help="Text, a sentence a line; standard input if none.")] = None,
+    beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sentences translated at a time.")] = 32,
+) -> None:
+    """Translate lines from files or standard input to lines on standard output."""
+    from skipclm import checkpoints, corpus, examples, translation  # torch takes seconds that --help need not wait for
+
+    _check_trained(model, checkpoints.read_record(model).get("pair"), pair)
+    lines = [line for path in files or ["/dev/stdin"] for line in corpus.read_lines(path)]
+    decoder, tokenizer = checkpoints.load(model)
+    # An empty line stays one: there is nothing to translate, and the model would make something up.
+    filled = [line for line in lines if line.strip()]
+    sources = examples.encode(tokenizer, filled) if filled else []
+    translations = iter(translation.translate(decoder, tokenizer, sources, beams=beams, batch_size=batch_size))
+    for line in lines:
+        print(next(translations) if line.strip() else "")
+
+
+def _check_trained(model: Path, trained_for: str | None, pair: str) -> None:
+    if not model.is_dir():
+        raise InputError(f"--model: expected a model folder, found {model}, which is none; correct the path")
+    if not trained_for:
+        raise InputError(
+            f"--model: expected a model that the workflow trained to translate, found {model}, which has no record of "
+            "that; choose one such as results/demo/ablation/en-de/full/seed1/model"
+        )
+    if trained_for != pair:
+        raise InputError(
+            f"--pair: expected {trained_for}, for which {model} was trained, found {pair}; correct it or take another "
+            "model"
+        )
+
+
+@app.command("demo-corpus")
+def demo_corpus(
+    output: Annotated[Path, typer.Option(help="Folder to write demo.en, demo.de, demo.tr and demo.zh to.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of sentences.")] = 8000,
+    seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 1,
+) -> None:
+    """Write the built-in corpus, line-aligned in four languages."""
+    from skipclm import demo, experiment
+
+    experiment.check_writable(output)
+    for path in demo.write_corpus(output, count, seed):
+        print(path)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line on standard error and exit status 1."""
+    # In UTF-8 as the input, whatever the terminal's language; by the line, so that a reader that left is noticed here.
+    sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

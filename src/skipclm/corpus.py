@@ -1,0 +1,290 @@
+"""Clean parallel text and split it so that no sentence of any language is in two splits.
+
+Reads   the sources of `corpus.train`, `corpus.valid` and `corpus.test`
+Writes  <pair>/<split>.<language>, one sentence a line, and summary.tsv
+
+All pairs are split together: with English on one side of each, a sentence held out of en-de must not be
+trained on in en-tr either.
+
+Every row is accounted for. Of a split with its own source, and of train together with the splits carved from
+it, read = blank + long + ratio + duplicate + overlap + surplus + pairs, where
+blank, long, ratio, duplicate   did not pass the cleaning (see `clean`)
+overlap                         shares a sentence with a split of higher precedence (test, valid, train)
+surplus                         was left over when the size asked for was reached
+Carved splits read nothing themselves: what was read and cleaned for them stands in train's row.
+"""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+from sacrebleu.metrics import BLEU
+
+from skipclm import provenance, sources
+from skipclm.errors import InputError
+from skipclm.sources import Row
+from skipclm.sources import read_lines as read_lines  # part of this module's interface
+
+SPLITS = ("train", "valid", "test")
+DROPS = ("blank", "long", "ratio", "duplicate", "overlap", "surplus")
+COLUMNS = (
+    *("pair", "split", "origin", "read", *DROPS, "pairs"),
+    *("source_tokens", "target_tokens", "source_sha256", "target_sha256"),
+)
+
+Sentence = tuple[str, str]  # language, text
+
+# White space, control characters and lone surrogates: no sentence may hold what some reader takes for a
+# line end, or cannot read.
+_GAPS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one pair in one split, where they are from, and how many were read and dropped for what."""
+
+    origin: str
+    rows: list[Row]
+    counts: Counter = field(default_factory=Counter)
+
+    def keep(self, rows: list[Row], reason: str) -> "Part":
+        """Return a part with only `rows`, the others counted as dropped for `reason`."""
+        return Part(self.origin, rows, self.counts + Counter({reason: len(self.rows) - len(rows)}))
+
+    def history(self) -> str:
+        """Return the counts in words, for messages."""
+        return ", ".join(f"{self.counts[name]} {name}" for name in ("read", *DROPS) if self.counts[name])
+
+
+Parts = dict[str, Part]  # by pair
+
+
+def build_corpus(corpus: dict, languages: dict, pairs: list[str], folder_out: str | Path) -> None:
+    """Read, clean and split every pair, then write `<pair>/<split>.<language>` and `summary.tsv`.
+
+    Nothing is written before everything is split, so an InputError leaves `folder_out` as it was.
+    """
+    _check_sizes(corpus)
+    sources.check_files(corpus, languages, pairs)
+    counters = {name: _token_counter(name, languages) for pair in pairs for name in _sides(pair)}
+    parts = {split: _load(corpus, split, languages, pairs) for split in SPLITS if corpus[split]["source"]}
+    sizes = {split: corpus[split]["size"] for split in SPLITS}
+    parts = split_corpus(parts, sizes, corpus["seed"], corpus["largest_group"])
+    table = [COLUMNS]
+    for pair in pairs:
+        for split in SPLITS:
+            row = _write_part(Path(folder_out), pair, split, parts[split][pair], counters)
+            table.append([str(row[name]) for name in COLUMNS])
+    provenance.write_lines(Path(folder_out) / "summary.tsv", ["\t".join(row) for row in table])
+
+
+def clean(pairs: Iterable[Row], max_bytes: int, max_ratio: float) -> tuple[list[Row], Counter]:
+    """Return the rows worth keeping, in order, and how many were dropped as blank, long, ratio or duplicate.
+
+    Sentences become NFC with single spaces. Lengths are UTF-8 bytes, for in bytes a Chinese character counts
+    like the three letters it stands for: a row is `long` if a side has more than `max_bytes`, and fails by
+    `ratio` if one side is more than `max_ratio` times the other. A `duplicate` repeats both sides of a row.
+    """
+    kept, dropped = {}, Counter()
+    for source, target in pairs:
+        row = _tidy(source), _tidy(target)
+        fault = _fault(row, max_bytes, max_ratio) or ("duplicate" if row in kept else None)
+        if fault:
+            dropped[fault] += 1
+        else:
+            kept[row] = None
+    return list(kept), dropped
+
+
+def split_corpus(
+    parts: dict[str, Parts], sizes: dict[str, int | None], seed: int, largest_group: int
+) -> dict[str, Parts]:
+    """Return train, valid and test, by split and pair, such that no sentence is in two of them.
+
+    `parts` holds the splits that have a source, train always; the others are carved from train. Sizes are per
+    pair, None for all. Test has precedence over valid and valid over train. Train is shuffled; a split with
+    its own source keeps that order; a carved one is in the random order in which it was dealt, so that its
+    first n rows are a fair sample too. Raises InputError where a pair has too few rows.
+
+    Carving deals whole groups, see `group_rows`. Groups of more than `largest_group` rows stay in train:
+    short everyday sentences have many translations, which translate many others, and so they percolate into
+    giant groups, any of which could fill a test set with one topic, or cost it a large surplus.
+    """
+    pool, held, result = parts["train"], set(), {}
+    for split in ("test", "valid"):
+        if split in parts:
+            result[split] = _resize(_without(parts[split], held), split, sizes[split], seed)
+        else:
+            result[split], pool = _carve(pool, split, sizes[split], seed, largest_group)
+        held = _sentences(result[split])
+        pool = _without(pool, held)
+    train = _resize(pool, "train", sizes["train"], seed)
+    result["train"] = {pair: _shuffle(part, seed) for pair, part in train.items()}
+    return result
+
+
+def group_rows(parts: Parts) -> dict[Sentence, list[tuple[str, Row]]]:
+    """Return the rows of all pairs in groups that share no sentence, each under its smallest sentence.
+
+    Rows that have a sentence in common, in any language, are in one group, and so on from row to row: the
+    connected components of the graph of sentences. Within a group, rows keep their order.
+    """
+    parent: dict[Sentence, Sentence] = {}
+
+    def root(sentence: Sentence) -> Sentence:
+        while (above := parent.setdefault(sentence, sentence)) != sentence:
+            parent[sentence] = parent[above]
+            sentence = above
+        return sentence
+
+    rows = [(pair, row) for pair, part in parts.items() for row in part.rows]
+    for pair, row in rows:
+        low, high = sorted(root(sentence) for sentence in _keys(pair, row))
+        parent[high] = low
+    groups = defaultdict(list)
+    for pair, row in rows:
+        groups[root(_keys(pair, row)[0])].append((pair, row))
+    return dict(groups)
+
+
+def _check_sizes(corpus: dict) -> None:
+    for split in ("valid", "test"):
+        if corpus[split]["source"] is None and corpus[split]["size"] is None:
+            raise InputError(
+                f"corpus.{split}.size: expected a number, found null; {split} has no source of its own, "
+                f"so say how many pairs to carve from train's, or give corpus.{split}.source"
+            )
+
+
+def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
+    source, parts = corpus[split]["source"], {}
+    for pair in pairs:
+        with sources.naming(sources.config_key(source, split)):
+            raw = sources.read(source, corpus["folder"], languages, pair)
+            rows, dropped = clean(raw, **corpus["cleaning"])
+            part = Part(sources.origin(source, languages, pair), rows, Counter(read=len(raw)) + dropped)
+            if not rows:
+                raise InputError(
+                    f"expected sentence pairs of {pair} in {part.origin}, found none fit to use "
+                    f"({part.history() or '0 read'}); check the source, or loosen corpus.cleaning"
+                )
+        parts[pair] = part
+    return parts
+
+
+def _tidy(sentence: str) -> str:
+    return _GAPS.sub(" ", unicodedata.normalize("NFC", sentence)).strip()
+
+
+def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
+    # Surrogates are gone by now, so encoding cannot fail.
+    short, long = sorted(len(sentence.encode()) for sentence in row)
+    if short == 0:
+        return "blank"
+    if long > max_bytes:
+        return "long"
+    return "ratio" if long > max_ratio * short else None
+
+
+def _sides(pair: str) -> list[str]:
+    return pair.split("-", 1)
+
+
+def _keys(pair: str, row: Row) -> tuple[Sentence, Sentence]:
+    source, target = _sides(pair)
+    return (source, row[0]), (target, row[1])
+
+
+def _sentences(parts: Parts) -> set[Sentence]:
+    return {sentence for pair, part in parts.items() for row in part.rows for sentence in _keys(pair, row)}
+
+
+def _rank(seed: int, *texts: str) -> bytes:
+    # A random order that is a matter of the text itself: it is the same for every input order, process and
+    # pair, and a sentence more or less in the corpus leaves the others where they were.
+    return blake2b("\0".join((str(seed), *texts)).encode(), digest_size=16).digest()
+
+
+def _without(parts: Parts, held: set[Sentence]) -> Parts:
+    return {
+        pair: part.keep([row for row in part.rows if held.isdisjoint(_keys(pair, row))], "overlap")
+        for pair, part in parts.items()
+    }
+
+
+def _resize(parts: Parts, split: str, size: int | None, seed: int) -> Parts:
+    keys = [f"corpus.{each}.size" for each in (SPLITS if split == "train" else (split,))]
+    for pair, part in parts.items():
+        if len(part.rows) < (size or 1):
+            raise InputError(
+                f"corpus.{split}.size: expected at least {size or 1} pairs of {pair}, found {len(part.rows)} "
+                f"({part.history()}); lower {' or '.join(keys)}, or add text"
+            )
+    if size is None:
+        return parts
+    return {pair: part.keep(_sample(part.rows, size, seed), "surplus") for pair, part in parts.items()}
+
+
+def _sample(rows: list[Row], size: int, seed: int) -> list[Row]:
+    # By source sentence first: pairs that share their English then keep the same part of it.
+    chosen = set(sorted(rows, key=lambda row: (_rank(seed, row[0]), _rank(seed, *row)))[:size])
+    return [row for row in rows if row in chosen]
+
+
+def _shuffle(part: Part, seed: int) -> Part:
+    return Part(part.origin, sorted(part.rows, key=lambda row: _rank(seed, *row)), part.counts)
+
+
+def _carve(pool: Parts, split: str, size: int, seed: int, largest_group: int) -> tuple[Parts, Parts]:
+    dealt = {pair: [] for pair in pool}  # may hold more than `size`
+    groups = group_rows(pool)
+    for name in sorted(groups, key=lambda sentence: _rank(seed, *sentence)):
+        group = groups[name]
+        if len(group) > largest_group or all(len(dealt[pair]) >= size for pair, _ in group):
+            continue
+        for pair, row in group:
+            dealt[pair].append(row)
+    _check_carved(pool, dealt, split, size, largest_group)
+    carved, rest = {}, {}
+    for pair, part in pool.items():
+        gone = set(dealt[pair])
+        carved[pair] = Part("carved from train", dealt[pair]).keep(dealt[pair][:size], "surplus")
+        rest[pair] = Part(part.origin, [row for row in part.rows if row not in gone], part.counts)
+    return carved, rest
+
+
+def _check_carved(pool: Parts, dealt: dict[str, list[Row]], split: str, size: int, largest: int) -> None:
+    for pair, rows in dealt.items():
+        if len(rows) < size:
+            stay = len(pool[pair].rows) - len(rows)
+            raise InputError(
+                f"corpus.{split}.size: expected at least {size} pairs of {pair} to carve from train, "
+                f"found {len(rows)} ({stay} more are in groups of over {largest} pairs that share sentences, "
+                "which stay in train); lower corpus.valid.size or corpus.test.size, raise "
+                "corpus.largest_group, or add text"
+            )
+
+
+def _token_counter(language: str, languages: dict) -> Callable[[list[str]], int]:
+    name = languages[language]["bleu_tokenizer"]
+    if name not in BLEU.TOKENIZERS:
+        raise InputError(
+            f"languages.{language}.bleu_tokenizer: expected one of {', '.join(BLEU.TOKENIZERS)}, found {name!r}"
+        )
+    tokenize = BLEU(tokenize=name).tokenizer
+    return lambda lines: sum(len(tokenize(line).split()) for line in lines)
+
+
+def _write_part(folder: Path, pair: str, split: str, part: Part, counters: dict[str, Callable]) -> dict:
+    row = {"pair": pair, "split": split, "origin": part.origin, "pairs": len(part.rows)}
+    row |= {name: part.counts[name] for name in ("read", *DROPS)}
+    for number, (side, language) in enumerate(zip(("source", "target"), _sides(pair), strict=True)):
+        lines = [sentences[number] for sentences in part.rows]
+        path = folder / pair / f"{split}.{language}"
+        provenance.write_lines(path, lines)
+        row |= {f"{side}_tokens": counters[language](lines), f"{side}_sha256": provenance.sha256(path)}
+    return row

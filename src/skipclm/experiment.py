@@ -1,0 +1,259 @@
+"""Check a configuration before any job starts.
+
+The schema says which keys exist and of which type they are; here is what a schema cannot say.
+"""
+
+import json
+import os
+import re
+from copy import deepcopy
+from pathlib import Path
+
+from skipclm import demo, metrics, runs, schema, sources
+from skipclm.errors import InputError
+
+SPLITS = ("train", "valid", "test")
+
+
+def check(config: dict, rules: dict) -> None:
+    """Raise an `InputError` for the first thing in `config` that could not run; `rules` is its JSON Schema."""
+    schema.check(config, rules)
+    check_pairs(config)
+    check_corpus(config)
+    check_metrics(config["evaluation"])
+    check_model(config)
+    cells = runs.grid_cells(config["grid"], depth(config))
+    check_variants(config, cells)
+
+
+def check_pairs(config: dict) -> None:
+    """Raise an `InputError` unless all pairs are of two defined languages, and the grid's are among them."""
+    known = config["languages"]
+    for pair in config["pairs"]:
+        for language in pair.split("-"):
+            if language not in known:
+                raise InputError(
+                    f"pairs: {pair!r} names the language {language!r}; expected one of {', '.join(known)}. "
+                    f"Define languages.{language} or correct the pair"
+                )
+        if len(set(pair.split("-"))) == 1:
+            raise InputError(f"pairs: expected two different languages, found {pair!r}; correct the pair")
+    for pair in config["grid"]["pairs"]:
+        if pair not in config["pairs"]:
+            raise InputError(
+                f"grid.pairs: expected some of pairs ({', '.join(config['pairs'])}), found {pair!r}; "
+                "add it to pairs or choose among them"
+            )
+    for name, language in known.items():
+        with sources.naming(f"languages.{name}.bleu_tokenizer"):
+            metrics.check_bleu_tokenizer(language["bleu_tokenizer"])
+    for language in config["model"]["scratch"]["share"]:
+        if language not in known:
+            raise InputError(
+                f"model.scratch.share: expected languages among {', '.join(known)}, found {language!r}; "
+                f"define languages.{language} or correct it"
+            )
+
+
+def check_metrics(evaluation: dict) -> None:
+    """Raise an `InputError` for a metric that we do not have, or a selection by one that is not scored."""
+    with sources.naming("evaluation.metrics"):
+        metrics.check_names(evaluation["metrics"])
+    if evaluation["selection_metric"] not in evaluation["metrics"]:
+        raise InputError(
+            f"evaluation.selection_metric: expected one of evaluation.metrics ({', '.join(evaluation['metrics'])}), "
+            f"found {evaluation['selection_metric']!r}; add it there or choose among them"
+        )
+
+
+def check_corpus(config: dict) -> None:
+    """Raise an `InputError` for a split without a source, or a source without its files or the pairs' languages."""
+    corpus = config["corpus"]
+    for split in SPLITS:
+        name, known = corpus[split]["source"], corpus["sources"]
+        if name is not None and name not in known:
+            raise InputError(
+                f"corpus.{split}.source: expected one of {', '.join(known)}, found {name!r}; "
+                f"define corpus.sources.{name} or correct it"
+            )
+        if name is None and split == "train":
+            raise InputError(
+                f"corpus.train.source: expected one of {', '.join(known)}, found null; "
+                "name one, since only valid and test can be carved from another split"
+            )
+        if name is None and corpus[split]["size"] is None:
+            raise InputError(
+                f"corpus.{split}.size: expected a number of pairs to carve from the training source, found null; "
+                f"give a number, or name a corpus.{split}.source"
+            )
+    resolved = resolved_corpus(config)
+    sources.check_files(resolved, config["languages"], config["pairs"])
+    for source in _used_sources(resolved):
+        foreign = {name for pair in config["pairs"] for name in pair.split("-")} - set(demo.LANGUAGES)
+        if source["kind"] == "demo" and foreign:
+            raise InputError(
+                f"corpus.sources.{source['name']}: expected pairs of the built-in corpus's languages "
+                f"({', '.join(demo.LANGUAGES)}), found {', '.join(sorted(foreign))}; correct pairs or the source"
+            )
+
+
+def resolved_corpus(config: dict) -> dict:
+    """Return the corpus section with each split's source written out, under its `name`.
+
+    Without `codes`, its name is tried; where no language has a code of that name, the language keys are the codes.
+    """
+    corpus = deepcopy(config["corpus"])
+    coded = {name for language in config["languages"].values() for name in language.get("codes", {})}
+    named = {
+        name: {"codes": name if name in coded else None} | source | {"name": name}
+        for name, source in corpus.pop("sources").items()
+    }
+    for split in SPLITS:
+        corpus[split]["source"] = named.get(corpus[split]["source"])
+    return corpus
+
+
+def _used_sources(resolved: dict) -> list[dict]:
+    return [resolved[split]["source"] for split in SPLITS if resolved[split]["source"]]
+
+
+def source_files(config: dict) -> list[str]:
+    """Return the local files that the corpus is made from, the built-in one's word lists included."""
+    corpus = resolved_corpus(config)
+    found = []
+    for source in _used_sources(corpus):
+        for pair in config["pairs"]:
+            found += sources.files(source, corpus["folder"], config["languages"], pair)
+        if source["kind"] == "demo":
+            found += sorted(demo.resource_folder().glob("*.yaml"))
+    return list(dict.fromkeys(os.path.relpath(path) for path in found))
+
+
+def check_model(config: dict) -> None:
+    """Raise an `InputError` for a base model that cannot be built or is not a decoder."""
+    model, scratch = config["model"], config["model"]["scratch"]
+    if model["source"] == "scratch":
+        step = 2 * scratch["heads"]
+        if scratch["width"] % step:
+            raise InputError(
+                f"model.scratch.width: expected a multiple of {step}, twice the {scratch['heads']} heads, "
+                f"found {scratch['width']}; change width or heads"
+            )
+    elif is_folder(model["source"]):
+        check_folder(Path(model["source"]).expanduser())
+        if model["layers"] not in (None, depth(config)):
+            raise InputError(
+                f"model.layers: expected {depth(config)}, as {model['source']}/config.json says, found "
+                f"{model['layers']}; set it to null, since a folder says it itself"
+            )
+    elif model["layers"] is None:
+        raise InputError(
+            f"model.layers: expected the number of blocks of {model['source']}, found null. There is no such folder, "
+            "so it is taken for a hub id; say its blocks (24 for XGLM-564M), so that planning needs no network"
+        )
+
+
+def is_folder(source: str) -> bool:
+    """Tell a model folder from a hub id: an existing folder, or a name that no hub id can have."""
+    return Path(source).expanduser().exists() or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise an `InputError` unless `folder` looks like a saved Hugging Face decoder with its tokenizer."""
+    wanted = f"model.source: expected a folder with a Hugging Face decoder, found {folder}"
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"{wanted}, which {what}; correct the path, or give a hub id such as facebook/xglm-564M")
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{wanted}, which has no config.json; name the folder that save_pretrained wrote")
+    architectures = _folder_config(folder).get("architectures") or []
+    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        raise InputError(
+            f"{wanted}, whose config.json names the architecture {', '.join(architectures) or 'nowhere'}; "
+            "choose a model whose architecture is named ...ForCausalLM"
+        )
+    if not any(folder.glob("model*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise InputError(f"{wanted}, which has no weights (model.safetensors); download or save them there")
+    if not any(folder.glob("tokenizer*")) and not any(folder.glob("*.model")):
+        raise InputError(f"{wanted}, which has no tokenizer (tokenizer.json); save the tokenizer beside the model")
+
+
+def _folder_config(folder: Path) -> dict:
+    path = folder / "config.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"model.source: expected JSON in {path}, found {error}; save the model anew") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"model.source: expected a JSON object in {path}, found another value; save the model anew")
+    return settings
+
+
+def depth(config: dict) -> int:
+    """Return the number of blocks of the base model."""
+    model = config["model"]
+    if model["source"] == "scratch":
+        return model["scratch"]["layers"]
+    if not is_folder(model["source"]):
+        return model["layers"]
+    settings, keys = _folder_config(Path(model["source"]).expanduser()), ("num_hidden_layers", "num_layers", "n_layer")
+    for key in keys:
+        if isinstance(settings.get(key), int):
+            return settings[key]
+    raise InputError(
+        f"model.source: expected the number of blocks in {model['source']}/config.json under {', '.join(keys)}, "
+        "found none of them; choose a plain decoder, without a skip connection"
+    )
+
+
+def check_variants(config: dict, cells: list[runs.Cell]) -> None:
+    """Raise an `InputError` for no variants, or one whose layers the model lacks or whose skip would not lead upwards.
+
+    A layer that is left to the grid can become that of any of its `cells`.
+    """
+    if not runs.variants(config):
+        raise InputError("ablation.variants: expected at least one that is not null, found none; name one")
+    for variant, override in runs.variants(config).items():
+        settings = runs.variant_settings(config, variant)
+        keys = {
+            (section, key): f"ablation.variants.{variant}.{section}.{key}"
+            if key in override.get(section, {})
+            else f"{section}.{key}"
+            for section, key in runs.layer_keys(settings)
+        }
+        check_layers(settings, keys, cells, depth(config))
+
+
+def check_layers(settings: dict, keys: dict[tuple[str, str], str], cells: list[runs.Cell], depth: int) -> None:
+    """Raise an `InputError` that calls a layer by its name in `keys` if it is too high or a skip leads nowhere."""
+    given = {place: settings[place[0]][place[1]] for place in keys}
+    for place, layer in given.items():
+        if layer != "best":
+            runs.resolve_layer(layer, depth, keys[place])
+    source, target = ("skip", "source"), ("skip", "target")
+    if source not in keys:
+        return
+    for cell in cells:
+        skip = runs.with_layers(settings, depth, vars(cell))["skip"]
+        if skip["source"] >= skip["target"]:
+            chosen = f", once the grid chooses {cell.name}" if "best" in (given[source], given[target]) else ""
+            raise InputError(
+                f"{keys[source]}: expected a block below {keys[target]}, found {skip['source']} and {skip['target']}"
+                f"{chosen}; change one of them"
+            )
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise an `InputError` unless `folder` exists or can be made, and can be written to."""
+    path = Path(folder)
+    while not os.path.lexists(path):
+        path = path.parent
+    if not path.is_dir():
+        raise InputError(
+            f"{folder}: expected a folder, or a place for one, but {path.absolute()} is no folder; move it away"
+        )
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{folder}: expected a folder that can be written to, but {path.absolute()} cannot; "
+            "change its permissions or work in another folder"
+        )

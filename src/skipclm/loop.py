@@ -1,0 +1,175 @@
+"""What every training has in common: Hugging Face's Trainer, a readable log and a history."""
+
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import Sampler
+from tqdm import tqdm
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+
+def arguments(
+    folder: str | Path,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    schedule: str = "cosine",
+    warmup: float = 0.05,
+    weight_decay: float = 0.01,
+    max_gradient_norm: float = 1.0,
+    precision: str = "fp32",
+    log_every: int = 10,
+    validations: int = 0,
+) -> TrainingArguments:
+    """Return the Trainer's arguments; the names are those of the configuration's `training` section."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        per_device_eval_batch_size=batch_size,
+        learning_rate=learning_rate,
+        lr_scheduler_type=schedule,
+        warmup_steps=round(warmup * steps),
+        weight_decay=weight_decay,
+        max_grad_norm=max_gradient_norm,
+        bf16=precision == "bf16",
+        seed=seed,
+        logging_steps=log_every,
+        logging_nan_inf_filter=False,  # a diverged run must show
+        eval_strategy="steps" if validations else "no",
+        eval_steps=math.ceil(steps / max(1, validations)),
+        prediction_loss_only=True,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+class Progress(TrainerCallback):
+    """A progress bar with loss, learning rate and tokens per second on standard error."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Open the bar."""
+        # A bar in a log file is a line per refresh: one every two seconds can be followed with tail -f.
+        self.bar = tqdm(total=state.max_steps, unit="step", mininterval=2.0, file=sys.stderr)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Show the newest figures."""
+        shown = {"loss": "{:.3f}", "learning_rate": "{:.2e}", "tokens_per_second": "{:.0f}"}
+        if "loss" in logs:  # not after a validation, nor at the end
+            text = ", ".join(f"{k.replace('_', ' ')} {v.format(logs[k])}" for k, v in shown.items())
+            self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Show the last figures and close the bar."""
+        self.bar.refresh()
+        self.bar.close()
+
+
+class StopIfDiverged(TrainerCallback):
+    """End a training whose loss is no longer finite: it never comes back."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Look at the newest loss."""
+        if not is_finite(logs.get("loss", 0.0)):
+            control.should_training_stop = True
+
+
+def is_finite(value: float) -> bool:
+    """Tell whether a loss is a number that training can go on from."""
+    return value == value and abs(value) != float("inf")
+
+
+class Loop(Trainer):
+    """The Trainer, with batches of similar length, and with means of what the model reports in the history.
+
+    The model's output is a dict of `loss`, `tokens` and any number of further scalars to be averaged.
+    """
+
+    def __init__(
+        self, model: nn.Module, args: TrainingArguments, lengths: list[int] | None = None, **kwargs: object
+    ) -> None:
+        super().__init__(model=model, args=args, **kwargs)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(Progress())
+        self.add_callback(StopIfDiverged())
+        self.lengths = lengths
+        self._reset_sums()
+
+    def _reset_sums(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._batches, self._since = 0, time.perf_counter()
+
+    def _get_train_sampler(self, train_dataset: object = None) -> Sampler | None:
+        if self.lengths is None:
+            return super()._get_train_sampler(train_dataset)
+        generator = torch.Generator().manual_seed(self.args.seed)
+        return LengthGroupedSampler(self.args.train_batch_size, lengths=self.lengths, generator=generator)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict,
+        return_outputs: bool = False,
+        num_items_in_batch: int | None = None,
+    ) -> torch.Tensor | tuple:
+        """Return the loss; in evaluation the language-model loss alone, which all systems share."""
+        outputs = model(**inputs)
+        if not model.training:
+            return (outputs["lm_loss"], outputs) if return_outputs else outputs["lm_loss"]
+        for name in outputs.keys() - {"loss"}:
+            self._sums[name] = self._sums.get(name, 0) + outputs[name].detach()
+        self._batches += 1
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means since the last call, and the speed, to what the Trainer logs."""
+        if "loss" in logs:
+            tokens = float(self._sums.pop("tokens"))
+            logs |= {name: float(total) / self._batches for name, total in self._sums.items()}
+            logs["tokens_per_second"] = tokens / (time.perf_counter() - self._since)
+            self._reset_sums()
+        super().log(logs, start_time)
+
+    def history(self) -> list[dict]:
+        """Return a row per logged step: loss and its parts, learning rate, speed and, now and then, valid_loss."""
+        rows: dict[int, dict] = {}
+        for entry in self.state.log_history:
+            if not entry.keys() & {"loss", "eval_loss"}:
+                continue  # the Trainer's closing summary
+            row = rows.setdefault(entry["step"], {"step": entry["step"]})
+            if "loss" in entry:
+                row |= {name: value for name, value in entry.items() if name not in ("epoch", "step")}
+            if "eval_loss" in entry:
+                row["valid_loss"] = entry["eval_loss"]
+        return [rows[step] for step in sorted(rows)]

@@ -1,0 +1,175 @@
+"""Write results whole or not at all, and record what made them."""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from skipclm.errors import InputError
+
+
+@contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path` that is flushed and renamed to it only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp hides files from the group
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with new_file(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON; NaN is refused, since other readers cannot parse it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read one JSON file; raises an `InputError` if it holds something else."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON, found {error}; make the file anew") from error
+
+
+def write_lines(path: str | Path, lines: list[str]) -> None:
+    """Write one line per string; a string that itself holds a line break is refused."""
+    for number, line in enumerate(lines, start=1):
+        if "\n" in line or "\r" in line:
+            raise ValueError(f"{path}, line {number} would hold a line break: {line!r}")
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that takes its name only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 digest of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def job(log: str | Path) -> Iterator[None]:
+    """Send all that the block prints to `log`; an `InputError` ends the program with its message alone."""
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w", encoding="utf-8", buffering=1) as file:
+        # The descriptors, not only sys.stderr: compiled libraries write there as well.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
+            # By the line, so that both stay in order, and so that a job that is killed has said how far it came.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        try:
+            yield
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+
+def share_package() -> None:
+    """Let jobs import this package in environments that hold its dependencies only, as --sdm conda makes them."""
+    places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+
+
+def environment() -> dict:
+    """Return what a number depends on besides its inputs: code version, libraries, machine and time."""
+    libraries = ("skipclm", "torch", "transformers", "tokenizers", "sacrebleu", "numpy")
+    return {
+        "commit": _git_commit(),
+        "versions": {name: _version(name) for name in libraries} | {"python": platform.python_version()},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # this package need not be installed: the workflow puts it on the path
+        return None
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def code_digest(script: str | Path) -> str:
+    """Return a digest of a script and of every module of this package that it imports, directly or not.
+
+    Snakemake sees an edited script but not an edited module. The digest is of the text, so that a touched file or
+    another checkout changes nothing.
+    """
+    package = Path(__file__).parent
+    found, queue = {}, [Path(script)]
+    while queue:
+        path = queue.pop()
+        if path not in found:
+            found[path] = path.read_text(encoding="utf-8")
+            modules = (package / f"{name}.py" for name in _imported_modules(found[path]))
+            queue += [module for module in modules if module.is_file()]  # other names are not modules
+    digest = hashlib.sha256()
+    for path in sorted(found, key=lambda path: path.name):
+        digest.update(f"{path.name}\n{found[path]}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _imported_modules(code: str) -> set[str]:
+    """Return the modules of this package that a piece of code imports."""
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module == "skipclm":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("skipclm."):
+            names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("skipclm.")}
+    return names

@@ -1,0 +1,186 @@
+"""Which systems an experiment trains: the cells of its grid, the variants of its ablation, and their settings.
+
+Settings are the configuration's sections `contrastive`, `skip` and `training` as they hold for one run.
+"""
+
+import itertools
+import operator
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+
+from skipclm.errors import InputError
+
+METHOD_SECTIONS = ("contrastive", "skip", "training")
+COMPARISONS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<=": operator.le,
+    "<": operator.lt,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+TERM = r"(contrastive_layer|skip_source|skip_target|\d+)(?:\s*([+-])\s*(\d+))?"
+CONSTRAINT = re.compile(rf"\s*{TERM}\s*(==|!=|<=|>=|<|>)\s*{TERM}\s*")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One triple of the grid: where InfoNCE reads, where the skip starts and where it ends."""
+
+    contrastive_layer: int
+    skip_source: int
+    skip_target: int
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's folder, such as c3-s1-t18."""
+        return f"c{self.contrastive_layer}-s{self.skip_source}-t{self.skip_target}"
+
+
+def resolve_layer(value: int | float | str, depth: int, key: str) -> int:
+    """Return block `value`, a number or a fraction of the depth, as a number in 1 .. depth."""
+    if isinstance(value, float) or (isinstance(value, str) and "." in value):
+        if not 0 < float(value) <= 1:
+            raise InputError(
+                f"{key}: expected a fraction of the depth above 0 and up to 1, found {value}; "
+                "correct it, or write a block as a whole number"
+            )
+        return max(1, round(float(value) * depth))
+    if not 1 <= int(value) <= depth:
+        raise InputError(
+            f"{key}: expected a block from 1 to {depth}, the depth of the model, found {value}; correct it, or "
+            'write a fraction of the depth, such as "0.5"'
+        )
+    return int(value)
+
+
+def expand_layers(values: list, depth: int, key: str) -> list[int]:
+    """Return the blocks named by numbers, ranges and fractions, in order and without repeats."""
+    layers = []
+    for value in values:
+        if isinstance(value, str) and "-" in value:
+            first, last = (resolve_layer(end, depth, key) for end in value.split("-"))
+            if first > last:
+                raise InputError(f"{key}: expected a rising range, found {value!r}; write {last}-{first}")
+            layers += range(first, last + 1)
+        else:
+            layers.append(resolve_layer(value, depth, key))
+    return list(dict.fromkeys(layers))
+
+
+def check_constraints(constraints: list[str]) -> None:
+    """Raise an `InputError` for a constraint that is not one comparison of layers."""
+    for text in constraints:
+        if not CONSTRAINT.fullmatch(text):
+            raise InputError(
+                f"grid.constraints: expected a comparison of contrastive_layer, skip_source, skip_target and numbers, "
+                f"such as 'skip_target >= skip_source + 3', found {text!r}; correct it, or make two of it"
+            )
+
+
+def _meets(cell: Cell, constraint: str) -> bool:
+    left, left_sign, left_shift, compare, right, right_sign, right_shift = CONSTRAINT.fullmatch(constraint).groups()
+    return COMPARISONS[compare](_term(cell, left, left_sign, left_shift), _term(cell, right, right_sign, right_shift))
+
+
+def _term(cell: Cell, name: str, sign: str | None, shift: str | None) -> int:
+    value = int(name) if name.isdigit() else getattr(cell, name)
+    return value + int(f"{sign or '+'}{shift or 0}")
+
+
+def grid_cells(grid: dict, depth: int) -> list[Cell]:
+    """Return the product of the grid section's three lists less what its constraints exclude.
+
+    Raises an `InputError` if nothing is left, or if a cell is left whose skip does not lead upwards.
+    """
+    check_constraints(grid["constraints"])
+    axes = [expand_layers(grid[key], depth, f"grid.{key}") for key in Cell.__dataclass_fields__]
+    product = [Cell(*layers) for layers in itertools.product(*axes)]
+    cells = [cell for cell in product if all(_meets(cell, text) for text in grid["constraints"])]
+    if not cells:
+        raise InputError(
+            f"grid.constraints: expected constraints that leave a cell, found that {' and '.join(grid['constraints'])} "
+            f"exclude all {len(product)}; drop one or widen the lists of layers"
+        )
+    for cell in cells:
+        if cell.skip_source >= cell.skip_target:
+            raise InputError(
+                f"grid.skip_source: expected blocks below grid.skip_target, found {cell.skip_source} and "
+                f"{cell.skip_target}; change the lists or add the constraint 'skip_source < skip_target'"
+            )
+    return cells
+
+
+def variants(config: dict) -> dict[str, dict]:
+    """Return the ablation's variants that are not null, in order."""
+    return {name: override for name, override in config["ablation"]["variants"].items() if override is not None}
+
+
+def cell_settings(config: dict, cell: Cell) -> dict:
+    """Return the method settings of one cell: contrastive, skip and training."""
+    layers = {
+        "contrastive": {"enabled": True, "layer": cell.contrastive_layer},
+        "skip": {"enabled": True, "source": cell.skip_source, "target": cell.skip_target},
+        "training": {"enabled": True},
+    }
+    return _settings(config, layers)
+
+
+def variant_settings(config: dict, variant: str) -> dict:
+    """Return the method settings of one variant; layers may still be `best`."""
+    return _settings(config, variants(config)[variant])
+
+
+def _settings(config: dict, override: dict) -> dict:
+    """Merge an override into the method sections; a disabled section keeps nothing that could cause a rerun."""
+    merged = {name: config[name] | override.get(name, {}) for name in METHOD_SECTIONS}
+    if not merged["training"]["enabled"]:
+        merged["contrastive"] = merged["skip"] = {"enabled": False}
+    return {name: section if section["enabled"] else {"enabled": False} for name, section in merged.items()}
+
+
+def layer_keys(settings: dict) -> Iterator[tuple[str, str]]:
+    """Yield section and key of each layer that the settings use."""
+    for section, key in (("contrastive", "layer"), ("skip", "source"), ("skip", "target")):
+        if settings[section]["enabled"]:
+            yield section, key
+
+
+def used_layers(settings: dict | None) -> dict[str, int]:
+    """Return the layers of resolved settings: contrastive, source and target, as far as the run has them."""
+    used = layer_keys(settings) if settings else ()
+    return {"contrastive" if section == "contrastive" else key: settings[section][key] for section, key in used}
+
+
+def needs_best(settings: dict) -> bool:
+    """Tell whether a layer is left to the grid's choice."""
+    return any(settings[section][key] == "best" for section, key in layer_keys(settings))
+
+
+def with_layers(settings: dict, depth: int, best: dict | None) -> dict:
+    """Return the settings with each layer as a number, `best` ones from an entry of best.json."""
+    settings = deepcopy(settings)
+    chosen = {
+        ("contrastive", "layer"): "contrastive_layer",
+        ("skip", "source"): "skip_source",
+        ("skip", "target"): "skip_target",
+    }
+    for section, key in layer_keys(settings):
+        value = settings[section][key]
+        if value == "best":
+            settings[section][key] = int(best[chosen[section, key]])
+        else:
+            settings[section][key] = resolve_layer(value, depth, f"{section}.{key}")
+    return settings
+
+
+def describe(settings: dict) -> str:
+    """Say in a few words which parts of the method a run uses."""
+    parts = []
+    if settings["contrastive"]["enabled"]:
+        parts.append(f"InfoNCE at {settings['contrastive']['layer']}")
+    if settings["skip"]["enabled"]:
+        parts.append(f"skip {settings['skip']['source']} to {settings['skip']['target']}")
+    return " and ".join(parts) or ("plain" if settings["training"]["enabled"] else "untrained")

@@ -1,0 +1,126 @@
+"""Hold a configuration against its JSON Schema, and say in words what is wrong."""
+
+import difflib
+import json
+import math
+import re
+from typing import Any
+
+import jsonschema
+
+from skipclm.errors import InputError
+
+TYPES = {
+    "object": "keys with values",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+RULES = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "more than {}",
+    "maximum": "at most {}",
+    "minItems": "at least {} in the list",
+    "minProperties": "at least {} under the key",
+    "uniqueItems": "a list without repeats",
+}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+# To JSON Schema 1000.0 is an integer; to `range` it is not.
+VALIDATOR = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int),
+)
+
+
+def check(config: dict, schema: dict) -> None:
+    """Raise an `InputError` that names the first key which the schema refuses."""
+    _check_plain(config, [])
+    errors = [cause for error in VALIDATOR(schema).iter_errors(config) for cause in _causes(error)]
+    if errors:
+        raise InputError(_explain(min(errors, key=lambda error: list(map(str, error.absolute_path)))))
+
+
+def _check_plain(value: Any, path: list[str]) -> None:
+    """Raise an `InputError` for what YAML can say and no schema forbids: keys that are not text, NaN and infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{_name(path)}: expected a finite number, found {value}; correct it")
+    if isinstance(value, list):
+        for entry in value:
+            _check_plain(entry, path)
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if not isinstance(key, str):
+                raise InputError(
+                    f"{_name(path)}: expected keys that are text, found {_show(key)}; YAML reads no, on, yes, off and "
+                    "numbers as something else, so put the key in quotes"
+                )
+            _check_plain(entry, [*path, key])
+
+
+def _causes(error: jsonschema.ValidationError) -> list[jsonschema.ValidationError]:
+    """Return the error, or if no kind of source fits, the complaints of the one kind that the source names."""
+    if error.validator != "oneOf":
+        return [error]
+    other_kinds = {cause.schema_path[0] for cause in error.context if cause.validator == "const"}
+    return [cause for cause in error.context if cause.schema_path[0] not in other_kinds]
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    """Say which key is wrong, what it should be, what it is and what to do."""
+    path = [step for step in error.absolute_path if isinstance(step, str)]
+    value, rule, said = error.instance, error.validator_value, error.schema.get("description", "").rstrip(".")
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = next(name for name in value if name not in known)
+        return (
+            f"{_name(path)}: unknown key {unknown!r}; {_correct(unknown, known)}, or remove it. "
+            f"Known keys: {', '.join(known)}"
+        )
+    if error.validator == "required":
+        missing = next(name for name in rule if name not in value)
+        return f"{_name([*path, missing])}: expected a value, found no such key; add it"
+    if error.validator == "type":
+        expected = " or ".join(TYPES[name] for name in ([rule] if isinstance(rule, str) else rule))
+    elif error.validator == "enum":
+        expected = f"one of {', '.join(rule)}"
+    elif error.validator in RULES:
+        expected = RULES[error.validator].format(rule)
+    else:  # a pattern or a choice of forms, which the description puts in words
+        expected, said = said[:1].lower() + said[1:], ""
+    meaning = f" ({said})" if said else ""
+    return f"{_name(path)}: expected {expected}{meaning}, found {_show(value)}; {_remedy(error)}"
+
+
+def _remedy(error: jsonschema.ValidationError) -> str:
+    value, wanted = error.instance, error.validator_value if error.validator == "type" else ()
+    if error.validator == "enum":
+        return _correct(str(value), error.validator_value)
+    if value is None:
+        is_entry = isinstance(error.absolute_path[-1], int)
+        return "correct it" if is_entry else "give it a value, or leave the key out to keep the default"
+    if "number" in wanted or "integer" in wanted:
+        if isinstance(value, str) and (number := NUMBER.fullmatch(value)):
+            return "write dot and sign, as in 1.0e-3, for YAML takes it for text" if number[2] else "remove the quotes"
+        if isinstance(value, float) and value.is_integer():
+            return "write it without dot and exponent"
+    if "string" in wanted and not isinstance(value, list | dict):
+        return "put it in quotes"
+    return "correct it"
+
+
+def _name(path: list[str]) -> str:
+    return ".".join(path) or "the configuration"
+
+
+def _correct(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"write {nearest[0]!r} if that is meant" if nearest else "correct it"
+
+
+def _show(value: Any) -> str:
+    """Return a value as the configuration spells it, cut if it is long."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,161 @@
+"""Gather the runs' results into tidy tables and choose the best cell of the grid."""
+
+from statistics import fmean
+
+import pandas as pd
+
+from skipclm.errors import InputError
+from skipclm.metrics import METRICS, check_names
+
+TRIPLE = ["contrastive_layer", "skip_source", "skip_target"]
+_COSTS = ["sentences", "train_steps", "train_loss", "train_seconds"]
+
+
+def grid_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
+    """Lay the grid's runs out as a table, one row per run.
+
+    Columns: pair, the triple, seed, status, one per metric, one `<metric>_signature` each, sentences,
+    train_steps, train_loss, train_seconds. Rows are sorted by pair (as they first appear), triple and seed.
+    A diverged run has empty metrics. InputError: a run scored on `test`, or lacking a metric.
+    """
+    check_names(names)
+    pairs = list(dict.fromkeys(run["pair"] for run in runs))
+    rows = [_grid_row(run, names) for run in runs]
+    rows.sort(key=lambda row: (pairs.index(row["pair"]), *(row[key] for key in [*TRIPLE, "seed"])))
+    signatures = [f"{name}_signature" for name in names]
+    frame = pd.DataFrame(rows, columns=["pair", *TRIPLE, "seed", "status", *names, *signatures, *_COSTS])
+    return frame.astype({name: float for name in names} | {"sentences": "Int64", "train_steps": "Int64"})
+
+
+def cell_scores(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Summarise one pair's grid per cell: the triple, value (mean over seeds), low, high, seeds, diverged.
+
+    One diverged seed makes the cell diverged: its value, low and high are NaN, since the mean of the
+    survivors would flatter an unstable cell. Rows are sorted by triple.
+    """
+    rows = []
+    for triple, runs in scores.groupby(TRIPLE):
+        diverged = bool((runs["status"] != "ok").any() or runs[metric].isna().any())
+        values = [float("nan")] if diverged else runs[metric].tolist()
+        # fmean rounds once, so the order of seeds cannot make or break a tie
+        rows.append((*triple, fmean(values), min(values), max(values), len(runs), diverged))
+    return pd.DataFrame(rows, columns=[*TRIPLE, "value", "low", "high", "seeds", "diverged"])
+
+
+def rank_cells(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return one pair's `cell_scores` from the best cell to the worst by the rules of `select_best`.
+
+    Diverged cells come last. Two columns are added: chrf (0 if not measured) and skip_length.
+    """
+    cells = cell_scores(scores, metric)
+    cells["chrf"] = cell_scores(scores, "chrf")["value"] if "chrf" in scores else 0.0
+    cells["skip_length"] = cells["skip_target"] - cells["skip_source"]
+    rising = {"diverged": True, "value": not METRICS[metric].higher_is_better, "chrf": False}
+    rising |= dict.fromkeys(["skip_length", "contrastive_layer", "skip_source"], True)
+    return cells.sort_values(list(rising), ascending=list(rising.values()), ignore_index=True)
+
+
+def select_best(scores: pd.DataFrame, metric: str = "bleu", pairs: list[str] | None = None) -> dict[str, dict]:
+    """Choose for each pair the cell with the best mean over seeds.
+
+    Ties: higher mean chrF, then the shorter skip, the lower contrastive layer, the lower source.
+    A pair without rows in the grid takes the triple of the first pair that has some (`selected_on`).
+    Returns plain JSON values. InputError: an unknown metric, an empty grid, a pair whose cells all diverged.
+    """
+    check_names([metric])
+    if metric not in scores:
+        raise InputError(f"Expected a column {metric!r} in the grid's scores; add it to the metrics and rerun.")
+    measured = list(dict.fromkeys(scores["pair"]))
+    if not measured:
+        raise InputError("Expected at least one scored run in the grid, found none. Run the grid first.")
+    pairs = measured if pairs is None else pairs
+    donor = next(pair for pair in [*pairs, *measured] if pair in measured)
+    return {pair: _best_cell(scores, metric, pair if pair in measured else donor) for pair in pairs}
+
+
+def to_text(best: dict[str, dict]) -> str:
+    """Say in a line per pair what `select_best` chose."""
+    lines = []
+    for pair, choice in best.items():
+        searched = "" if choice["selected_on"] == pair else f" (selected on {choice['selected_on']})"
+        lead = "" if choice["margin"] is None else f", {choice['margin']:.1f} ahead of the next"
+        lines.append(
+            f"{pair}: contrastive layer {choice['contrastive_layer']}, skip {choice['skip_source']} to "
+            f"{choice['skip_target']}; {METRICS[choice['metric']].label} {choice['value']:.1f} on valid, "
+            f"best of {choice['cells']} cells{lead}{searched}"
+        )
+    return "\n".join(["Best layers", *lines, ""])
+
+
+def ablation_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
+    """Lay the ablation's runs out as a tidy table, one row per run and metric.
+
+    Columns: pair, variant, seed, metric, value, signature, status. Pairs and variants keep the order in
+    which they first appear, metrics that of `names`; seeds ascend. A diverged run has an empty value.
+    """
+    check_names(names)
+    pairs, variants = (list(dict.fromkeys(run[key] for run in runs)) for key in ("pair", "run"))
+    ordered = sorted(runs, key=lambda run: (pairs.index(run["pair"]), variants.index(run["run"]), run["seed"]))
+    rows = [
+        (run["pair"], run["run"], run["seed"], name, *_metric(run, name), run["status"])
+        for run in ordered
+        for name in names
+    ]
+    columns = ["pair", "variant", "seed", "metric", "value", "signature", "status"]
+    return pd.DataFrame(rows, columns=columns).astype({"value": float})
+
+
+def _grid_row(run: dict, names: list[str]) -> dict:
+    if run["split"] == "test":
+        raise InputError(
+            f"Expected grid runs scored on valid, found {run['run']} ({run['pair']}) scored on test. "
+            "Choosing layers on the test set would spoil it: score the grid on valid."
+        )
+    scores = {name: _metric(run, name) for name in names}
+    return {
+        **{key: run[key] for key in ("pair", "seed", "status")},
+        **dict(zip(TRIPLE, (run["layers"][key] for key in ("contrastive", "source", "target")), strict=True)),
+        **{name: value for name, (value, _) in scores.items()},
+        **{f"{name}_signature": signature for name, (_, signature) in scores.items()},
+        **{key: run.get(key) for key in _COSTS},
+    }
+
+
+def _metric(run: dict, name: str) -> tuple[float | None, str | None]:
+    """Return a run's value and signature, both None if it diverged."""
+    if run["status"] != "ok":
+        return None, None
+    if name not in run["metrics"]:
+        raise InputError(
+            f"Expected {name} among the scores of {run['pair']} {run['run']} seed {run['seed']}, found "
+            f"{', '.join(run['metrics']) or 'none'}. Score this run again with the present metrics."
+        )
+    return run["metrics"][name]["value"], run["metrics"][name]["signature"]
+
+
+def _best_cell(scores: pd.DataFrame, metric: str, pair: str) -> dict:
+    """Return the entry of `select_best` for a pair that is in the grid."""
+    cells = rank_cells(scores[scores["pair"] == pair], metric)
+    usable, diverged = cells[~cells["diverged"]], cells[cells["diverged"]]
+    if usable.empty:
+        raise InputError(
+            f"Expected at least one cell for {pair} whose runs all ended well; all {len(cells)} diverged. "
+            "Lower the learning rate, or look at the runs' logs."
+        )
+    ranked = [{**_triple(cell), "value": float(cell["value"])} for _, cell in usable.iterrows()]
+    best, runner_up = (*ranked, None)[:2]
+    return {
+        **_triple(best),
+        "metric": metric,
+        "value": best["value"],
+        "seeds": int(usable["seeds"].iloc[0]),
+        "runner_up": runner_up,
+        "margin": abs(best["value"] - runner_up["value"]) if runner_up else None,
+        "selected_on": pair,
+        "cells": len(usable),
+        "diverged": [_triple(cell) for _, cell in diverged.sort_values(TRIPLE).iterrows()],
+    }
+
+
+def _triple(cell: pd.Series) -> dict[str, int]:
+    return {key: int(cell[key]) for key in TRIPLE}

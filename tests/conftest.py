@@ -1,0 +1,129 @@
+"""Shared fixtures: a seed, one thread, a toy language pair, its tokenizer and tiny random decoders."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, XGLMConfig, XGLMForCausalLM
+
+from skipclm import tokenizer as tokenizers
+from skipclm.examples import Examples, Prompt
+
+ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
+SPECIAL = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Give every test the same random numbers, and leave the other cores to others."""
+    torch.set_num_threads(1)
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    """Three hundred numbers of two to five digits, spoken digit by digit: English lines and German lines."""
+    chance = random.Random(1)
+    numbers = [f"{n:0{digits}d}" for digits in (2, 3, 4, 5) for n in chance.sample(range(10**digits), 75)]
+    chance.shuffle(numbers)
+    return [[" ".join(words[int(digit)] for digit in n) for n in numbers] for words in (ENGLISH, GERMAN)]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(pairs):
+    """A tokenizer with XGLM's habits that has a token for every word of the toy pair."""
+    return tokenizers.train(pairs[0] + pairs[1], 400, 64)
+
+
+@pytest.fixture(scope="session")
+def prompt(tokenizer):
+    return Prompt.of(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def examples(tokenizer, pairs):
+    """The toy pair, encoded."""
+    return Examples.encoded(tokenizer, *pairs)
+
+
+def _xglm(vocabulary, spread, tied):
+    config = XGLMConfig(
+        vocab_size=vocabulary,
+        d_model=32,
+        ffn_dim=64,
+        num_layers=4,
+        attention_heads=2,
+        max_position_embeddings=64,
+        dropout=0.0,
+        attention_dropout=0.0,
+        init_std=spread,
+        tie_word_embeddings=tied,
+        **SPECIAL,
+    )
+    return XGLMForCausalLM(config)
+
+
+def _gpt2(vocabulary, spread, tied):
+    config = GPT2Config(
+        vocab_size=vocabulary,
+        n_embd=32,
+        n_layer=4,
+        n_head=2,
+        n_positions=64,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        resid_pdrop=0.0,
+        initializer_range=spread,
+        tie_word_embeddings=tied,
+        **SPECIAL,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def _llama(vocabulary, spread, tied):
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        initializer_range=spread,
+        tie_word_embeddings=tied,
+        **SPECIAL,
+    )
+    return LlamaForCausalLM(config)
+
+
+ARCHITECTURES = {"xglm": _xglm, "gpt2": _gpt2, "llama": _llama}
+
+
+@pytest.fixture
+def new_decoder(tokenizer):
+    """A function that makes a random decoder of 4 blocks and width 32; the seed alone decides its weights.
+
+    The usual spread of 0.02 leaves so small a model all but indifferent to its input; 0.2 makes it sensitive.
+    """
+
+    def build(architecture="xglm", spread=0.2, tied=True, seed=1):
+        torch.manual_seed(seed)
+        return ARCHITECTURES[architecture](len(tokenizer), spread, tied).eval()
+
+    return build
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def decoder(request, new_decoder):
+    """One decoder of each architecture; Llama's head has weights of its own, the others' is the embedding."""
+    return new_decoder(request.param, tied=request.param != "llama")
+
+
+@pytest.fixture
+def ids(tokenizer):
+    """Three rows of eleven random ordinary tokens."""
+    return torch.randint(4, len(tokenizer), (3, 11))

@@ -1,0 +1,185 @@
+"""The base model is a plain Hugging Face model: fetched as it is, or trained from scratch, the same each time."""
+
+import random
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForConditionalGeneration, XGLMForCausalLM
+
+from skipclm import base, checkpoints
+from skipclm.errors import InputError
+from skipclm.modeling import SkipCLMForCausalLM
+
+SCRATCH = {
+    "layers": 3,
+    "width": 16,
+    "heads": 2,
+    "vocabulary": 330,
+    "steps": 20,
+    "batch_tokens": 256,
+    "learning_rate": 1e-2,
+    "seed": 1,
+    "share": {"de": 0.5},
+}
+
+
+# Single sentences
+
+
+def test_sample_takes_a_share_of_the_distinct_sentences():
+    sentences = [f"sentence {i}" for i in range(10)]
+    sampled = base.sample(sentences * 3, 0.4, seed=1)
+    assert len(sampled) == len(set(sampled)) == 4
+    assert set(sampled) < set(sentences)
+    assert sorted(base.sample(sentences, 1.0, seed=1)) == sentences
+    assert base.sample(sentences, 0.0, seed=1) == []
+
+
+def test_sample_depends_on_seed_and_sentences_only():
+    sentences = [f"sentence {i}" for i in range(10)]
+    expected = sorted(sentences)  # a set's own order would be another in every process
+    random.Random(1).shuffle(expected)
+    assert base.sample(sentences[::-1], 0.5, seed=1) == expected[:5]
+    assert base.sample(sentences, 0.5, seed=1) != base.sample(sentences, 0.5, seed=2)
+
+
+def test_small_sample_is_part_of_a_larger_one():
+    sentences = [f"sentence {i}" for i in range(10)]
+    assert base.sample(sentences, 0.6, seed=1)[:3] == base.sample(sentences, 0.3, seed=1)
+
+
+def test_blocks_are_sentences_end_to_end(tokenizer):
+    blocks = base.Blocks(tokenizer, ["one two", "three"] * 60)
+    stream = [*tokenizer("one two")["input_ids"], *tokenizer("three")["input_ids"]] * 60
+    # five tokens for two sentences, the two </s> among them: 300 tokens are two blocks of 128, and 44 are left
+    assert len(stream) == 300
+    assert len(blocks) == 2
+    assert blocks[0]["input_ids"].tolist() + blocks[1]["labels"].tolist() == stream[:256]
+
+
+# From scratch
+
+
+@pytest.fixture
+def texts(pairs):
+    return dict(zip(("en", "de"), pairs, strict=True))
+
+
+@pytest.fixture
+def scratch(texts, tmp_path):
+    """A function that trains a base model; `changes` go to the settings."""
+    return lambda **changes: base.from_scratch(texts, SCRATCH | changes, tmp_path)
+
+
+def _weights(model):
+    return torch.cat([weight.detach().cpu().flatten() for weight in model.parameters()])
+
+
+def test_model_has_the_sizes_asked_for(scratch):
+    model, tokenizer, _ = scratch(steps=1)
+    assert type(model) is XGLMForCausalLM
+    assert (model.config.num_hidden_layers, model.config.d_model, model.config.attention_heads) == (3, 16, 2)
+    assert model.config.vocab_size == len(tokenizer) == 330
+    assert not model.training
+    special = (model.config.bos_token_id, model.config.pad_token_id, model.config.eos_token_id)
+    assert special == (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id) == (0, 1, 2)
+
+
+def test_model_learns_its_text(scratch):
+    _, _, history = scratch(steps=100, width=32, vocabulary=400)
+    losses = [row["loss"] for row in history]
+    assert losses[0] > 4.0  # an even guess of some 350 entries costs 5.9 nats
+    assert losses[-1] < 2.9  # knowing how frequent each of the 21 entries in use is costs 2.8
+
+
+def test_same_seed_gives_the_same_model(scratch):
+    (one, one_tokenizer, one_rows), (other, other_tokenizer, other_rows) = scratch(), scratch()
+    assert torch.equal(_weights(one), _weights(other))
+    assert one_tokenizer.get_vocab() == other_tokenizer.get_vocab()
+    assert [row["loss"] for row in one_rows] == [row["loss"] for row in other_rows]
+    assert not torch.equal(_weights(one), _weights(scratch(seed=2)[0]))
+
+
+def test_model_reads_each_language_by_its_share(scratch, texts, monkeypatch):
+    class Witness(base.Blocks):
+        def __init__(self, encoder, sentences):
+            self.read.extend(sentences)
+            super().__init__(encoder, sentences)
+
+    Witness.read = read = []
+    monkeypatch.setattr(base, "Blocks", Witness)
+    scratch(steps=1)
+    assert [sum(sentence in texts[name] for sentence in read) for name in ("en", "de")] == [300, 150]
+    assert read[:300] != sorted(read[:300], key=texts["en"].__contains__, reverse=True)  # the languages are mixed
+
+
+def test_no_word_of_a_language_is_unknown_for_its_share(scratch):
+    _, tokenizer, _ = scratch(steps=1, share={"de": 0.0})
+    assert tokenizer.tokenize("fünf") == ["▁fünf"]
+
+
+def test_saved_base_is_one_of_transformers(tmp_path, scratch):
+    model, tokenizer, _ = scratch(steps=2)
+    checkpoints.save(model.cpu(), tokenizer, tmp_path / "base", {})
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    assert torch.equal(_weights(loaded), _weights(model))
+    assert loaded.config.model_type == "xglm"
+    text = "sieben İ 学 😀"
+    assert AutoTokenizer.from_pretrained(tmp_path / "base")(text)["input_ids"] == tokenizer(text)["input_ids"]
+
+
+def test_too_little_text_is_refused(tmp_path):
+    with pytest.raises(InputError, match="at least 256 tokens of text to train on, found 0"):
+        base.from_scratch({"en": ["one two"]}, SCRATCH, tmp_path)
+
+
+# From a folder
+
+
+@pytest.fixture
+def folder(tmp_path, new_decoder, tokenizer):
+    """A folder with a model and its tokenizer, made without this package."""
+    new_decoder("llama").save_pretrained(tmp_path / "llama")
+    tokenizer.save_pretrained(tmp_path / "llama")
+    return tmp_path / "llama"
+
+
+def test_folder_is_fetched_as_it_is(folder, new_decoder, tokenizer):
+    model, fetched_tokenizer = base.fetch(str(folder), None, None)
+    assert torch.equal(_weights(model), _weights(new_decoder("llama")))
+    assert fetched_tokenizer("acht one")["input_ids"] == tokenizer("acht one")["input_ids"]
+
+
+def test_home_is_expanded(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert base.fetch("~/llama", None, 4)[0].config.model_type == "llama"
+
+
+def test_other_depth_than_planned_is_refused(folder):
+    with pytest.raises(InputError, match=r"model\.layers: expected 4, the depth of .*; found 24"):
+        base.fetch(str(folder), None, 24)
+
+
+def test_model_with_a_skip_may_be_a_base(folder, new_decoder):
+    SkipCLMForCausalLM.around(new_decoder("llama"), 1, 3).save_pretrained(folder)
+    assert type(base.fetch(str(folder), None, 4)[0]) is SkipCLMForCausalLM
+
+
+@pytest.mark.parametrize("architecture", ["xglm", "gpt2", "llama"])
+def test_folder_without_tokenizer_is_refused(tmp_path, new_decoder, architecture):
+    new_decoder(architecture).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="expected a tokenizer beside the model"):
+        base.fetch(str(tmp_path), None, None)
+
+
+def test_what_is_no_decoder_is_refused(tmp_path, tokenizer):
+    config = T5Config(vocab_size=10, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="expected a Hugging Face decoder"):
+        base.fetch(str(tmp_path), None, None)
+
+
+def test_missing_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="missing: expected a Hugging Face decoder"):
+        base.fetch(str(tmp_path / "missing"), None, None)

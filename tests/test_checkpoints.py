@@ -1,0 +1,70 @@
+"""A model folder gives back what was saved, to this package and to plain transformers."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from skipclm import checkpoints
+from skipclm.errors import InputError
+from skipclm.modeling import SkipCLMForCausalLM
+
+RECORD = {"pair": "en-de", "seed": 1, "settings": {"skip": {"enabled": True}}, "note": "größer"}
+
+
+@pytest.fixture(params=["plain", "skip"])
+def model(request, new_decoder):
+    """A decoder as it is, or with a skip that looks trained."""
+    decoder = new_decoder()
+    if request.param == "plain":
+        return decoder
+    model = SkipCLMForCausalLM.around(decoder, 1, 3).eval()
+    torch.nn.init.constant_(model.skip.gate, 0.7)
+    return model
+
+
+def _logits(model, ids):
+    with torch.no_grad():
+        return model(ids).logits
+
+
+def test_saved_model_comes_back(tmp_path, model, tokenizer, ids):
+    checkpoints.save(model, tokenizer, tmp_path, RECORD)
+    loaded, loaded_tokenizer = checkpoints.load(tmp_path)
+    assert torch.equal(_logits(loaded.cpu(), ids), _logits(model, ids))
+    assert not loaded.training
+    assert loaded_tokenizer("vier Übel")["input_ids"] == tokenizer("vier Übel")["input_ids"]
+    assert checkpoints.read_record(tmp_path) == RECORD
+
+
+def test_folder_is_one_of_transformers(tmp_path, model, tokenizer, ids):
+    checkpoints.save(model, tokenizer, tmp_path, RECORD)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(_logits(loaded, ids), _logits(model, ids))
+    prompt = AutoTokenizer.from_pretrained(tmp_path)("one two", return_tensors="pt")
+    generated = loaded.generate(**prompt, max_new_tokens=4)
+    assert torch.equal(generated, model.generate(**prompt, max_new_tokens=4))
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path, model, tokenizer):
+    for name in ("a", "b"):
+        checkpoints.save(model, tokenizer, tmp_path / name, RECORD)
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_folder_made_elsewhere_has_no_record(tmp_path, new_decoder):
+    new_decoder().save_pretrained(tmp_path)
+    assert checkpoints.read_record(tmp_path) == {}
+
+
+def test_model_without_tokenizer_is_refused(tmp_path, new_decoder):
+    new_decoder().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="expected a tokenizer beside the model"):
+        checkpoints.load(tmp_path)
+
+
+def test_missing_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="missing: expected a Hugging Face decoder"):
+        checkpoints.load(tmp_path / "missing")
+    with pytest.raises(InputError, match="missing: expected a tokenizer"):
+        checkpoints.load_tokenizer(tmp_path / "missing")

@@ -1,0 +1,247 @@
+"""The command line. Run with: pytest tests/test_cli.py."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import XGLMForCausalLM
+
+from skipclm import base, checkpoints, cli, examples, translation
+from skipclm import tokenizer as tokenizers
+
+LINES = ["one two three", "seven eight", "nine"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, pairs):
+    """The folder of a tiny decoder with random weights, which says that it was trained for en-de."""
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("model")
+    encoder = tokenizers.train(pairs[0] + pairs[1], 400, 64)
+    decoder = XGLMForCausalLM(base.architecture({"width": 16, "layers": 2, "heads": 2}, len(encoder)))
+    checkpoints.save(decoder, encoder, folder, {"pair": "en-de"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """What the library makes of `LINES`."""
+    decoder, encoder = checkpoints.load(model)
+    translations = translation.translate(decoder, encoder, examples.encode(encoder, LINES))
+    assert len(set(translations)) == len(LINES)  # or mixed lines would not show
+    return translations
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A function that writes lines to a file, as text or as bytes, and returns its path."""
+
+    def write(content, name="input.txt"):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def skipclm(monkeypatch, capfd):
+    """A function that runs the command line in this process and returns its status, output and messages."""
+
+    monkeypatch.setenv("COLUMNS", "200")  # or messages are broken into lines
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["skipclm", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+def start(code, **options):
+    """Start the command line in a process of its own, in a terminal that knows no umlauts."""
+    command = [sys.executable, "-c", f"import sys\nfrom skipclm import cli\n{code}"]
+    environment = {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    options |= {"env": os.environ | environment, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    return subprocess.run(command, check=False, **options)
+
+
+# Help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], ["translate", "demo-corpus", "snakemake"]),
+        (["translate", "--help"], ["--model", "--pair", "--beams", "--batch-size", "standard input", "1 is greedy"]),
+        (["demo-corpus", "--help"], ["--output", "--count", "--seed", "8000"]),
+    ],
+)
+def test_help_names_what_there_is(skipclm, arguments, words):
+    status, output, _ = skipclm(*arguments)
+    assert status == 0
+    assert [word for word in words if word not in output] == []
+
+
+@pytest.mark.parametrize("arguments", ["--help", "translate --help", "demo-corpus --help"])
+def test_help_waits_for_no_torch(arguments):
+    code = (
+        f"sys.argv = ['skipclm', *'{arguments}'.split()]\n"
+        "try:\n    cli.main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    done = start(code, stdout=subprocess.DEVNULL)
+    assert done.returncode == 0
+    assert {"typer", "torch", "transformers", "pandas", "sacrebleu"} & set(done.stderr.split()) == {"typer"}
+
+
+def test_without_a_command_the_help_is_shown(skipclm):
+    status, output, messages = skipclm()
+    assert status == 2
+    assert "demo-corpus" in output + messages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["translate", "--beam", "2"], ["No such option", "--beam", "--beams"]),
+        (["translate", "--model", "m"], ["Missing option", "--pair"]),
+        (["translate", "--model", "m", "--pair", "en-de", "--beams", "0"], ["Invalid value", "--beams"]),
+        (["translate", "--model", "m", "--pair", "en-de", "--batch-size", "few"], ["Invalid value", "--batch-size"]),
+        (["translte"], ["No such command", "translte"]),
+        (["demo-corpus", "--output", "x", "--count", "0"], ["Invalid value", "--count"]),
+    ],
+)
+def test_a_wrong_option_is_named(skipclm, arguments, words):
+    status, output, messages = skipclm(*arguments)
+    assert (status, output) == (2, "")
+    assert [word for word in words if word not in messages] == []
+
+
+# Translating
+
+
+def test_a_line_gives_a_line_and_an_empty_one_an_empty_one(skipclm, model, expected, text):
+    one, two, three = LINES
+    path = text(f"{one}\n\n \t\n{two}\r\n\ufeff\n{three}")
+    status, output, _ = skipclm("translate", "--model", model, "--pair", "en-de", path)
+    assert status == 0
+    lines = output.split("\n")
+    assert [lines[0], lines[3], lines[5]] == expected
+    assert [lines[1], lines[2], lines[6:]] == ["", "", [""]]
+
+
+def test_files_are_translated_in_turn(skipclm, model, expected, text):
+    paths = [text(LINES[2], "2.txt"), text(f"{LINES[0]}\n{LINES[1]}\n", "01.txt")]
+    options = ["--model", model, "--pair", "en-de", "--batch-size", "1"]
+    status, output, _ = skipclm("translate", *options, *paths)
+    assert status == 0
+    assert output.splitlines() == [expected[2], expected[0], expected[1]]
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\n \n"])
+def test_nothing_gives_nothing(skipclm, model, text, content):
+    status, output, _ = skipclm("translate", "--model", model, "--pair", "en-de", text(content))
+    assert (status, output) == (0, "\n" * content.count("\n"))
+
+
+def test_standard_input_is_translated_whatever_the_terminals_language(model, expected):
+    code = f"sys.argv = ['skipclm', 'translate', '--model', {str(model)!r}, '--pair', 'en-de']\ncli.main()"
+    done = start(code, input="\n".join(["", *LINES]), stdout=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n") == ["", *expected, ""]
+
+
+# What a user can mend
+
+
+def refusal(skipclm, *arguments):
+    status, output, messages = skipclm("translate", *arguments)
+    assert (status, output) == (1, "")
+    return messages
+
+
+def test_a_model_of_another_pair_is_refused(skipclm, model, text):
+    assert refusal(skipclm, "--model", model, "--pair", "en-tr", text("a")) == (
+        f"error: --pair: expected en-de, for which {model} was trained, found en-tr; correct it or take another model\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["gone", "file"])
+def test_a_model_must_be_a_folder(skipclm, tmp_path, text, name):
+    (tmp_path / "file").touch()
+    assert refusal(skipclm, "--model", tmp_path / name, "--pair", "en-de", text("a")) == (
+        f"error: --model: expected a model folder, found {tmp_path / name}, which is none; correct the path\n"
+    )
+
+
+def test_a_model_must_have_learned_to_translate(skipclm, tmp_path, text):
+    message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
+    assert message.startswith(
+        f"error: --model: expected a model that the workflow trained to translate, found {tmp_path}, which has no "
+    )
+    assert message.count("\n") == 1
+
+
+def test_a_model_without_weights_is_named(skipclm, tmp_path, text):
+    (tmp_path / checkpoints.RECORD).write_text('{"pair": "en-de"}')
+    message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
+    assert message.startswith(f"error: {tmp_path}: expected a Hugging Face decoder, but it cannot be loaded: ")
+
+
+def test_a_broken_record_is_named(skipclm, tmp_path, text):
+    (tmp_path / checkpoints.RECORD).write_text("{")
+    message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
+    assert message.startswith(f"error: {tmp_path / checkpoints.RECORD}: expected JSON, found ")
+
+
+def test_a_missing_file_is_named(skipclm, model, tmp_path):
+    path = tmp_path / "gone.txt"
+    message = refusal(skipclm, "--model", model, "--pair", "en-de", path)
+    assert message == f"error: {path} cannot be read: No such file or directory\n"
+
+
+def test_invalid_utf8_is_named_by_file_and_line(skipclm, model, text):
+    path = text(b"fine\n\nsch\xf6n\n", "latin1.txt")
+    message = refusal(skipclm, "--model", model, "--pair", "en-de", text("a"), path)
+    assert message.startswith(f"error: {path}, line 3: expected UTF-8, found the byte 0xf6; ")
+    assert message.count("\n") == 1
+
+
+# The built-in corpus
+
+
+def test_the_built_in_corpus_is_written_in_four_languages(skipclm, tmp_path):
+    status, output, _ = skipclm("demo-corpus", "--output", tmp_path / "new", "--count", "20")
+    paths = [tmp_path / "new" / f"demo.{language}" for language in ("en", "de", "tr", "zh")]
+    assert (status, output) == (0, "".join(f"{path}\n" for path in paths))
+    assert [len(path.read_text(encoding="utf-8").splitlines()) for path in paths] == [20] * 4
+
+
+def test_a_seed_decides_which_sentences(skipclm, tmp_path):
+    texts = []
+    for number, seed in enumerate([1, 1, 2]):
+        skipclm("demo-corpus", "--output", tmp_path / str(number), "--count", "20", "--seed", seed)
+        texts.append((tmp_path / str(number) / "demo.en").read_text(encoding="utf-8"))
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_place_that_cannot_hold_the_corpus_is_named(skipclm, tmp_path, text):
+    folder = text("") / "new"
+    assert skipclm("demo-corpus", "--output", folder) == (
+        1,
+        "",
+        f"error: {folder}: expected a folder, or a place for one, but {folder.parent} is no folder; move it away\n",
+    )
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = f"sys.argv = ['skipclm', 'demo-corpus', '--count', '5', '--output', {str(tmp_path)!r}]\ncli.main()"
+    done = start(code, stdout=writing)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 1

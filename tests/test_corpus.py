@@ -1,0 +1,378 @@
+"""Run with: pytest tests/test_corpus.py."""
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from itertools import combinations
+
+import pytest
+
+from skipclm import corpus as corpora
+from skipclm.corpus import SPLITS, Part, clean, group_rows, split_corpus
+from skipclm.errors import InputError
+
+LANGUAGES = {
+    name: {"name": name, "bleu_tokenizer": tokenizer}
+    for name, tokenizer in {"en": "13a", "de": "13a", "tr": "none", "zh": "zh"}.items()
+}
+TSV = {"kind": "tsv", "path": "{source}-{target}.tsv"}
+LINES = {"kind": "lines", "path": "{language}.txt"}
+
+
+def config(folder, train=None, valid=None, test=None, **keys):
+    """A corpus section; each split is (size, source)."""
+    splits = {"train": train or (None, TSV), "valid": valid or (2, None), "test": test or (2, None)}
+    return {
+        "folder": str(folder),
+        "seed": 1,
+        "cleaning": {"max_bytes": 60, "max_ratio": 4.0},
+        "largest_group": 50,
+        **{split: {"size": size, "source": source} for split, (size, source) in splits.items()},
+        **keys,
+    }
+
+
+def write_tsv(folder, pair, rows):
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{source}\t{target}\n" for source, target in rows)
+    (folder / f"{pair}.tsv").write_text(text, encoding="utf-8")
+
+
+def numbered(count, *languages):
+    """`count` rows of unlike sentences."""
+    return [tuple(f"{language} sentence {number}" for language in languages) for number in range(count)]
+
+
+def build(folder, corpus, pairs):
+    """Return (rows by split and pair, the summary's rows by pair and split)."""
+    out = folder / "out"
+    corpora.build_corpus(corpus, LANGUAGES, pairs, out)
+    header, *table = [line.split("\t") for line in corpora.read_lines(out / "summary.tsv")]
+    summary = {(row[0], row[1]): dict(zip(header, row, strict=True)) for row in table}
+    rows = {}
+    for pair, split in summary:
+        texts = [corpora.read_lines(out / pair / f"{split}.{language}") for language in pair.split("-")]
+        rows[split, pair] = list(zip(*texts, strict=True))
+    return rows, summary
+
+
+def sentences(rows, split):
+    """All (language, text) of one split, over all pairs."""
+    return {
+        key
+        for (name, pair), part in rows.items()
+        for row in part
+        for key in zip(pair.split("-"), row, strict=True)
+        if name == split
+    }
+
+
+def counts(summary, pair, split):
+    return {name: int(summary[pair, split][name]) for name in ("read", *corpora.DROPS, "pairs")}
+
+
+# Cleaning
+
+
+@pytest.mark.parametrize(
+    ("raw", "tidy"),
+    [
+        (" a  b\t\u00a0\u3000c ", "a b c"),
+        ("a\u2028b\u2029c\x85d\x0be\x0cf\rg\nh\x1ci", "a b c d e f g h i"),
+        ("a\x00b\x07c\x7fd\x9fe", "a b c d e"),
+        ("u\u0308ber", "über"),
+        ("half \ud83d a pair", "half a pair"),
+        ("می\u200cخواهم", "می\u200cخواهم"),  # the joiner is spelling
+    ],
+)
+def test_a_sentence_becomes_one_composed_line(raw, tidy):
+    assert clean([(raw, "x" * 6)], 100, 100) == ([(tidy, "x" * 6)], Counter())
+
+
+def test_faulty_rows_are_dropped_and_counted():
+    rows = [
+        ("Hi.", "嗨。"),  # 3 and 6 bytes
+        ("", "Leer."),
+        ("\x85 ", "Leer."),
+        ("a" * 30, "b" * 20),
+        ("a" * 31, "b" * 20),
+        ("早" * 10, "b" * 20),
+        ("早" * 11, "b" * 20),
+        ("abcde", "c" * 20),
+        ("abcde", "c" * 21),
+        ("c" * 21, "abcde"),
+        ("Hi. ", "嗨。"),
+        ("Hi.", "你好"),
+    ]
+    kept, dropped = clean(rows, max_bytes=30, max_ratio=4.0)
+    assert kept == [rows[number] for number in (0, 3, 5, 7, 11)]
+    assert dropped == {"blank": 2, "long": 2, "ratio": 2, "duplicate": 1}
+
+
+# Groups
+
+
+def test_rows_that_share_a_sentence_are_one_group():
+    parts = {
+        "en-de": Part("", [("a", "A"), ("b", "A"), ("c", "C"), ("d", "D")]),
+        "en-tr": Part("", [("b", "x"), ("e", "y"), ("D", "c")]),
+        "tr-de": Part("", [("y", "C")]),
+    }
+    assert group_rows(parts) == {
+        ("de", "A"): [("en-de", ("a", "A")), ("en-de", ("b", "A")), ("en-tr", ("b", "x"))],
+        ("de", "C"): [("en-de", ("c", "C")), ("en-tr", ("e", "y")), ("tr-de", ("y", "C"))],
+        ("de", "D"): [("en-de", ("d", "D"))],  # "D" and "c" are other words in other languages
+        ("en", "D"): [("en-tr", ("D", "c"))],
+    }
+
+
+def test_a_long_chain_is_one_group():
+    rows = [(f"{number:06}", f"{number + step:06}") for number in range(20000) for step in (0, 1)]
+    assert list(group_rows({"en-de": Part("", rows)})) == [("de", "000000")]
+
+
+# Splitting
+
+
+def random_parts(rng, pairs, count):
+    """Rows over so small a vocabulary that groups of many sizes form."""
+    return {
+        pair: Part("", list({(f"s{rng.randrange(count)}", f"t{rng.randrange(count)}"): 0 for _ in range(count)}))
+        for pair in pairs
+    }
+
+
+@pytest.mark.parametrize("carved", [("test", "valid"), ("test",), ("valid",), ()])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_sentence_is_in_two_splits_and_no_row_is_lost(carved, seed):
+    rng, pairs = random.Random(seed), ["en-de", "en-tr", "de-en"]
+    parts = {split: random_parts(rng, pairs, 300) for split in SPLITS if split not in carved}
+    sizes = {"train": 40, "valid": 10, "test": 20}
+    result = split_corpus(parts, sizes, seed, largest_group=30)
+    rows = {(split, pair): result[split][pair].rows for split in SPLITS for pair in pairs}
+    assert {key: len(part) for key, part in rows.items()} == {key: sizes[key[0]] for key in rows}
+    for one, other in combinations(SPLITS, 2):
+        assert not sentences(rows, one) & sentences(rows, other)
+    for pair in pairs:
+        read = sum(len(part[pair].rows) for part in parts.values())
+        assert read == sum(len(part[pair].rows) + part[pair].counts.total() for part in result.values())
+
+
+def test_large_groups_stay_in_train():
+    hub = [("Hi.", f"Hallo {number}") for number in range(6)]
+    pool = {"en-de": Part("", [*hub, *numbered(9, "en", "de")])}
+    for seed in range(5):
+        result = split_corpus({"train": pool}, {"train": None, "valid": 4, "test": 5}, seed, largest_group=5)
+        assert sorted(result["train"]["en-de"].rows) == sorted(hub)
+
+
+def test_a_group_s_surplus_is_dropped_not_trained_on():
+    groups = [(f"en {number}", f"de {number} {version}") for number in range(10) for version in range(3)]
+    result = split_corpus(
+        {"train": {"en-de": Part("", groups)}},
+        {"train": None, "valid": 3, "test": 4},
+        seed=1,
+        largest_group=50,
+    )
+    found = {split: (len(part["en-de"].rows), part["en-de"].counts["surplus"]) for split, part in result.items()}
+    assert found == {"test": (4, 2), "valid": (3, 0), "train": (21, 0)}
+
+
+def test_a_full_pair_s_groups_are_left_for_train():
+    parts = {"en-de": Part("", numbered(10, "en", "de")), "zh-tr": Part("", numbered(1000, "zh", "tr"))}
+    result = split_corpus({"train": parts}, {"train": None, "valid": 1, "test": 8}, seed=1, largest_group=50)
+    assert [len(result["train"][pair].rows) for pair in parts] == [1, 991]
+
+
+def test_aligned_pairs_hold_out_the_same_sentences():
+    parts = {pair: Part("", numbered(50, *pair.split("-"))) for pair in ("en-de", "en-tr", "en-zh")}
+    result = split_corpus({"train": parts}, {"train": 20, "valid": 10, "test": 15}, seed=1, largest_group=50)
+    for split, size in {"train": 20, "valid": 10, "test": 15}.items():
+        english = [{row[0] for row in part.rows} for part in result[split].values()]
+        assert english[0] == english[1] == english[2]
+        assert len(english[0]) == size
+
+
+def test_overlap_is_dropped_by_precedence():
+    parts = {
+        "test": {"en-de": Part("", [("a", "A"), ("b", "B")]), "en-tr": Part("", [("x", "X")])},
+        "valid": {"en-de": Part("", [("a", "Z"), ("c", "C")]), "en-tr": Part("", [("b", "Y"), ("d", "D")])},
+        "train": {
+            "en-de": Part("", [("e", "B"), ("d", "E"), ("f", "F"), ("x", "G")]),
+            "en-tr": Part("", [("c", "H"), ("D", "A"), ("g", "D")]),
+        },
+    }
+    result = split_corpus(parts, dict.fromkeys(SPLITS), seed=1, largest_group=50)
+    rows = {(split, pair): part.rows for split, by_pair in result.items() for pair, part in by_pair.items()}
+    assert rows == {
+        ("test", "en-de"): [("a", "A"), ("b", "B")],
+        ("test", "en-tr"): [("x", "X")],
+        ("valid", "en-de"): [("c", "C")],
+        ("valid", "en-tr"): [("d", "D")],
+        ("train", "en-de"): [("f", "F")],
+        ("train", "en-tr"): [("D", "A")],
+    }
+    overlap = {key: result[key[0]][key[1]].counts["overlap"] for key in rows}
+    assert list(overlap.values()) == [0, 0, 1, 1, 3, 2]
+
+
+def test_a_split_with_its_own_source_keeps_its_order_and_train_does_not():
+    parts = {split: {"en-de": Part("", numbered(60, f"en {split}", f"de {split}"))} for split in SPLITS}
+    result = split_corpus(parts, {"train": 50, "valid": None, "test": 20}, seed=1, largest_group=50)
+    rows = {split: result[split]["en-de"].rows for split in SPLITS}
+    assert rows["valid"] == parts["valid"]["en-de"].rows
+    order = [parts["test"]["en-de"].rows.index(row) for row in rows["test"]]
+    assert order == sorted(order) != list(range(20))
+    order = [parts["train"]["en-de"].rows.index(row) for row in rows["train"]]
+    assert sorted(order) != order
+    assert len(set(order)) == 50
+
+
+def test_seed_and_text_decide_alone():
+    rows, sizes = numbered(200, "en", "de"), {"train": None, "valid": 20, "test": 40}
+
+    def split(rows, seed):
+        return split_corpus({"train": {"en-de": Part("", rows)}}, sizes, seed, largest_group=50)
+
+    assert split(rows, 1) == split(rows[::-1], 1)
+    assert split(rows, 1) != split(rows, 2)
+    # One sentence more moves one row at most, where a reshuffle would move nearly all.
+    more = split([*rows, ("a new one", "ein neuer")], 1)
+    assert len(set(more["test"]["en-de"].rows) - set(split(rows, 1)["test"]["en-de"].rows)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (
+            (None, 3, 11),
+            r"corpus\.test\.size: expected at least 11 .*en-de .*found 10 \(3 more .* over 2 pairs",
+        ),
+        (
+            (None, 3, 8),
+            r"corpus\.valid\.size: expected at least 3 .* found 2 .*lower corpus\.valid\.size or corp",
+        ),
+        (
+            (4, 5, 5),
+            r"corpus\.train\.size: expected at least 4 pairs of en-de, found 3 \(13 read\); lower corpus\.tr",
+        ),
+    ],
+)
+def test_too_few_pairs_are_counted(sizes, message):
+    rows = [*numbered(10, "en", "de"), *(("Hi.", f"Hallo {number}") for number in range(3))]
+    parts = {"train": {"en-de": Part("", rows, Counter(read=13))}}
+    with pytest.raises(InputError, match=message):
+        split_corpus(parts, dict(zip(SPLITS, sizes, strict=True)), seed=1, largest_group=2)
+
+
+# The whole
+
+
+def test_carved_corpus_on_disk(tmp_path):
+    for pair, extra in {
+        "en-de": [("", "leer"), ("a" * 61, "b" * 50), ("kurz", "c" * 17), ("en sentence 1", "de sentence 1")],
+        "en-zh": [("Hi.", " "), ("Hi.", "你好。")],
+    }.items():
+        write_tsv(tmp_path, pair, numbered(12, *pair.split("-")) + extra)
+    rows, summary = build(tmp_path, config(tmp_path, train=(5, TSV)), ["en-de", "en-zh"])
+
+    for one, other in combinations(SPLITS, 2):
+        assert not sentences(rows, one) & sentences(rows, other)
+    nothing = dict.fromkeys(("read", *corpora.DROPS, "pairs"), 0)
+    assert counts(summary, "en-de", "train") == nothing | {
+        **{"read": 16, "blank": 1, "long": 1, "ratio": 1, "duplicate": 1},
+        **{"surplus": 3, "pairs": 5},
+    }
+    assert counts(summary, "en-zh", "train") == nothing | {"read": 14, "blank": 1, "surplus": 4, "pairs": 5}
+    for pair in ("en-de", "en-zh"):
+        assert counts(summary, pair, "test") == counts(summary, pair, "valid") == nothing | {"pairs": 2}
+        total = Counter()
+        for split in SPLITS:
+            total.update(counts(summary, pair, split))
+        assert total["read"] == sum(total[name] for name in (*corpora.DROPS, "pairs"))
+    assert summary["en-de", "train"]["origin"] == "tsv:en-de.tsv"
+    assert summary["en-de", "test"]["origin"] == "carved from train"
+
+
+def test_tokens_and_checksums(tmp_path):
+    write_tsv(tmp_path, "en-zh", [("Hello, world!", "你好，abc 世界！")])
+    for name, text in {"en": "One. Two\nThree", "zh": "一。\n二 三"}.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    aligned = (None, LINES)
+    (tmp_path / "dev").mkdir()
+    write_tsv(tmp_path / "dev", "en-zh", [("A.", "甲。")])
+    dev = (1, TSV | {"path": "dev/en-zh.tsv"})
+    rows, summary = build(tmp_path, config(tmp_path, valid=dev, test=aligned), ["en-zh"])
+
+    assert rows["test", "en-zh"] == [("One. Two", "一。"), ("Three", "二 三")]
+    # 13a: Hello , world ! and One . Two / Three; zh: 你 好 ， abc 世 界 ！ and 一 。 / 二 三
+    tokens = {split: [summary["en-zh", split][f"{side}_tokens"] for side in ("source", "target")] for split in SPLITS}
+    assert tokens == {"train": ["4", "7"], "valid": ["2", "2"], "test": ["4", "4"]}
+    assert summary["en-zh", "test"]["origin"] == "lines:en.txt,zh.txt"
+    digest = hashlib.sha256("一。\n二 三\n".encode()).hexdigest()
+    assert summary["en-zh", "test"]["target_sha256"] == digest
+
+
+def test_carved_and_own_splits_mix(tmp_path):
+    write_tsv(tmp_path, "en-de", numbered(20, "en", "de"))
+    (tmp_path / "en.txt").write_text("en sentence 3\nother\nen sentence 7\n")
+    (tmp_path / "de.txt").write_text("drei\nandere\nsieben\n")
+    rows, summary = build(tmp_path, config(tmp_path, valid=(5, None), test=(2, LINES)), ["en-de"])
+    assert len(rows["test", "en-de"]) == 2
+    assert counts(summary, "en-de", "test")["surplus"] == 1
+    held = {row[0] for row in rows["test", "en-de"]} & {"en sentence 3", "en sentence 7"}
+    assert counts(summary, "en-de", "train")["overlap"] == len(held)
+    assert len(rows["train", "en-de"]) == 15 - len(held)
+    assert not sentences(rows, "test") & (sentences(rows, "valid") | sentences(rows, "train"))
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "message"),
+    [
+        ("", {}, r"corpus\.train\.source: expected sentence pairs of en-de in tsv:en-de\.tsv.*\(0 read\)"),
+        ("\tA\nab\tabcdefghi\n", {}, r"none fit to use \(2 read, 1 blank, 1 ratio\)"),
+        ("a\n", {}, r"corpus\.train\.source: .*en-de\.tsv, line 1: expected two columns"),
+        (
+            "a\tb\n",
+            {},
+            r"corpus\.test\.size: expected at least 2 pairs of en-de to carve from train, found 1",
+        ),
+        ("a\tb\n", {"test": (None, None)}, r"corpus\.test\.size: expected a number, found null"),
+        ("a\tb\n", {"valid": (3, LINES)}, r"corpus\.valid\.source\.path: there is no file .*en\.txt"),
+        ("a\tb\nc\td\ne\tf\ng\th\n", {}, r"corpus\.train\.size: expected at least 1 pairs of en-de, found 0"),
+    ],
+)
+def test_an_error_leaves_nothing_behind(tmp_path, text, keys, message):
+    (tmp_path / "en-de.tsv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        corpora.build_corpus(config(tmp_path, **keys), LANGUAGES, ["en-de"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_tokenizer_is_named_beside_the_known(tmp_path):
+    write_tsv(tmp_path, "en-de", numbered(9, "en", "de"))
+    languages = LANGUAGES | {"de": {"bleu_tokenizer": "14b"}}
+    with pytest.raises(InputError, match=r"languages\.de\.bleu_tokenizer: expected one of .*13a.* found '14b'"):
+        corpora.build_corpus(config(tmp_path), languages, ["en-de"], tmp_path / "out")
+
+
+def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path):
+    rng = random.Random(0)
+    for pair in ("en-de", "en-tr"):
+        rows = [(f"a {rng.randrange(300)}", f"b {rng.randrange(300)}") for _ in range(150)]
+        write_tsv(tmp_path, pair, rows)
+    corpus = config(tmp_path, train=(40, TSV), valid=(10, None), test=(15, None))
+    program = "import json, sys; from skipclm.corpus import build_corpus; build_corpus(*json.loads(sys.argv[1]))"
+    written = []
+    for hash_seed in ("0", "1"):
+        out = tmp_path / f"out{hash_seed}"
+        arguments = json.dumps([corpus, LANGUAGES, ["en-de", "en-tr"], str(out)])
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        subprocess.run([sys.executable, "-c", program, arguments], check=True, env=environment)
+        written.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
+    assert len(written[0]) == 13
+    assert written[0] == written[1]

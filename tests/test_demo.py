@@ -1,0 +1,517 @@
+"""The built-in corpus: words, frames and the sentences made of them.
+
+python -m pytest tests/test_demo.py
+"""
+
+import random
+import re
+import shutil
+import unicodedata
+
+import pytest
+
+from skipclm import demo
+from skipclm.demo_grammar import (
+    Lexeme,
+    attach,
+    contract,
+    english_s,
+    german_endings,
+    german_present,
+    inflect,
+    with_article,
+)
+from skipclm.errors import InputError
+
+SAMPLE = 20_000
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return {frame.name: frame for frame in demo.load_frames()}
+
+
+@pytest.fixture(scope="module")
+def words(frames):
+    return {word.name: word for frame in frames.values() for group in frame.slots.values() for word in group}
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return demo.generate(SAMPLE, seed=1)
+
+
+SENTENCES = [
+    (
+        "gave",
+        "Ayşe|give|brother|umbrella|red|yesterday",
+        "Ayşe gave my brother a red umbrella yesterday.",
+        "Ayşe hat meinem Bruder gestern einen roten Regenschirm gegeben.",
+        "Ayşe dün erkek kardeşime kırmızı bir şemsiye verdi.",
+        "艾谢昨天给了我弟弟一把红色的雨伞。",
+    ),
+    (
+        "is wearing",
+        "I|wear|shirt|white",
+        "I am wearing a white shirt.",
+        "Ich trage ein weißes Hemd.",
+        "Beyaz bir gömlek giyiyorum.",
+        "我穿着一件白色的衬衫。",
+    ),
+    (
+        "has animals",
+        "we|two|sheep",
+        "We have two sheep.",
+        "Wir haben zwei Schafe.",
+        "İki koyunumuz var.",
+        "我们有两只羊。",
+    ),
+    (
+        "relative's thing is",
+        "neighbor|watch|expensive",
+        "Our neighbor's watch is very expensive.",
+        "Die Uhr unseres Nachbarn ist sehr teuer.",
+        "Komşumuzun saati çok pahalı.",
+        "我们邻居的手表很贵。",
+    ),
+    (
+        "thing is more than",
+        "book|expensive|watch",
+        "This book is more expensive than the watch.",
+        "Dieses Buch ist teurer als die Uhr.",
+        "Bu kitap saatten daha pahalı.",
+        "这本书比那块手表贵。",
+    ),
+    (
+        "forgot to",
+        "Anna|tidy room|yesterday|forget",
+        "Anna forgot to tidy up the room yesterday.",
+        "Anna hat gestern vergessen, das Zimmer aufzuräumen.",
+        "Anna dün odayı toplamayı unuttu.",
+        "安娜昨天忘了收拾房间。",
+    ),
+    (
+        "if the weather is nice",
+        "teacher|walk|Sunday",
+        "If the weather is nice on Sunday, the teacher will go for a walk.",
+        "Wenn das Wetter am Sonntag schön ist, geht die Lehrerin spazieren.",
+        "Pazar günü hava güzel olursa öğretmen yürüyüş yapacak.",
+        "如果星期天天气好，老师就去散步。",
+    ),
+    (
+        "cannot come because",
+        "I|do homework|be|tomorrow|come",
+        "I cannot come tomorrow because I have to do the homework.",
+        "Ich kann morgen nicht kommen, weil ich die Hausaufgaben machen muss.",
+        "Ödevi yapmak zorunda olduğum için yarın gelemeyeceğim.",
+        "我明天不能来，因为我得做作业。",
+    ),
+    (
+        "the thing that someone bought",
+        "car|Peter|buy|last week|cheap",
+        "The car that Peter bought last week is very cheap.",
+        "Das Auto, das Peter letzte Woche gekauft hat, ist sehr billig.",
+        "Peter'in geçen hafta aldığı araba çok ucuz.",
+        "彼得上个星期买的车很便宜。",
+    ),
+    (
+        "sad because lost",
+        "they|sad|lose|key|black",
+        "They are sad because they lost their black key.",
+        "Sie sind traurig, weil sie ihren schwarzen Schlüssel verloren haben.",
+        "Siyah anahtarlarını kaybettikleri için üzgünler.",
+        "他们很难过，因为他们弄丢了黑色的钥匙。",
+    ),
+    (
+        "commutes",
+        "uncle|travel|office|bicycle",
+        "My uncle goes to the office by bicycle every day.",
+        "Mein Onkel fährt jeden Tag mit dem Fahrrad ins Büro.",
+        "Amcam her gün bisikletle ofise gidiyor.",
+        "我叔叔每天骑自行车去办公室。",
+    ),
+    (
+        "does not know where",
+        "Ali|bag|new|know that",
+        "Ali does not know where his new bag is.",
+        "Ali weiß nicht, wo seine neue Tasche ist.",
+        "Ali yeni çantasının nerede olduğunu bilmiyor.",
+        "阿里不知道他的新包在哪里。",
+    ),
+    (
+        "who bought",
+        "sell|car|old",
+        "Who sold this old car?",
+        "Wer hat dieses alte Auto verkauft?",
+        "Bu eski arabayı kim sattı?",
+        "这辆旧车是谁卖的？",
+    ),
+    (
+        "do not forget",
+        "you|umbrella|old",
+        "Do not forget your old umbrella!",
+        "Vergiss deinen alten Regenschirm nicht!",
+        "Eski şemsiyeni unutma!",
+        "别忘了带你的旧雨伞！",
+    ),
+    (
+        "has been so often",
+        "Maria|Istanbul|three|travel",
+        "Maria has been to Istanbul three times.",
+        "Maria war schon dreimal in Istanbul.",
+        "Maria İstanbul'a üç kez gitti.",
+        "玛丽亚去过三次伊斯坦布尔。",
+    ),
+    (
+        "does often with",
+        "he|television|mother",
+        "He often watches television with my mother.",
+        "Er sieht oft mit meiner Mutter fern.",
+        "Sık sık annemle televizyon izliyor.",
+        "他常常和我妈妈一起看电视。",
+    ),
+]
+
+
+@pytest.mark.parametrize(("frame", "filling", "en", "de", "tr", "zh"), SENTENCES)
+def test_whole_sentences(frames, words, frame, filling, en, de, tr, zh):
+    chosen = dict(zip(frames[frame].slots, (words[name] for name in filling.split("|")), strict=True))
+    assert [frames[frame].render(language, chosen) for language in demo.LANGUAGES] == [en, de, tr, zh]
+
+
+# --- Turkish
+
+
+@pytest.mark.parametrize(
+    ("word", "suffixes", "expected"),
+    [
+        ("ev", ["lAr", "DA"], "evlerde"),
+        ("okul", ["(y)A"], "okula"),
+        ("park", ["DA"], "parkta"),
+        ("kedi", ["(n)In"], "kedinin"),
+        ("araba", ["(s)I", "nI"], "arabasını"),
+        ("köprü", ["(y)I"], "köprüyü"),
+        ("süt", ["(y)I"], "sütü"),
+        ("göz", ["(I)mIz"], "gözümüz"),
+        ("dört", ["DA"], "dörtte"),
+        ("kahve", ["DAn"], "kahveden"),
+        ("otobüs", ["(y)lA"], "otobüsle"),
+        ("taksi", ["(y)lA"], "taksiyle"),
+        ("oku", ["(I)yor", "(y)Im"], "okuyorum"),
+        ("iste", ["(I)yor", "lAr"], "istiyorlar"),
+        ("oyna", ["(I)yor"], "oynuyor"),
+        ("yıka", ["(I)yor", "(y)Iz"], "yıkıyoruz"),
+        ("söyle", ["mA", "(I)yor"], "söylemiyor"),
+        ("bul", ["mA", "DI", "k"], "bulmadık"),
+        ("yüz", ["(y)AcAK", "(y)Im"], "yüzeceğim"),
+        ("bekle", ["(y)AcAK", "sIn"], "bekleyeceksin"),
+        ("gel", ["(y)AmA", "(y)AcAK", "(y)Iz"], "gelemeyeceğiz"),
+        ("sat", ["DIK", "(I)m"], "sattığım"),
+        ("sat", ["DIK", "lArI", "nI"], "sattıklarını"),
+        ("al", ["DI", "n", " mI"], "aldın mı"),
+        ("üzgün", ["(y)Im"], "üzgünüm"),
+        ("İstanbul", ["lI"], "İstanbullu"),
+    ],
+)
+def test_turkish_suffixes(word, suffixes, expected):
+    assert attach(word, *suffixes) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "soft", "harmony", "suffix", "expected"),
+    [
+        ("kitap", "kitab", "", "(y)I", "kitabı"),
+        ("kitap", "kitab", "", "DA", "kitapta"),
+        ("kitap", "kitab", "", "(y)lA", "kitapla"),
+        ("köpek", "köpeğ", "", "(s)I", "köpeği"),
+        ("resim", "resm", "", "(I)m", "resmim"),
+        ("git", "gid", "", "(I)yor", "gidiyor"),
+        ("git", "gid", "", "DI", "gitti"),
+        ("ye", "yi", "", "(I)yor", "yiyor"),
+        ("ye", "yi", "", "(y)AcAK", "yiyecek"),
+        ("ye", "yi", "", "DI", "yedi"),
+        ("saat", "", "e", "(y)I", "saati"),
+        ("saat", "", "e", "lAr", "saatler"),
+    ],
+)
+def test_turkish_changes_of_the_stem(word, soft, harmony, suffix, expected):
+    assert attach(word, suffix, soft=soft, harmony=harmony) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "expected"),
+    [
+        ("Ayşe", "gen", "Ayşe'nin"),
+        ("Anna", "dat", "Anna'ya"),
+        ("Peter", "with", "Peter'le"),
+        ("Ali", "with", "Ali'yle"),
+        ("Wang Fang", "acc", "Wang Fang'ı"),
+        ("Munich", "loc", "Münih'te"),
+        ("Vienna", "dat", "Viyana'ya"),
+        ("mother", "gen", "annemin"),
+        ("I", "nom", ""),
+        ("they", "gen", "onların"),
+    ],
+)
+def test_turkish_names_take_an_apostrophe(words, name, case, expected):
+    assert inflect("tr", words[name], (case,), ()) == expected
+
+
+# --- German
+
+
+@pytest.mark.parametrize(
+    ("determiner", "case", "phrases"),
+    [
+        ("der", "nom", "der alte Hut, das alte Buch, die alte Uhr, die alten Hüte"),
+        ("der", "acc", "den alten Hut, das alte Buch, die alte Uhr, die alten Hüte"),
+        ("der", "dat", "dem alten Hut, dem alten Buch, der alten Uhr, den alten Hüten"),
+        ("ein", "nom", "ein alter Hut, ein altes Buch, eine alte Uhr"),
+        ("ein", "acc", "einen alten Hut, ein altes Buch, eine alte Uhr"),
+        ("ein", "dat", "einem alten Hut, einem alten Buch, einer alten Uhr"),
+        ("kein", "acc", "keinen alten Hut, kein altes Buch, keine alte Uhr, keine alten Hüte"),
+        ("dies", "nom", "dieser alte Hut, dieses alte Buch, diese alte Uhr, diese alten Hüte"),
+        ("dies", "acc", "diesen alten Hut, dieses alte Buch, diese alte Uhr, diese alten Hüte"),
+        ("", "nom", "alter Hut, altes Buch, alte Uhr, alte Hüte"),
+        ("", "dat", "altem Hut, altem Buch, alter Uhr, alten Hüten"),
+    ],
+)
+def test_german_articles_and_adjectives(words, determiner, case, phrases):
+    keywords = (case, determiner) if determiner else (case,)
+    forms = [("hat", ()), ("book", ()), ("watch", ()), ("hat", ("pl",))]
+    expected = phrases.split(", ")
+    found = [inflect("de", words[name], keywords + number, (words["old"],)) for name, number in forms[: len(expected)]]
+    assert found == expected
+
+
+def test_german_possessives(words):
+    found = [inflect("de", words["key"], ("acc",), (words[owner],)) for owner in ("I", "Anna", "Ali", "we", "they")]
+    assert found == [f"{owner} Schlüssel" for owner in ("meinen", "ihren", "seinen", "unseren", "ihren")]
+
+
+def test_german_endings_of_the_genitive():
+    assert [german_endings("mein", "gen", column) for column in (0, 2)] == [
+        ("meines", "en"),
+        ("meiner", "en"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("infinitive", "third", "expected"),
+    [
+        ("kaufen", "kauft", "kaufe kaufst kauft kaufen"),
+        ("lesen", "liest", "lese liest liest lesen"),
+        ("essen", "isst", "esse isst isst essen"),
+        ("arbeiten", "arbeitet", "arbeite arbeitest arbeitet arbeiten"),
+        ("fahren", "fährt", "fahre fährst fährt fahren"),
+        ("tanzen", "tanzt", "tanze tanzt tanzt tanzen"),
+    ],
+)
+def test_german_present(infinitive, third, expected):
+    forms = [german_present(infinitive, third, person) for person in ("I", "you", "she", "they")]
+    assert " ".join(forms) == expected
+
+
+@pytest.mark.parametrize(
+    ("verb", "forms"),
+    [
+        ("tidy room", "räumt|das Zimmer auf|das Zimmer aufräumt|das Zimmer aufzuräumen|das Zimmer aufgeräumt"),
+        ("football", "spielt|Fußball|Fußball spielt|Fußball zu spielen|Fußball gespielt"),
+        ("television", "sieht|fern|fernsieht|fernzusehen|ferngesehen"),
+        ("dance", "tanzt||tanzt|zu tanzen|getanzt"),
+    ],
+)
+def test_german_separable_verbs(words, verb, forms):
+    wanted = ("present", "particle", "final", "zu", "participle")
+    assert "|".join(inflect("de", words[verb], (form,), ()) for form in wanted) == forms
+
+
+def test_german_contractions():
+    assert contract("in dem Park, in das Kino, an dem Strand, zu der Bank, zu dem Zug, in der Stadt") == (
+        "im Park, ins Kino, am Strand, zur Bank, zum Zug, in der Stadt"
+    )
+    assert contract("sein dem") == "sein dem"
+
+
+@pytest.mark.parametrize(
+    ("place", "at", "to"),
+    [
+        ("school", "in der Schule", "in die Schule"),
+        ("station", "an dem Bahnhof", "zu dem Bahnhof"),
+        ("market", "auf dem Markt", "auf den Markt"),
+    ],
+)
+def test_german_places(words, place, at, to):
+    assert [inflect("de", words[place], (form,), ()) for form in ("at", "to")] == [at, to]
+
+
+# --- English and Chinese
+
+
+def test_english_articles(words):
+    assert [with_article(phrase) for phrase in ("old hat", "book", "email")] == [
+        "an old hat",
+        "a book",
+        "an email",
+    ]
+    assert inflect("en", words["umbrella"], ("a",), ()) == "an umbrella"
+    assert inflect("en", words["umbrella"], ("a",), (words["red"],)) == "a red umbrella"
+
+
+@pytest.mark.parametrize(
+    "pair", ["book books", "watch watches", "box boxes", "bus buses", "play plays", "study studies", "go goes"]
+)
+def test_english_s(pair):
+    singular, plural = pair.split()
+    assert english_s(singular) == plural
+
+
+@pytest.mark.parametrize(
+    ("verb", "form", "expected"),
+    [
+        ("walk", "present", "goes for a walk"),
+        ("have breakfast", "present", "has breakfast"),
+        ("walk", "past", "went for a walk"),
+        ("photograph", "participle", "taken photos"),
+        ("write", "ing", "writing"),
+        ("swim", "ing", "swimming"),
+        ("visit", "past", "visited"),
+    ],
+)
+def test_english_verbs(words, verb, form, expected):
+    assert inflect("en", words[verb], (form,), (words["Anna"],)) == expected
+
+
+def test_english_plural(words):
+    nouns = ("knife", "tomato", "sheep", "hat")
+    assert [inflect("en", words[name], ("pl",), ()) for name in nouns] == ["knives", "tomatoes", "sheep", "hats"]
+
+
+def test_chinese_classifiers(words):
+    names = ("book", "horse", "skirt", "cow", "knife", "car", "letter")
+    assert [inflect("zh", words[name], ("cl",), ()) for name in names] == list("本匹条头把辆封")
+
+
+def test_chinese_adjectives(words):
+    forms = [inflect("zh", words[name], (form,), ()) for name in ("new", "red") for form in ("attr", "is")]
+    assert forms == ["新", "很新", "红色的", "是红色的"]
+
+
+# --- the corpus as a whole
+
+
+def test_the_same_seed_gives_the_same_sentences(sample):
+    assert demo.generate(300, seed=1) == sample[:300]
+    assert demo.generate(300, seed=2) != sample[:300]
+
+
+def test_reach(frames, sample):
+    assert len(frames) >= 40
+    assert demo.count_reachable() > 500_000
+    assert len({sentence["en"] for sentence in sample}) == SAMPLE
+
+
+def test_lower_bound_of_one_frame_is_true(frames):
+    frame, randomness = frames["would like"], random.Random(0)
+    drawn = {frame.render("en", frame.fill(randomness)) for _ in range(5000)}
+    assert len(drawn) == frame.count()
+
+
+def test_an_english_sentence_has_one_translation(frames):
+    randomness, seen = random.Random(3), {}
+    for frame in list(frames.values()) * 60:
+        chosen = frame.fill(randomness)
+        english, *rest = (frame.render(language, chosen) for language in demo.LANGUAGES)
+        assert seen.setdefault(english, rest) == rest
+
+
+@pytest.mark.parametrize("language", demo.LANGUAGES)
+def test_spelling(sample, language):
+    final = "。？！" if language == "zh" else ".?!"
+    for sentence in (line[language] for line in sample):
+        assert sentence == unicodedata.normalize("NFC", sentence)
+        assert sentence[-1] in final
+        assert not sentence[0].islower()
+        assert not re.search(r"[{}]|  |^ | $| [,.?!]|[,.?!]{2}|K\b", sentence)
+        if language == "zh":
+            assert not re.search(r"[ ,.?!]|[A-Za-z]", sentence)
+
+
+def test_turkish_spelling_obeys_no_plural_after_numbers_and_capital_i(sample):
+    for sentence in (line["tr"] for line in sample):
+        assert not re.search(r"\b(iki|üç|dört|beş|altı|yedi|sekiz|dokuz|on) \w+l[ae]r\b", sentence)
+        assert not sentence.startswith("I")
+
+
+def test_every_frame_and_every_word_is_used(frames, words):
+    randomness = random.Random(4)
+    lexicon = demo._load_words(demo.resource_folder() / "lexicon.yaml")
+    assert set(words) == set(lexicon)
+    drawn = {word.name for frame in frames.values() for _ in range(300) for word in frame.fill(randomness).values()}
+    assert drawn == set(lexicon)
+
+
+def test_sentence_lengths(sample):
+    lengths = [len(line["en"].split()) for line in sample]
+    assert 6 < sum(lengths) / SAMPLE < 10
+    assert min(lengths) >= 3
+    assert max(lengths) <= 16
+
+
+def test_write_corpus(tmp_path):
+    paths = demo.write_corpus(tmp_path, 20, seed=5, languages=("de", "zh"))
+    assert [path.name for path in paths] == ["demo.de", "demo.zh"]
+    expected = demo.generate(20, seed=5)
+    assert paths[1].read_text(encoding="utf-8").splitlines() == [line["zh"] for line in expected]
+
+
+# --- mistakes of users
+
+
+def test_too_many_sentences_are_refused():
+    with pytest.raises(InputError, match="within reach"):
+        demo.generate(10**9, seed=1)
+
+
+def test_unknown_language_is_refused(tmp_path):
+    with pytest.raises(InputError, match="fr"):
+        demo.write_corpus(tmp_path, 3, seed=1, languages=("en", "fr"))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("lexicon.yaml", ", zh: 个 苹果", "", r"lexicon.yaml, nouns, apple.*zh"),
+        ("lexicon.yaml", "个 苹果", "苹果", r"frames.yaml, frame '.*', zh.*'apple'.*classifier"),
+        ("lexicon.yaml", "der Apfel / Äpfel", "der Apfel", r"'apple'.*plural"),
+        ("lexicon.yaml", "der Apfel / Äpfel", "Apfel / Äpfel", r"nouns, apple.*der, die or das"),
+        ("lexicon.yaml", "agrees: she, en: Anna", "en: Anna", r"names, Anna.*agrees"),
+        ("lexicon.yaml", 'tr: "on"', "tr: on", r"numbers, ten"),
+        ("lexicon.yaml", "numbers:", "numerals:", r"numerals"),
+        ("groups.yaml", "fruit: [apple,", "fruit: [aple,", r"groups.yaml, fruit.*'aple'"),
+        ("groups.yaml", "fruit: [apple,", "fruit: [fruit,", r"circle"),
+        ("frames.yaml", "food: dish", "food: dishes", r"frame 'eats every day'.*'dishes'"),
+        ("frames.yaml", "{food} {when}", "{foot} {when}", r"frame 'eats every day', en.*foot"),
+        ("frames.yaml", "{food} {when}", "{food plural} {when}", r"en.*plural"),
+        ("frames.yaml", " {food} {when}", " {when}", r"frame 'eats every day', en.*food"),
+        ("frames.yaml", "  de: ", "  german: ", r"'de'.*'german'"),
+    ],
+)
+def test_mistakes_in_the_resources_are_named(tmp_path, file, old, new, message):
+    folder = tmp_path / "demo"
+    shutil.copytree(demo.resource_folder(), folder)
+    text = (folder / file).read_text(encoding="utf-8")
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        demo.load_frames(folder)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"lexicon\.yaml"):
+        demo.load_frames(tmp_path)
+
+
+def test_a_word_is_its_own_plain_form():
+    word = Lexeme("now", "phrases", {"en": ("now",)})
+    assert inflect("en", word, (), ()) == "now"

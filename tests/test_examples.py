@@ -1,0 +1,147 @@
+"""Pairs become tokens, batches and files as the module's docstring says, down to each id."""
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from skipclm import examples
+from skipclm.errors import InputError
+from skipclm.examples import Collator, Examples, Prompt
+
+
+def _word_tokenizer(template=None, **special):
+    words = {word: i for i, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", "a", "b"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if template:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=template, special_tokens=[("<s>", 0), ("</s>", 2)]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+@pytest.mark.parametrize(
+    ("template", "begin"),
+    [
+        (None, (2,)),  # GPT-2 puts nothing, so a prompt begins with </s>
+        ("<s> $A", (0,)),  # Llama
+        ("</s> $A", (2,)),  # XGLM
+        ("</s> <s> $A", (2, 0)),
+        ("$A </s>", (2,)),  # what follows a text is not what precedes it
+    ],
+)
+def test_prompt_begins_with_what_the_tokenizer_puts_first(template, begin):
+    tokenizer = _word_tokenizer(template, eos_token="</s>", pad_token="<pad>")
+    assert Prompt.of(tokenizer) == Prompt(begin=begin, end=2, pad=1)
+
+
+def test_prompt_pads_with_the_end_if_there_is_no_padding_token():
+    assert Prompt.of(_word_tokenizer(eos_token="</s>")) == Prompt(begin=(2,), end=2, pad=2)
+
+
+def test_prompt_needs_an_end_token():
+    with pytest.raises(InputError, match="end-of-sequence"):
+        Prompt.of(_word_tokenizer(pad_token="<pad>"))
+
+
+def test_parts_of_a_prompt():
+    prompt = Prompt(begin=(0,), end=2, pad=1)
+    assert prompt.source([7, 8]) == [0, 7, 8, 2]
+    assert prompt.target([9]) == [9, 2]
+    assert prompt.alone([9]) == [0, 9]
+    assert prompt.alone([]) == [0]
+
+
+def test_sentences_are_encoded_without_special_tokens(tokenizer):
+    sentences = ["one two", "fünf"]
+    encoded = examples.encode(tokenizer, sentences)
+    assert [tokenizer.decode(row) for row in encoded] == sentences
+    assert [tokenizer(sentence)["input_ids"][1:] for sentence in sentences] == encoded
+
+
+def test_keys_are_equal_where_sentences_are(tokenizer):
+    pairs = Examples.encoded(tokenizer, ["one", "two", "one", "six"], ["eins", "zwei", "ein", "zwei"])
+    source, target = pairs.keys.T
+    assert source[0] == source[2]
+    assert len(set(source)) == 3
+    assert target[1] == target[3]
+    assert len(set(target)) == 3
+
+
+def test_item_holds_ids_and_keys():
+    pairs = Examples([[4, 5], [6]], [[7], [8, 9]], np.array([[0, 1], [1, 0]]))
+    assert len(pairs) == 2
+    assert pairs[1] == {"source": [6], "target": [8, 9], "source_key": 1, "target_key": 0}
+    assert pairs.lengths() == [3, 3]
+
+
+EDGES = Examples([[], [4, 5, 6], [], [7], []], [[8], [], [9, 10], [11], []], np.arange(10).reshape(5, 2))
+
+
+@pytest.mark.parametrize("name", ["examples", "edges"])
+def test_saved_pairs_come_back(tmp_path, request, name):
+    pairs = EDGES if name == "edges" else request.getfixturevalue(name)
+    pairs.save(tmp_path / "split.safetensors")
+    loaded = Examples.load(tmp_path / "split.safetensors")
+    assert (loaded.source, loaded.target) == (pairs.source, pairs.target)
+    assert [loaded[i] for i in range(len(loaded))] == [pairs[i] for i in range(len(pairs))]
+    assert type(loaded[0]["target"][0]) is int
+
+
+def test_same_pairs_are_the_same_bytes(tmp_path, tokenizer, pairs):
+    for name in ("a", "b"):
+        Examples.encoded(tokenizer, *pairs).save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    Examples.encoded(tokenizer, pairs[1], pairs[0]).save(tmp_path / "c")
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_within_keeps_pairs_up_to_the_limit():
+    pairs = Examples([[1] * 3, [1] * 2, [1] * 6], [[2] * 3, [2] * 3, [2]], np.array([[0, 0], [1, 1], [2, 2]]))
+    assert pairs.lengths() == [6, 5, 7]
+    kept = pairs.within(6)
+    assert kept.lengths() == [6, 5]
+    assert [kept[i]["source_key"] for i in range(2)] == [0, 1]
+    assert pairs.within(5)[0] == pairs[1]
+    assert len(pairs.within(4)) == 0
+
+
+def test_batch_worked_out_by_hand():
+    items = [
+        {"source": [11, 12], "target": [21, 22, 23], "source_key": 5, "target_key": 6},
+        {"source": [13], "target": [24], "source_key": 7, "target_key": 6},
+    ]
+    batch = Collator(Prompt(begin=(0,), end=2, pad=1))(items)
+    assert {name: tensor.tolist() for name, tensor in batch.items()} == {
+        "input_ids": [[0, 11, 12, 2, 21, 22, 23, 2], [0, 13, 2, 24, 2, 1, 1, 1]],
+        "attention_mask": [[1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0, 0, 0]],
+        "labels": [[-100, -100, -100, -100, 21, 22, 23, 2], [-100, -100, -100, 24, 2, -100, -100, -100]],
+        "source_mask": [[0, 1, 1], [0, 1, 0]],
+        "target_ids": [[0, 21, 22, 23], [0, 24, 1, 1]],
+        "target_attention": [[1, 1, 1, 1], [1, 1, 0, 0]],
+        "target_mask": [[0, 1, 1, 1], [0, 1, 0, 0]],
+        "source_key": [5, 7],
+        "target_key": [6, 6],
+    }
+
+
+def test_masks_pass_over_all_that_begins_a_prompt():
+    items = [{"source": [11], "target": [21], "source_key": 0, "target_key": 0}]
+    batch = Collator(Prompt(begin=(2, 0), end=2, pad=1))(items)
+    assert batch["input_ids"].tolist() == [[2, 0, 11, 2, 21, 2]]
+    assert batch["source_mask"].tolist() == batch["target_mask"].tolist() == [[0, 0, 1]]
+    assert batch["labels"].tolist() == [[-100, -100, -100, -100, 21, 2]]
+
+
+def test_end_is_learned_even_where_it_is_the_padding_too():
+    items = [{"source": [11], "target": row, "source_key": 0, "target_key": 0} for row in ([21, 22], [23])]
+    labels = Collator(Prompt(begin=(2,), end=2, pad=2))(items)["labels"]
+    assert labels.tolist() == [[-100, -100, -100, 21, 22, 2], [-100, -100, -100, 23, 2, -100]]
+
+
+def test_padding_goes_right_for_training_and_left_for_generation():
+    assert examples.pad([[4], [5, 6, 7]], 1).tolist() == [[4, 1, 1], [5, 6, 7]]
+    assert examples.pad([[4], [5, 6, 7]], 1, left=True).tolist() == [[1, 1, 4], [5, 6, 7]]
+    assert examples.pad([[4], [5]], 1).dtype == torch.int64

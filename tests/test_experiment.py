@@ -1,0 +1,519 @@
+"""What could not run is refused before any job starts, in one message: key, expectation, find, remedy.
+
+Run with: pytest tests/test_experiment.py. What the schema refuses is in test_schema.py.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from skipclm import demo, experiment
+from skipclm.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Each test works in a folder of its own, to which the paths of the configuration are relative."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def overlaid(overlay=""):
+    """The default configuration with an overlay, merged as snakemake does it."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    update_config(config, yaml.safe_load(overlay) or {})
+    return config
+
+
+def refusal(overlay):
+    with pytest.raises(InputError) as caught:
+        experiment.check(overlaid(overlay), SCHEMA)
+    return str(caught.value)
+
+
+def write_model(folder, architectures=("XGLMForCausalLM",), **settings):
+    """What a saved decoder of four blocks looks like from outside."""
+    folder.mkdir()
+    settings = {"architectures": list(architectures), "num_layers": 4} | settings
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        (folder / name).touch()
+    return folder
+
+
+# Sound configurations
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "",
+        "{pairs: [en-de, de-en], grid: {pairs: [de-en]}}",
+        "ablation: {variants: {base: null}}",
+        "ablation: {variants: {fixed: {contrastive: {layer: 6}, skip: {source: '0.5', target: 1.0}}}}",
+        "ablation: {variants: {lower: {skip: {source: 3}}, upper: {skip: {target: 3}}}}",  # by every cell of the grid
+        "skip: {source: 2, target: 3}",
+        "grid: {skip_source: [1-6], skip_target: [1-6], constraints: [skip_source < skip_target]}",
+        "ablation: {variants: {without: {skip: {enabled: false, source: 99, target: 1}}}}",  # not used
+        "{model: {source: facebook/xglm-564M, layers: 24}, grid: {contrastive_layer: [24]}}",
+        "corpus: {sources: {gone: {kind: tsv, path: gone.tsv}}}",  # named by no split
+        "corpus: {valid: {source: demo, size: null}}",
+    ],
+)
+def test_a_sound_configuration_passes(overlay):
+    experiment.check(overlaid(overlay), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("{kind: tsv, path: '{source}-{target}.tsv'}", ["en-de.tsv"]),
+        ("{kind: lines, path: 'text.{language}'}", ["text.en", "text.de"]),
+        ("{kind: jsonl, path: text.jsonl, fields: '{language}'}", ["text.jsonl"]),
+    ],
+)
+def test_files_of_every_kind_are_found(folder, source, names):
+    overlay = (
+        f"{{pairs: [en-de], corpus: {{folder: data, sources: {{mine: {source}}}, "
+        "train: {source: mine}, test: {source: mine}}}"
+    )
+    (folder / "data").mkdir()
+    for name in names:
+        assert f"corpus.sources.mine.path: there is no file {Path('data', name)} (for en-de)" in refusal(overlay)
+        assert refusal(overlay).endswith("; correct the path, or corpus.folder, which is 'data'")
+        (folder / "data" / name).touch()
+    config = overlaid(overlay)
+    experiment.check(config, SCHEMA)
+    assert experiment.source_files(config) == [str(Path("data", name)) for name in names]
+
+
+# Pairs, languages and metrics
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        (
+            "pairs: [en-fr]",
+            "pairs: 'en-fr' names the language 'fr'; expected one of en, de, tr, zh. "
+            "Define languages.fr or correct the pair",
+        ),
+        ("pairs: [en-de, en-en]", "pairs: expected two different languages, found 'en-en'; correct the pair"),
+        (
+            "grid: {pairs: [tr-en]}",
+            "grid.pairs: expected some of pairs (en-de, en-tr, en-zh), found 'tr-en'; "
+            "add it to pairs or choose among them",
+        ),
+        (
+            "pairs: [en-tr]",
+            "grid.pairs: expected some of pairs (en-tr), found 'en-de'; add it to pairs or choose among them",
+        ),
+        (
+            "model: {scratch: {share: {fr: 0.5}}}",
+            "model.scratch.share: expected languages among en, de, tr, zh, found 'fr'; "
+            "define languages.fr or correct it",
+        ),
+        (
+            "{languages: {fr: {name: French, bleu_tokenizer: 13a}}, pairs: [en-de, fr-en]}",
+            "corpus.sources.demo: expected pairs of the built-in corpus's languages (en, de, tr, zh), found fr; "
+            "correct pairs or the source",
+        ),
+        (
+            "evaluation: {metrics: [chrf]}",
+            "evaluation.selection_metric: expected one of evaluation.metrics (chrf), found 'bleu'; "
+            "add it there or choose among them",
+        ),
+        (
+            "evaluation: {selection_metric: ter}",
+            "evaluation.selection_metric: expected one of evaluation.metrics (bleu, chrf), found 'ter'; "
+            "add it there or choose among them",
+        ),
+    ],
+)
+def test_languages_and_metrics_must_be_known(overlay, message):
+    assert refusal(overlay) == message
+
+
+@pytest.mark.parametrize(
+    ("overlay", "key", "found"),
+    [
+        ("languages: {zh: {bleu_tokenizer: zhh}}", "languages.zh.bleu_tokenizer", "found 'zhh'. Did you mean 'zh'?"),
+        ("evaluation: {metrics: [bleu, chrff]}", "evaluation.metrics", "found 'chrff'. Did you mean 'chrf'?"),
+    ],
+)
+def test_names_that_sacrebleu_lacks_are_refused(overlay, key, found):
+    message = refusal(overlay)
+    assert message.startswith(f"{key}: Expected a ")
+    assert found in message
+
+
+# Splits
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        (
+            "corpus: {test: {source: dmo}}",
+            "corpus.test.source: expected one of demo, found 'dmo'; define corpus.sources.dmo or correct it",
+        ),
+        (
+            "corpus: {train: {source: null}}",
+            "corpus.train.source: expected one of demo, found null; "
+            "name one, since only valid and test can be carved from another split",
+        ),
+        (
+            "corpus: {valid: {size: null}}",
+            "corpus.valid.size: expected a number of pairs to carve from the training source, found null; "
+            "give a number, or name a corpus.valid.source",
+        ),
+        (
+            "corpus: {folder: $NO_SUCH_PLACE, sources: {a: {kind: tsv, path: x}}, test: {source: a}}",
+            "corpus.sources.a: the environment variable NO_SUCH_PLACE in '$NO_SUCH_PLACE' is not set; "
+            "set it or write the path out",
+        ),
+    ],
+)
+def test_a_split_must_come_from_somewhere(overlay, message):
+    assert refusal(overlay) == message
+
+
+# Layers
+
+BEYOND = "expected a block from 1 to 6, the depth of the model, found "
+FRACTION = "expected a fraction of the depth above 0 and up to 1, found "
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ("contrastive: {layer: 7}", f"contrastive.layer: {BEYOND}7; correct it"),
+        ("skip: {source: 1, target: '7'}", f"skip.target: {BEYOND}7; correct it"),
+        ("ablation: {variants: {a: {contrastive: {layer: 7}}}}", f"ablation.variants.a.contrastive.layer: {BEYOND}7"),
+        ("grid: {skip_target: [5, 7]}", f"grid.skip_target: {BEYOND}7; correct it"),
+        ("grid: {contrastive_layer: [2-7]}", f"grid.contrastive_layer: {BEYOND}7; correct it"),
+        ("contrastive: {layer: '0.0'}", f"contrastive.layer: {FRACTION}0.0; correct it"),
+        ("contrastive: {layer: '1.05'}", f"contrastive.layer: {FRACTION}1.05; correct it"),
+        ("grid: {contrastive_layer: ['0.0']}", f"grid.contrastive_layer: {FRACTION}0.0; correct it"),
+        ("ablation: {variants: {a: {skip: {source: '0.0'}}}}", f"ablation.variants.a.skip.source: {FRACTION}0.0"),
+        ("model: {scratch: {layers: 4}}", "grid.skip_target: expected a block from 1 to 4"),
+    ],
+)
+def test_a_layer_must_be_one_of_the_models(overlay, message):
+    assert refusal(overlay).startswith(message)
+
+
+BELOW = "expected a block below"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        # of the sections
+        ("skip: {source: 4, target: 4}", f"skip.source: {BELOW} skip.target, found 4 and 4; change one of them"),
+        ("skip: {source: 1.0, target: '0.5'}", f"skip.source: {BELOW} skip.target, found 6 and 3; change one of them"),
+        # of a variant, wholly and in part
+        (
+            "ablation: {variants: {a: {skip: {source: 3, target: 2}}}}",
+            f"ablation.variants.a.skip.source: {BELOW} ablation.variants.a.skip.target, found 3 and 2; "
+            "change one of them",
+        ),
+        (
+            "{skip: {source: 1, target: 3}, ablation: {variants: {a: {skip: {source: 3}}}}}",
+            f"ablation.variants.a.skip.source: {BELOW} skip.target, found 3 and 3; change one of them",
+        ),
+        # of a section or a variant and the grid: its lowest targets are 4, its highest sources 2
+        (
+            "skip: {source: 4}",
+            f"skip.source: {BELOW} skip.target, found 4 and 4, once the grid chooses c1-s1-t4; change one of them",
+        ),
+        (
+            "skip: {target: 2}",
+            f"skip.source: {BELOW} skip.target, found 2 and 2, once the grid chooses c1-s2-t4; change one of them",
+        ),
+        (
+            "ablation: {variants: {a: {skip: {target: 1}}}}",
+            f"skip.source: {BELOW} ablation.variants.a.skip.target, found 1 and 1, once the grid chooses c1-s1-t4; "
+            "change one of them",
+        ),
+        # of the grid
+        (
+            "grid: {skip_source: [1, 4]}",
+            "grid.skip_source: expected blocks below grid.skip_target, found 4 and 4; "
+            "change the lists or add the constraint 'skip_source < skip_target'",
+        ),
+        (
+            "grid: {constraints: [skip_source > 2]}",
+            "grid.constraints: expected constraints that leave a cell, found that skip_source > 2 exclude all 8; "
+            "drop one or widen the lists of layers",
+        ),
+        (
+            "grid: {constraints: [skip_source = 2]}",
+            "grid.constraints: expected a comparison of contrastive_layer, skip_source, skip_target and numbers, such "
+            "as 'skip_target >= skip_source + 3', found 'skip_source = 2'; correct it, or make two of it",
+        ),
+    ],
+)
+def test_a_skip_must_lead_upwards_whatever_the_grid_chooses(overlay, message):
+    assert refusal(overlay) == message
+
+
+def test_one_variant_at_least_must_be_left():
+    dropped = ", ".join(f"{name}: null" for name in overlaid()["ablation"]["variants"])
+    assert refusal(f"ablation: {{variants: {{{dropped}}}}}") == (
+        "ablation.variants: expected at least one that is not null, found none; name one"
+    )
+
+
+# The base model
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        (
+            "model: {scratch: {width: 100, heads: 3}}",
+            "model.scratch.width: expected a multiple of 6, twice the 3 heads, found 100; change width or heads",
+        ),
+        (
+            "model: {source: facebook/xglm-564M}",
+            "model.layers: expected the number of blocks of facebook/xglm-564M, found null. There is no such folder, "
+            "so it is taken for a hub id; say its blocks (24 for XGLM-564M), so that planning needs no network",
+        ),
+        (
+            "model: {source: ./gone}",
+            "model.source: expected a folder with a Hugging Face decoder, found gone, which does not exist; "
+            "correct the path, or give a hub id such as facebook/xglm-564M",
+        ),
+    ],
+)
+def test_a_base_model_must_be_buildable(overlay, message):
+    assert refusal(overlay) == message
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("gpt2", False),
+        ("facebook/xglm-564M", False),
+        ("here", True),
+        ("./gone", True),
+        ("/gone/model", True),
+        ("~/gone", True),
+        ("models/decoders/gone", True),
+        ("gone/", True),
+    ],
+)
+def test_a_folder_is_told_from_a_hub_id(folder, source, expected):
+    (folder / "here").mkdir()
+    assert experiment.is_folder(source) is expected
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "num_layers", "n_layer"])
+@pytest.mark.parametrize("architecture", ["XGLMForCausalLM", "GPT2LMHeadModel"])
+def test_a_decoders_folder_says_its_depth(folder, key, architecture):
+    write_model(folder / "base", [architecture], **{"num_layers": None, key: 4})
+    config = overlaid("{model: {source: base}, grid: {skip_target: [4]}}")
+    experiment.check(config, SCHEMA)
+    assert experiment.depth(config) == 4
+
+
+def remove(*patterns):
+    def break_model(folder):
+        for path in {path for pattern in patterns for path in folder.glob(pattern)}:
+            path.unlink()
+
+    return break_model
+
+
+def replace_config(text):
+    return lambda folder: (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def put_file(folder):
+    shutil.rmtree(folder)
+    folder.touch()
+
+
+def put_training_leftovers(folder):
+    remove("*.safetensors")(folder)
+    (folder / "training_args.bin").touch()
+    (folder / "adapter_model.safetensors").touch()
+
+
+@pytest.mark.parametrize(
+    ("break_model", "fault"),
+    [
+        (put_file, "which is a file; correct the path"),
+        (remove("config.json"), "which has no config.json; name the folder that save_pretrained wrote"),
+        (
+            replace_config('{"architectures": ["BertForMaskedLM"]}'),
+            "whose config.json names the architecture BertForMaskedLM; choose a model whose",
+        ),
+        (replace_config("{}"), "whose config.json names the architecture nowhere; choose a model whose"),
+        (remove("*.safetensors"), "which has no weights (model.safetensors); download or save them there"),
+        (put_training_leftovers, "which has no weights (model.safetensors); download or save them there"),
+        (remove("tokenizer*"), "which has no tokenizer (tokenizer.json); save the tokenizer beside the model"),
+    ],
+)
+def test_a_folder_without_a_whole_decoder_is_refused(folder, break_model, fault):
+    break_model(write_model(folder / "base"))
+    assert refusal("model: {source: base}").startswith(
+        f"model.source: expected a folder with a Hugging Face decoder, found base, {fault}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"model.source: expected JSON in {path}, found Expecting property name"),
+        ("[]", r"model.source: expected a JSON object in {path}, found another value; save the model anew"),
+    ],
+)
+def test_a_broken_config_json_is_named(folder, text, message):
+    replace_config(text)(write_model(folder / "base"))
+    message = message.format(path=Path("base", "config.json"))
+    assert refusal("model: {source: base}").startswith(message)
+
+
+def test_a_decoder_of_unknown_depth_is_refused(folder):
+    write_model(folder / "base", ["SkipCLMForCausalLM"], num_layers=None, base={"num_layers": 4})
+    assert refusal("model: {source: base}") == (
+        "model.source: expected the number of blocks in base/config.json under num_hidden_layers, num_layers, n_layer, "
+        "found none of them; choose a plain decoder, without a skip connection"
+    )
+
+
+def test_a_folder_and_the_planned_depth_must_agree(folder):
+    write_model(folder / "base")
+    experiment.check(overlaid("{model: {source: base, layers: 4}, grid: {skip_target: [3, 4]}}"), SCHEMA)
+    assert refusal("model: {source: base, layers: 24}") == (
+        "model.layers: expected 4, as base/config.json says, found 24; set it to null, since a folder says it itself"
+    )
+
+
+@pytest.mark.parametrize("weights", ["pytorch_model.bin", "model-00001-of-00002.safetensors"])
+def test_weights_of_other_forms_are_found(folder, weights):
+    base = write_model(folder / "base")
+    (base / "model.safetensors").rename(base / weights)
+    experiment.check_folder(base)
+
+
+# What the rules take from the configuration
+
+
+def test_splits_get_their_sources_written_out():
+    config = overlaid("corpus: {sources: {flores200: {kind: lines, path: 'x.{language}'}}, test: {source: flores200}}")
+    corpus = experiment.resolved_corpus(config)
+    demo_source = {"kind": "demo", "size": 8000, "seed": 1, "name": "demo", "codes": None}
+    assert corpus["train"] == {"source": demo_source, "size": None}
+    assert corpus["valid"] == {"source": None, "size": 200}
+    assert corpus["test"]["source"] == {
+        "kind": "lines",
+        "path": "x.{language}",
+        "name": "flores200",
+        "codes": "flores200",  # since languages have a code under its name
+    }
+    assert "sources" not in corpus
+    assert config["corpus"]["test"]["source"] == "flores200"
+
+
+def test_the_built_in_corpus_depends_on_its_word_lists():
+    assert [Path(path).resolve() for path in experiment.source_files(overlaid())] == sorted(
+        path.resolve() for path in demo.resource_folder().glob("*.yaml")
+    )
+
+
+# Where results go
+
+
+@pytest.mark.parametrize("existing", ["", "results", "results/demo"])
+def test_a_folder_that_can_be_made_is_left_to_the_rules(folder, existing):
+    (folder / existing).mkdir(parents=True, exist_ok=True)
+    experiment.check_writable("results/demo")
+    assert (folder / "results/demo").exists() is (existing == "results/demo")
+
+
+@pytest.mark.parametrize("blocked", ["results", "results/demo"])
+@pytest.mark.parametrize("block", [Path.touch, lambda path: path.symlink_to("gone")])
+def test_a_folder_that_cannot_be_made_is_refused(folder, blocked, block):
+    place = folder / blocked
+    place.parent.mkdir(exist_ok=True)
+    block(place)
+    with pytest.raises(InputError) as caught:
+        experiment.check_writable("results/demo")
+    assert str(caught.value) == (
+        f"results/demo: expected a folder, or a place for one, but {place} is no folder; move it away"
+    )
+
+
+def test_a_folder_without_permission_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as root, one may write everywhere
+    with pytest.raises(InputError) as caught:
+        experiment.check_writable("results/demo")
+    assert str(caught.value) == (
+        f"results/demo: expected a folder that can be written to, but {folder} cannot; "
+        "change its permissions or work in another folder"
+    )
+
+
+# Through snakemake
+
+
+def plan(folder, overlay):
+    """Ask snakemake for a plan in a folder of its own, with an overlay."""
+    shutil.copy(ROOT / "config.yaml", folder)
+    (folder / "mine.yaml").write_text(overlay, encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--configfile", "mine.yaml", "--dry-run"]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ("training: {stepz: 3}", "training: unknown key 'stepz'; write 'steps' if that is meant, or remove it."),
+        ("skip: {source: 4}", "skip.source: expected a block below skip.target, found 4 and 4, once the grid chooses"),
+        (
+            "corpus: {sources: {a: {kind: tsv, path: gone.tsv}}, test: {source: a}}",
+            "corpus.sources.a.path: there is no file gone.tsv (for en-de); correct the path",
+        ),
+    ],
+)
+def test_snakemake_refuses_to_plan_what_could_not_run(folder, overlay, message):
+    status, output = plan(folder, overlay)
+    assert status == 1
+    assert message in output
+    assert "Traceback" not in output
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.slow
+def test_snakemake_refuses_to_plan_where_it_cannot_write(folder):
+    (folder / "logs").touch()
+    status, output = plan(folder, "{}")
+    assert status == 1
+    assert f"logs/demo: expected a folder, or a place for one, but {folder}/logs is no folder" in output
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_plan_makes_nothing(folder):
+    status, output = plan(folder, "{experiment: tiny, grid: {skip_source: [1]}, ablation: {variants: {base: null}}}")
+    assert status == 0, output
+    rows = [line.split() for line in output.splitlines()]
+    assert ["train_cell", "4"] in rows  # 2 contrastive layers x 1 source x 2 targets
+    assert ["collect_grid", "1"] in rows
+    assert not any((folder / name).exists() for name in ("results", "logs", "benchmarks"))

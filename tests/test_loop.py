@@ -1,0 +1,127 @@
+"""The loop reports what the model reports, stops when there is nothing left to train, and is the seed's alone."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from skipclm import loop
+
+
+class _Scripted(nn.Module):
+    """A model that reports the next number of a list as its loss at each step, and 7 in evaluation."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.weight, self.values = nn.Parameter(torch.zeros(())), iter(values)
+
+    def forward(self, number):
+        if not self.training:
+            return {"loss": torch.tensor(99.0), "lm_loss": torch.tensor(7.0), "tokens": torch.tensor(0)}
+        value = next(self.values)
+        return {
+            "loss": self.weight * 0 + value,
+            "lm_loss": torch.tensor(10.0 * value),
+            "tokens": torch.tensor(number.numel()),
+        }
+
+
+def _run(folder, values, steps, **options):
+    data = [{"number": torch.tensor([1, 2, 3])}] * 8
+    settings = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "seed": 1} | options
+    arguments = loop.arguments(folder, steps=steps, batch_size=2, **settings)
+    trainer = loop.Loop(_Scripted(values), arguments, train_dataset=data, eval_dataset=data)
+    trainer.label_names = ["number"]  # the Trainer asks for a loss in evaluation only if there are labels
+    trainer.train()
+    return trainer
+
+
+def _column(rows, name):
+    return {row["step"]: row[name] for row in rows if name in row}
+
+
+@pytest.mark.parametrize(("value", "finite"), [(0.0, True), (-1e38, True), (math.inf, False), (-math.inf, False)])
+def test_infinity_is_no_loss(value, finite):
+    assert loop.is_finite(value) is finite
+    assert not loop.is_finite(math.nan)
+
+
+def test_history_holds_means_since_the_last_row(tmp_path):
+    rows = _run(tmp_path, [1.0, 2.0, 5.0, 8.0], steps=4, log_every=2).history()
+    assert _column(rows, "loss") == {2: 1.5, 4: 6.5}
+    assert _column(rows, "lm_loss") == {2: 15.0, 4: 65.0}
+    assert "tokens" not in rows[0]
+
+
+def test_speed_is_tokens_over_seconds(tmp_path, monkeypatch):
+    # the clock is read at the start and at both rows; each window holds 2 steps of 2 rows of 3 tokens
+    clock = iter([100.0, 104.0, 104.0, 105.0, 105.0])
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
+    rows = _run(tmp_path, [1.0] * 4, steps=4, log_every=2).history()
+    assert _column(rows, "tokens_per_second") == {2: 3.0, 4: 12.0}
+
+
+def test_history_has_no_row_without_a_loss(tmp_path):
+    rows = _run(tmp_path, [1.0] * 5, steps=5, log_every=2).history()
+    assert [row["step"] for row in rows] == [2, 4]
+    assert all({"loss", "learning_rate", "tokens_per_second"} <= row.keys() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("steps", "validations", "expected"), [(6, 2, [3, 6]), (6, 0, []), (7, 2, [4, 7]), (3, 5, [1, 2, 3])]
+)
+def test_validation_loss_is_the_shared_one_as_often_as_asked(tmp_path, steps, validations, expected):
+    rows = _run(tmp_path, [1.0] * steps, steps=steps, log_every=3, validations=validations).history()
+    assert _column(rows, "valid_loss") == dict.fromkeys(expected, 7.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_training_ends_where_the_loss_is_lost(tmp_path, bad):
+    trainer = _run(tmp_path, [1.0, 1.0, bad, 1.0, 1.0], steps=5, log_every=1)
+    assert trainer.state.global_step == 3
+    assert [loop.is_finite(row["loss"]) for row in trainer.history()] == [True, True, False]
+
+
+def test_learning_rate_warms_up_and_decays(tmp_path):
+    # two of eight steps are warm-up: 0, 1/2; then a line from 1 to 0 over six steps
+    rows = _run(tmp_path, [1.0] * 8, steps=8, log_every=1, schedule="linear", warmup=0.25).history()
+    rates = [row["learning_rate"] / 0.1 for row in rows]
+    assert rates == pytest.approx([0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+
+
+def test_bar_shows_loss_and_rate(tmp_path, capsys):
+    _run(tmp_path, [1.0, 2.0], steps=2, log_every=2)
+    shown = capsys.readouterr()
+    assert "2/2" in shown.err
+    assert "loss 1.500, learning rate 1.00e-01, tokens per second" in shown.err
+    assert shown.out == ""
+
+
+def test_training_leaves_no_files(tmp_path):
+    _run(tmp_path, [1.0, 2.0], steps=2, validations=1)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def _order(folder, lengths, seed):
+    arguments = loop.arguments(folder, steps=1, batch_size=10, learning_rate=0.1, seed=seed)
+    trainer = loop.Loop(_Scripted([]), arguments, lengths=lengths, train_dataset=[{}] * len(lengths))
+    torch.seed()  # whatever else was drawn has no say
+    return list(trainer._get_train_sampler())
+
+
+def test_seed_alone_decides_the_order(tmp_path):
+    lengths = torch.randint(1, 100, (400,)).tolist()
+    order = _order(tmp_path, lengths, seed=1)
+    assert _order(tmp_path, lengths, seed=1) == order
+    assert _order(tmp_path, lengths, seed=2) != order
+    assert sorted(order) == list(range(400))
+
+
+def test_batches_hold_pairs_of_similar_length(tmp_path):
+    def padding(order):
+        batches = [[lengths[i] for i in order[start : start + 10]] for start in range(0, 400, 10)]
+        return sum(10 * max(batch) - sum(batch) for batch in batches)
+
+    lengths = torch.randint(1, 100, (400,)).tolist()
+    assert padding(_order(tmp_path, lengths, seed=1)) < 0.2 * padding(range(400))

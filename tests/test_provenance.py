@@ -1,0 +1,361 @@
+"""Files are whole or absent, logs hold everything, digests follow imports.
+
+Run with: pytest tests/test_provenance.py.
+"""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skipclm import provenance
+from skipclm.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+class PowerCut(BaseException):
+    """What no `except Exception` catches, as little as an interrupt."""
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def break_off(new, error):
+    """Write half of a file, in a folder if that is what is new, and raise."""
+    with new as temporary:
+        half = temporary / "checkpoint" if temporary.is_dir() else temporary
+        half.write_text("half of the n")
+        raise error
+
+
+# Files
+
+
+def test_a_file_appears_with_its_folders(tmp_path):
+    provenance.write_text(tmp_path / "a/b/c.txt", "fünf\r\n\u2028")
+    assert (tmp_path / "a/b/c.txt").read_bytes() == "fünf\r\n\u2028".encode()
+    assert names(tmp_path / "a/b") == ["c.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, PowerCut])
+@pytest.mark.parametrize("before", [None, "old"])
+def test_an_interrupted_file_leaves_the_old_one(tmp_path, error, before):
+    path = tmp_path / "scores.json"
+    if before:
+        path.write_text(before)
+    with pytest.raises(error):
+        break_off(provenance.new_file(path), error)
+    assert names(tmp_path) == (["scores.json"] if before else [])
+    assert not before or path.read_text() == before
+
+
+def test_a_file_is_not_there_before_it_is_whole(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with provenance.new_file(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        assert temporary.parent == tmp_path  # a rename is atomic only within a file system
+        assert temporary.suffix == ".safetensors"  # writers tell formats by it
+    assert path.read_text() == "half"
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_and_folders_are_as_open_as_any(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        provenance.write_text(tmp_path / "a", "")
+        with provenance.new_folder(tmp_path / "b"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+# JSON and lines
+
+
+def test_json_is_written_for_people_and_read_back(tmp_path):
+    value = {"pair": "en-zh", "text": "你好", "loss": 0.1, "layers": [1, 2], "none": None}
+    provenance.write_json(tmp_path / "a.json", value)
+    assert provenance.read_json(tmp_path / "a.json") == value
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert '\n  "text": "你好",\n' in text
+    assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_refuses_what_other_readers_cannot_parse(tmp_path, number):
+    provenance.write_json(tmp_path / "a.json", {"loss": 1.0})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        provenance.write_json(tmp_path / "a.json", {"history": [{"loss": number}]})
+    assert provenance.read_json(tmp_path / "a.json") == {"loss": 1.0}
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_a_file_that_is_not_json_is_named(tmp_path):
+    (tmp_path / "best.json").write_text('{"en-de": ')
+    with pytest.raises(InputError, match=r"best\.json: expected JSON, found Expecting value.*; make the file anew"):
+        provenance.read_json(tmp_path / "best.json")
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [([], ""), ([""], "\n"), (["a", "", "b\u2028c\x85"], "a\n\nb\u2028c\x85\n")],
+)
+def test_lines_end_with_newlines_alone(tmp_path, lines, text):
+    provenance.write_lines(tmp_path / "a.txt", lines)
+    assert (tmp_path / "a.txt").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("line", ["a\nb", "a\n", "a\r", "\r\n"])
+def test_a_line_break_within_a_line_is_refused(tmp_path, line):
+    with pytest.raises(ValueError, match=r"a\.txt, line 2 would hold a line break: "):
+        provenance.write_lines(tmp_path / "a.txt", ["one", line])
+    assert names(tmp_path) == []
+
+
+# Folders
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_folder_takes_its_name_when_it_is_whole(tmp_path, before):
+    path = tmp_path / "deep/model"
+    if before:
+        path.mkdir(parents=True)
+        (path / "old").touch()
+    with provenance.new_folder(path) as temporary:
+        (temporary / "config.json").touch()
+        assert (path / "old").exists() is before
+        assert temporary.name.startswith(".")
+    assert names(path) == ["config.json"]
+    assert names(tmp_path / "deep") == ["model"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, PowerCut])
+def test_an_interrupted_folder_leaves_the_old_one(tmp_path, error):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/old").touch()
+    with pytest.raises(error):
+        break_off(provenance.new_folder(tmp_path / "model"), error)
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == ["old"]
+
+
+# Jobs
+
+
+def run_job(folder, body):
+    """Run a script as snakemake would, with `body` under the job's log; return its status, its output and the log."""
+    script = "import os, subprocess, sys\nfrom skipclm import provenance\nfrom skipclm.errors import InputError\n"
+    script += f"with provenance.job('logs/a/job.log'):\n    {body}\n"
+    environment = os.environ | {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii"}  # the hardest case
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    log = (folder / "logs/a/job.log").read_text(encoding="utf-8")
+    return done.returncode, done.stdout + done.stderr, log
+
+
+@pytest.mark.parametrize(
+    ("body", "log"),
+    [
+        ("print('out'); print('err', file=sys.stderr); print('out')", "out\nerr\nout\n"),
+        ("print('first'); os.write(1, b'from C\\n'); os.write(2, b'and C\\n'); print('last')", None),
+        ("print('first'); subprocess.run(['echo', 'child']); print('last')", "first\nchild\nlast\n"),
+        ("print('\\u4f60\\u597d')", "你好\n"),
+        ("pass", ""),
+    ],
+)
+def test_a_log_holds_all_that_a_job_prints_in_order(tmp_path, body, log):
+    assert run_job(tmp_path, body) == (0, "", log if log is not None else "first\nfrom C\nand C\nlast\n")
+
+
+def test_a_users_mistake_is_one_line_in_the_log(tmp_path):
+    status = run_job(tmp_path, "print('reading'); raise InputError('a.tsv, line 3: expected two columns')")
+    assert status == (1, "", "reading\nerror: a.tsv, line 3: expected two columns\n")
+
+
+def test_our_mistake_is_a_traceback_in_the_log(tmp_path):
+    status, output, log = run_job(tmp_path, "print('reading'); 1 / 0")
+    assert (status, output) == (1, "")
+    assert log.startswith("reading\nTraceback")
+    assert log.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_killed_job_has_logged_how_far_it_came(tmp_path):
+    status, output, log = run_job(tmp_path, "print('step 1 of 2'); os.kill(os.getpid(), 9)")
+    assert (status, output, log) == (-9, "", "step 1 of 2\n")
+
+
+def test_a_second_attempt_begins_a_new_log(tmp_path):
+    run_job(tmp_path, "print('failed')")
+    assert run_job(tmp_path, "print('fine')") == (0, "", "fine\n")
+
+
+# Records
+
+
+def test_a_record_says_what_a_number_depends_on():
+    record = provenance.environment()
+    assert json.loads(json.dumps(record)) == record
+    assert record["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert record["versions"]["torch"]
+    assert record["finished"].endswith("+00:00")
+
+
+def test_what_is_not_installed_has_no_version(monkeypatch):
+    def version(name):
+        if name == "skipclm":  # in an environment made by --sdm conda, the package is only on the path
+            raise provenance.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(provenance, "version", version)
+    versions = provenance.environment()["versions"]
+    assert (versions["skipclm"], versions["torch"]) == (None, "1.0")
+
+
+def test_without_git_there_is_no_commit(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert provenance.environment()["commit"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "digest"),
+    [
+        (b"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),  # FIPS 180-2, appendix B
+    ],
+)
+def test_sha256_is_the_standards(tmp_path, content, digest):
+    (tmp_path / "a").write_bytes(content)
+    assert provenance.sha256(tmp_path / "a") == digest
+
+
+# Digests of code
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A copy of the package and the scripts, whose modules may be edited."""
+    for folder in ("src/skipclm", "workflow/scripts"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "src/skipclm/provenance.py"))
+    return tmp_path
+
+
+def digest(folder, script):
+    return provenance.code_digest(folder / f"workflow/scripts/{script}.py")
+
+
+def edit(path):
+    path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+
+
+def reruns(folder, script, module):
+    """Tell whether an edit of a module changes the digest of a script."""
+    before = digest(folder, script)
+    edit(folder / f"src/skipclm/{module}.py")
+    return digest(folder, script) != before
+
+
+@pytest.mark.parametrize(
+    ("script", "module"),
+    [
+        ("train", "training"),
+        ("train", "losses"),  # through training
+        ("train", "loop"),  # through training
+        ("train", "modeling"),  # through checkpoints
+        ("train", "examples"),  # by `from skipclm.examples import ...`
+        ("train", "runs"),
+        ("prepare_base", "base"),
+        ("prepare_base", "tokenizer"),  # through base
+        ("translate", "translation"),
+        ("translate", "modeling"),
+        ("score", "metrics"),
+        ("select_best", "selection"),
+        ("select_best", "metrics"),  # through selection, which must know which way is up
+        ("build_corpus", "sources"),
+        ("build_corpus", "demo_grammar"),  # through corpus, sources and demo, which are imported within functions
+        ("encode_split", "examples"),
+        ("plot_grid", "figures"),
+        ("train", "errors"),  # through everything
+    ],
+)
+def test_an_edited_module_reruns_what_uses_it(copied, script, module):
+    assert reruns(copied, script, module)
+
+
+@pytest.mark.parametrize(
+    ("script", "module"),
+    [
+        ("train", "translation"),
+        ("train", "corpus"),
+        ("train", "base"),
+        ("train", "metrics"),
+        ("prepare_base", "metrics"),
+        ("train", "selection"),
+        ("train", "experiment"),
+        ("prepare_base", "training"),
+        ("translate", "training"),
+        ("translate", "metrics"),
+        ("translate", "tables"),
+        ("translate", "runs"),
+        ("score", "modeling"),
+        ("score", "translation"),
+        ("score", "figures"),
+        ("build_corpus", "tokenizer"),
+        ("build_corpus", "metrics"),
+        ("encode_split", "metrics"),
+        ("select_best", "figures"),
+        ("select_best", "cli"),
+    ],
+)
+def test_an_edited_module_leaves_alone_what_does_not_use_it(copied, script, module):
+    assert not reruns(copied, script, module)
+
+
+def test_an_edited_script_reruns_its_rule_alone(copied):
+    before = {script: digest(copied, script) for script in ("train", "translate")}
+    edit(copied / "workflow/scripts/train.py")
+    assert digest(copied, "train") != before["train"]
+    assert digest(copied, "translate") == before["translate"]
+
+
+def test_a_touched_file_or_another_checkout_reruns_nothing(copied, monkeypatch):
+    before = digest(copied, "train")
+    os.utime(copied / "src/skipclm/training.py", (1, 1))
+    assert digest(copied, "train") == before
+    shutil.copytree(copied / "src", copied / "other/src")
+    shutil.copytree(copied / "workflow", copied / "other/workflow")
+    monkeypatch.setattr(provenance, "__file__", str(copied / "other/src/skipclm/provenance.py"))
+    assert digest(copied / "other", "train") == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from skipclm import metrics",
+        "from skipclm.metrics import METRICS",
+        "import skipclm.metrics",
+        "import os, skipclm.metrics as m",
+        "def score():\n    from skipclm import metrics",
+        "from skipclm import __doc__, metrics",  # a name that is no module is passed over
+    ],
+)
+def test_imports_of_every_form_are_seen(copied, line):
+    (copied / "workflow/scripts/own.py").write_text(f"{line}\n", encoding="utf-8")
+    assert reruns(copied, "own", "metrics")
+
+
+def test_modules_that_import_each_other_are_no_trap(copied):
+    for module, other in (("yin", "yang"), ("yang", "yin")):
+        (copied / f"src/skipclm/{module}.py").write_text(f"from skipclm import {other}\n", encoding="utf-8")
+    (copied / "workflow/scripts/own.py").write_text("from skipclm import yin\n", encoding="utf-8")
+    assert reruns(copied, "own", "yang")

@@ -1,0 +1,177 @@
+"""Means worked out by hand, and every character of a small table."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skipclm import tables, tsv
+from skipclm.errors import InputError
+
+COLUMNS = ["pair", "variant", "seed", "metric", "value", "signature", "status"]
+NAN = float("nan")
+
+
+def _scores(values, pair="en-de", metric="bleu", signature="nrefs:1|tok:13a"):
+    """Return tidy scores of {variant: values by seed}; NaN is a diverged run."""
+    rows = [
+        (pair, variant, seed, metric, value, None if math.isnan(value) else signature, "ok")
+        for variant, by_seed in values.items()
+        for seed, value in enumerate(by_seed, start=1)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+SMALL = pd.concat(
+    [
+        _scores({"full": [22.0, 24.0, 26.0], "skip_only": [24.04, NAN, 23.96], "base": [9.5]}),
+        _scores({"full": [10.0, 10.0, 10.0], "skip_only": [NAN] * 3, "base": [10.02]}, pair="en-zh"),
+    ],
+    ignore_index=True,
+)
+
+MARKDOWN = r"""| variant | en-de BLEU | en-zh BLEU |
+| --- | ---: | ---: |
+| full | **24.0** ± 2.0\* | **10.0** ± 0.0 |
+| skip only | **24.0** ± 0.1 (2/3) | – |
+| base | 9.5 | **10.0** |
+
+BLEU on the test split, mean ± sample standard deviation over 3 training seeds (without ±: a single run); best mean per column in bold. –: diverged or not run. (k/n): only k of n seeds have a score, the others diverged. \*: p < 0.05.
+
+Signatures:
+
+- BLEU: `nrefs:1|tok:13a`
+"""  # noqa: E501
+
+LATEX = r"""\begin{table}
+\centering
+\caption{BLEU on the test split, mean $\pm$ sample standard deviation over 3 training seeds (without $\pm$: a single run); best mean per column in bold. --: diverged or not run. (k/n): only k of n seeds have a score, the others diverged. *: p \textless{} 0.05.}
+\label{tab:ablation}
+\begin{tabular}{lll}
+\toprule
+ & \multicolumn{1}{c}{en-de} & \multicolumn{1}{c}{en-zh} \\
+\cmidrule(lr){2-2} \cmidrule(lr){3-3}
+variant & BLEU & BLEU \\
+\midrule
+full & \textbf{24.0} $\pm$ 2.0\textsuperscript{*} & \textbf{10.0} $\pm$ 0.0 \\
+skip only & \textbf{24.0} $\pm$ 0.1 (2/3) & -- \\
+base & \phantom{0}9.5 & \textbf{10.0} \\
+\bottomrule
+\end{tabular}
+\par\medskip\footnotesize\raggedright
+BLEU: \texttt{nrefs:1\textbar{}\allowbreak{}tok:13a}\par
+\end{table}
+"""  # noqa: E501
+
+MARKS = {("en-de", "full", "bleu"): "*"}
+
+
+def test_summary_by_hand():
+    summary = tables.summarise(_scores({"full": [22.0, 24.0, 26.0], "base": [9.5], "lost": [NAN, NAN]}))
+    assert list(summary.columns) == ["pair", "variant", "metric", "mean", "sd", "seeds", "runs", "signature"]
+    assert list(summary["variant"]) == ["full", "base", "lost"]
+    assert summary["mean"].tolist()[:2] == [24.0, 9.5]
+    assert summary["sd"].tolist()[0] == 2.0  # squares 4 + 0 + 4, over n - 1 = 2
+    assert summary["sd"].isna().tolist() == [False, True, True]
+    assert math.isnan(summary["mean"][2])
+    assert summary["seeds"].tolist() == [3, 1, 0]
+    assert summary["runs"].tolist() == [3, 1, 2]
+
+
+def test_scores_that_do_not_compare_are_refused():
+    mixed = pd.concat([_scores({"full": [1.0]}), _scores({"base": [1.0]}, signature="tok:zh")])
+    with pytest.raises(InputError, match=r"tok:13a and tok:zh"):
+        tables.summarise(mixed)
+
+
+def test_markdown_to_the_letter():
+    assert tables.to_markdown(tables.summarise(SMALL), marks=MARKS, notes="*: p < 0.05.") == MARKDOWN
+
+
+def test_latex_to_the_letter():
+    assert tables.to_latex(tables.summarise(SMALL), marks=MARKS, notes="*: p < 0.05.") == LATEX
+
+
+def test_latex_escapes_what_people_name():
+    latex = tables.to_latex(tables.summarise(_scores({"50%_&_#1": [1.0]}, pair="a_b", metric="x_y")))
+    assert r"50\% \& \#1 & \textbf{1.0} \\" in latex
+    assert r"\multicolumn{1}{c}{a\_b}" in latex
+    assert r"variant & x\_y \\" in latex
+
+
+def test_columns_are_pairs_times_metrics():
+    both = pd.concat([_scores({"full": [2.0]}, pair, metric) for pair in ("b-a", "a-b") for metric in ("chrf", "bleu")])
+    summary = tables.summarise(both)
+    head = tables.to_markdown(summary).splitlines()[0]
+    assert head == "| variant | b-a chrF2 | b-a BLEU | a-b chrF2 | a-b BLEU |"
+    assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}" in tables.to_latex(summary)
+
+
+def test_signatures_name_the_pairs_only_where_they_differ():
+    differ = pd.concat([_scores({"a": [1.0]}), _scores({"a": [1.0]}, pair="en-zh", signature="tok:zh")])
+    markdown = tables.to_markdown(tables.summarise(differ))
+    assert "- BLEU (en-de): `nrefs:1|tok:13a`\n- BLEU (en-zh): `tok:zh`" in markdown
+
+
+def test_one_seed_has_no_spread():
+    markdown = tables.to_markdown(tables.summarise(_scores({"a": [1.0], "b": [2.0]})), split="valid")
+    assert "BLEU on the valid split, one training seed; best" in markdown
+    assert "±" not in markdown
+    assert "diverged" not in markdown
+
+
+def test_everything_diverged():
+    summary = tables.summarise(_scores({"a": [NAN, NAN]}))
+    for show in (tables.to_markdown, tables.to_latex, tables.to_text):
+        assert "diverged" in show(summary)
+
+
+def test_text_is_aligned():
+    lines = tables.to_text(tables.summarise(SMALL)).splitlines()
+    assert lines[:5] == [
+        "           en-de              en-zh",
+        "variant    BLEU               BLEU",
+        "full       24.0* ± 2.0        10.0* ± 0.0",
+        "skip only  24.0* ± 0.1 (2/3)  –",
+        "base       9.5                10.0*",
+    ]
+    assert "best mean per column starred" in " ".join(lines)
+
+
+def test_no_scores_no_table():
+    with pytest.raises(InputError, match="Run the ablation first"):
+        tables.to_markdown(tables.summarise(SMALL[:0]))
+
+
+def test_tsv_round_trip_is_exact(tmp_path):
+    frame = pd.DataFrame({"name": ["null", 'say "hi"', None], "value": [0.1 + 0.2, NAN, 1e-17], "n": [1, 2, 3]})
+    frame["steps"] = pd.array([300, None, 5], dtype="Int64")
+    tsv.write(tmp_path / "a.tsv", frame)
+    written = (tmp_path / "a.tsv").read_bytes()
+    assert written == (b'name\tvalue\tn\tsteps\nnull\t0.30000000000000004\t1\t300\nsay "hi"\t\t2\t\n\t1e-17\t3\t5\n')
+    back = tsv.read(tmp_path / "a.tsv")
+    assert back["value"][0] == 0.1 + 0.2
+    assert back["name"].isna().tolist() == [False, False, True]
+    tsv.write(tmp_path / "b.tsv", back.astype({"steps": "Int64"}))
+    assert (tmp_path / "b.tsv").read_bytes() == written
+
+
+def test_floats_come_back_bit_for_bit(tmp_path):
+    numbers = np.random.default_rng(1).random(1000) * 100
+    tsv.write(tmp_path / "a.tsv", pd.DataFrame({"value": numbers}))
+    assert (tsv.read(tmp_path / "a.tsv")["value"] == numbers).all()
+
+
+@pytest.mark.parametrize("text", ["a\tb", "a\nb"])
+def test_cells_that_would_break_the_table_are_refused(tmp_path, text):
+    with pytest.raises(InputError, match="without tabs and line breaks"):
+        tsv.write(tmp_path / "a.tsv", pd.DataFrame({"name": [text], "n": [1]}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_and_empty_files_are_explained(tmp_path):
+    (tmp_path / "empty.tsv").touch()
+    for name in ("absent.tsv", "empty.tsv"):
+        with pytest.raises(InputError, match=f"Expected a table with a header in .*{name}"):
+            tsv.read(tmp_path / name)

@@ -1,0 +1,320 @@
+"""The objective equals independent computations, and training learns, repeats itself and reports what it did."""
+
+import math
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from skipclm import modeling, training
+from skipclm.errors import InputError
+from skipclm.examples import Collator, Examples
+from skipclm.modeling import SkipCLMForCausalLM
+
+OFF = {"enabled": False}
+CONTRASTIVE = {"enabled": True, "layer": 2, "weight": 0.5, "temperature": 0.2}
+SKIP = {
+    "enabled": True,
+    "source": 1,
+    "target": 3,
+    "activation": "gelu",
+    "normalize": True,
+    "gate": "learned",
+    "warmup_steps": 4,
+}
+TRAINING = {
+    "enabled": True,
+    "steps": 8,
+    "batch_size": 16,
+    "max_tokens": 64,
+    "learning_rate": 3e-3,
+    "schedule": "cosine",
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "max_gradient_norm": 1.0,
+    "precision": "fp32",
+    "log_every": 2,
+    "validations": 0,
+}
+
+
+# The objective
+
+
+@pytest.fixture
+def batch(examples, prompt):
+    """Five pairs of unequal lengths."""
+    chosen = sorted(range(60), key=lambda i: len(examples.source[i]))[::12]
+    return Collator(prompt)([examples[i] for i in chosen])
+
+
+def _objective(model, **contrastive):
+    return training.Objective(model, CONTRASTIVE | contrastive)
+
+
+def _trained_skip(decoder, source, target):
+    model = SkipCLMForCausalLM.around(decoder, source, target)
+    torch.nn.init.constant_(model.skip.gate, 0.7)
+    return model
+
+
+def test_translation_part_is_the_loss_of_transformers(decoder, batch):
+    outputs = training.Objective(decoder, OFF)(**batch)
+    expected = decoder(batch["input_ids"], attention_mask=batch["attention_mask"], labels=batch["labels"]).loss
+    torch.testing.assert_close(outputs["loss"], expected)
+    assert outputs["lm_loss"] is outputs["loss"]
+    assert outputs.keys() == {"loss", "lm_loss", "tokens"}
+    assert outputs["tokens"] == sum(map(sum, batch["attention_mask"].tolist()))
+
+
+def _vector(model, begin, ids, layer):
+    """Return the mean state of a sentence that is encoded on its own."""
+    with torch.no_grad():
+        states = model(torch.tensor([[*begin, *ids]]), output_hidden_states=True).hidden_states[layer]
+    return states[0, len(begin) :].mean(dim=0)
+
+
+def _one_way(anchors, others, temperature):
+    total = 0.0
+    for i, anchor in enumerate(anchors):
+        terms = [math.exp(torch.cosine_similarity(anchor, o, dim=0).item() / temperature) for o in others]
+        total -= math.log(terms[i] / sum(terms)) / len(anchors)
+    return total
+
+
+def _info_nce_alone(model, prompt, pairs, layer, temperature):
+    """Compute InfoNCE with a pass for every single sentence."""
+    sources = [_vector(model, prompt.begin, pair["source"], layer) for pair in pairs]
+    targets = [_vector(model, prompt.begin, pair["target"], layer) for pair in pairs]
+    return (_one_way(sources, targets, temperature) + _one_way(targets, sources, temperature)) / 2
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_contrastive_part_equals_passes_for_single_sentences(decoder, prompt, examples, layer):
+    pairs = [examples[i] for i in range(5)]
+    outputs = _objective(decoder, layer=layer).train()(**Collator(prompt)(pairs))
+    expected = _info_nce_alone(decoder.eval(), prompt, pairs, layer, 0.2)
+    assert outputs["contrastive_loss"].item() == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(outputs["loss"], outputs["lm_loss"] + 0.5 * outputs["contrastive_loss"])
+
+
+@pytest.mark.parametrize(("source", "target", "layer"), [(1, 2, 3), (1, 3, 3), (2, 4, 1)])
+def test_contrastive_part_sees_the_skip(decoder, prompt, examples, source, target, layer):
+    pairs = [examples[i] for i in range(5)]
+    plain = _info_nce_alone(decoder, prompt, pairs, layer, 0.2)
+    model = _trained_skip(decoder, source, target)
+    outputs = _objective(model, layer=layer).train()(**Collator(prompt)(pairs))
+    expected = _info_nce_alone(model.eval(), prompt, pairs, layer, 0.2)
+    assert outputs["contrastive_loss"].item() == pytest.approx(expected, rel=1e-4)
+    assert (abs(expected - plain) > 1e-3) == (target <= layer)
+    assert outputs["gate"].item() == pytest.approx(0.7)
+
+
+def test_full_pass_yields_the_source_as_if_alone(decoder, prompt, batch):
+    with modeling.Recorder(decoder, 2) as recorder, torch.no_grad():
+        decoder(batch["input_ids"], attention_mask=batch["attention_mask"])
+    for row, mask, states in zip(batch["input_ids"], batch["source_mask"], recorder.state, strict=True):
+        end = len(prompt.begin) + int(mask.sum())
+        with torch.no_grad():
+            alone = decoder(row[None, :end], output_hidden_states=True).hidden_states[2][0]
+        torch.testing.assert_close(states[:end], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_repeated_pairs_are_no_negatives_of_each_other(new_decoder, prompt, examples):
+    repeated = Collator(prompt)([examples[0]] * 4)
+    assert _objective(new_decoder()).train()(**repeated)["contrastive_loss"].item() == 0.0
+
+
+def test_only_targets_run_again_and_only_below_the_layer(new_decoder, batch):
+    decoder, ran = new_decoder(), []
+    for number, block in enumerate(modeling.find_blocks(decoder), start=1):
+        block.register_forward_hook(lambda *call, number=number: ran.append((number, tuple(call[-1].shape[:2]))))
+    _objective(decoder, layer=2).train()(**batch)
+    full, targets = tuple(batch["input_ids"].shape), tuple(batch["target_ids"].shape)
+    assert ran == [(1, full), (2, full), (3, full), (4, full), (1, targets), (2, targets)]
+
+
+def test_contrastive_gradient_stays_at_and_below_its_layer(new_decoder, batch):
+    decoder = new_decoder("llama", tied=False)
+    _objective(decoder, layer=2).train()(**batch)["contrastive_loss"].backward()
+    moved = {name for name, weight in decoder.named_parameters() if weight.grad is not None and weight.grad.any()}
+    below = [name for name, _ in decoder.named_parameters() if ".layers.0." in name or ".layers.1." in name]
+    assert moved == {"model.embed_tokens.weight", *below}
+
+
+def test_validation_leaves_the_contrastive_part_out(new_decoder, batch):
+    outputs = _objective(new_decoder()).eval()(**batch)
+    assert "contrastive_loss" not in outputs
+    assert outputs["loss"] is outputs["lm_loss"]
+
+
+# Training
+
+
+@pytest.fixture
+def fit(tmp_path, new_decoder, prompt, examples):
+    """A function that trains a small decoder on the toy pair; `changes` go to the training section."""
+
+    def run(contrastive=CONTRASTIVE, skip=SKIP, seed=1, decoder=None, data=examples, **changes):
+        settings = {"contrastive": contrastive, "skip": skip, "training": TRAINING | changes}
+        decoder = decoder or new_decoder(spread=0.02)
+        return training.train(decoder, prompt, settings, data, _some(examples, 40), seed, tmp_path)
+
+    return run
+
+
+def _some(examples, count):
+    return Examples(examples.source[:count], examples.target[:count], examples.keys[:count])
+
+
+def _weights(outcome):
+    return {name: weight.clone() for name, weight in outcome.model.state_dict().items()}
+
+
+def _same_weights(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _without_speed(history):
+    return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in history]
+
+
+def test_training_learns_the_toy_pair(fit, new_decoder):
+    rows = fit(decoder=new_decoder(spread=0.1), steps=120, log_every=20, learning_rate=1e-2).history
+    # some 300 entries guessed evenly cost 5.7 nats; whoever knows only that digits follow pays ln 10 = 2.3
+    assert rows[0]["lm_loss"] > 3.5
+    assert rows[-1]["lm_loss"] < 1.5
+    assert rows[-1]["contrastive_loss"] < 0.5 * rows[0]["contrastive_loss"]
+
+
+def test_model_is_trained_in_place(fit, new_decoder):
+    decoder = new_decoder(spread=0.02)
+    before = decoder.get_input_embeddings().weight.clone()
+    outcome = fit(skip=OFF, decoder=decoder, steps=2)
+    assert outcome.model is decoder
+    assert not torch.equal(decoder.get_input_embeddings().weight.cpu(), before)
+
+
+def test_same_seed_gives_the_same_bits(fit, new_decoder):
+    one, decoder = fit(), new_decoder(spread=0.02)
+    torch.manual_seed(99)  # what was drawn before has no say
+    other = fit(decoder=decoder)
+    assert _same_weights(_weights(one), _weights(other))
+    assert _without_speed(one.history) == _without_speed(other.history)
+
+
+def test_other_seed_gives_other_weights(fit):
+    one, other = fit(skip=OFF), fit(skip=OFF, seed=2)
+    assert not _same_weights(_weights(one), _weights(other))
+    assert one.history[0]["loss"] != other.history[0]["loss"]
+
+
+PARTS = {"full": (CONTRASTIVE, SKIP), "contrastive": (CONTRASTIVE, OFF), "skip": (OFF, SKIP), "plain": (OFF, OFF)}
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_history_has_a_column_for_each_part(fit, parts):
+    contrastive, skip = PARTS[parts]
+    rows = fit(contrastive, skip, steps=4).history
+    columns = {"step", "loss", "lm_loss", "learning_rate", "tokens_per_second"}
+    columns |= {"contrastive_loss"} if contrastive["enabled"] else set()
+    columns |= {"gate"} if skip["enabled"] else set()
+    assert [row["step"] for row in rows] == [2, 4]
+    assert all(row.keys() - {"grad_norm"} == columns for row in rows)
+
+
+def test_logged_loss_is_the_weighted_sum(fit):
+    for row in fit(steps=4).history:
+        assert row["loss"] == pytest.approx(row["lm_loss"] + 0.5 * row["contrastive_loss"], rel=1e-5)
+
+
+def test_validation_loss_is_the_final_models(fit, prompt, examples):
+    outcome = fit(steps=8, validations=2, batch_size=40)
+    losses = {row["step"]: row["valid_loss"] for row in outcome.history if "valid_loss" in row}
+    assert losses.keys() == {4, 8}
+    batch = Collator(prompt)([examples[i] for i in range(40)])
+    model = outcome.model.cpu().eval()
+    expected = model(batch["input_ids"], attention_mask=batch["attention_mask"], labels=batch["labels"]).loss
+    assert losses[8] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_validation_changes_nothing_in_training(fit):
+    assert _same_weights(_weights(fit(validations=0)), _weights(fit(validations=4)))
+
+
+def test_facts_tell_what_was_done(fit):
+    outcome = fit(steps=4)
+    assert outcome.facts.keys() == {"status", "train_seconds", "train_pairs", "train_steps", "train_loss"}
+    assert (outcome.facts["train_pairs"], outcome.facts["train_steps"]) == (300, 4)
+    assert outcome.facts["train_loss"] == outcome.history[-1]["loss"]
+    assert outcome.facts["train_seconds"] > 0
+
+
+def test_run_too_short_for_a_row_has_no_loss_to_tell(fit):
+    outcome = fit(steps=1, log_every=5)
+    assert outcome.history == []
+    assert (outcome.facts["status"], outcome.facts["train_loss"]) == ("ok", None)
+
+
+@pytest.mark.parametrize("learning_rate", [1e10, math.inf])
+def test_diverging_run_ends_early_and_says_so(fit, learning_rate):
+    outcome = fit(steps=40, log_every=1, learning_rate=learning_rate, warmup=0.0)
+    assert (outcome.facts["status"], outcome.facts["train_loss"]) == ("diverged", None)
+    assert outcome.facts["train_steps"] < 10
+
+
+def test_run_whose_weights_are_lost_after_the_last_row_has_diverged(fit):
+    outcome = fit(steps=1, log_every=1, learning_rate=math.inf, schedule="constant", warmup=0.0)
+    assert math.isfinite(outcome.history[0]["loss"])  # the loss before the one and fatal step
+    assert (outcome.facts["status"], outcome.facts["train_loss"]) == ("diverged", None)
+
+
+def test_long_pairs_are_left_out_of_training(fit, examples):
+    assert sorted(examples.lengths())[::75] == [4, 6, 8, 10]  # a token for a digit, 75 pairs of each length
+    assert fit(steps=1, max_tokens=8).facts["train_pairs"] == 225
+
+
+def test_too_few_short_pairs_are_refused(fit):
+    with pytest.raises(InputError, match=r"at least a batch of 16 pairs within 1 tokens, found 0 of 300"):
+        fit(max_tokens=1)
+
+
+def test_frozen_weights_stay(fit, new_decoder):
+    decoder = new_decoder(spread=0.02)
+    frozen, free = modeling.find_blocks(decoder)[0], modeling.find_blocks(decoder)[1]
+    frozen.requires_grad_(False)
+    before = [frozen.fc1.weight.clone(), free.fc1.weight.clone()]
+    fit(decoder=decoder, steps=4)
+    assert torch.equal(frozen.fc1.weight.cpu(), before[0])
+    assert not torch.equal(free.fc1.weight.cpu(), before[1])
+
+
+# The gate
+
+
+def test_learned_gate_starts_at_zero_and_moves(fit):
+    gates = [row["gate"] for row in fit(log_every=1).history]
+    assert gates[0] == 0.0
+    assert abs(gates[-1]) > 1e-3
+
+
+def test_warmup_gate_climbs_to_one_and_is_kept(fit, tmp_path):
+    outcome = fit(skip=SKIP | {"gate": "warmup", "warmup_steps": 4}, steps=7, log_every=1)
+    assert [row["gate"] for row in outcome.history] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    outcome.model.save_pretrained(tmp_path / "model")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").skip.gate == 1.0
+
+
+def test_warmup_cut_short_leaves_the_gate_where_it_was(fit):
+    outcome = fit(skip=SKIP | {"gate": "warmup", "warmup_steps": 8}, steps=3, log_every=1)
+    assert outcome.model.skip.gate == 0.25  # of the third step: 2 / 8
+    assert outcome.history[-1]["gate"] == 0.25
+
+
+def test_skip_takes_its_form_from_the_settings(new_decoder):
+    skip = SKIP | {"source": 2, "target": 4, "activation": "tanh", "normalize": False, "gate": "warmup"}
+    config = training.with_skip(new_decoder(), skip).config
+    assert (config.skip_source, config.skip_target) == (2, 4)
+    assert (config.skip_activation, config.skip_normalize, config.skip_gate) == ("tanh", False, "warmup")
+    decoder = new_decoder()
+    assert training.with_skip(decoder, OFF) is decoder

@@ -1,0 +1,142 @@
+"""Translations are those of a plain greedy loop, whatever the batches, and come back in order, one line each."""
+
+import pytest
+import torch
+
+from skipclm import checkpoints, training, translation
+from skipclm.examples import Examples
+from skipclm.modeling import SkipCLMForCausalLM
+
+
+@pytest.fixture
+def model(new_decoder):
+    """A random decoder with a skip; its head is inclined to end a sentence now and then."""
+    model = SkipCLMForCausalLM.around(new_decoder("llama", tied=False), 1, 3)
+    torch.nn.init.constant_(model.skip.gate, 0.7)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[2] *= 2.5
+    return model
+
+
+@pytest.fixture
+def sources(examples):
+    """Twenty sentences of two to five tokens."""
+    return examples.source[:20]
+
+
+def _greedy(model, prompt, limit):
+    """Take the likeliest token again and again, each time with a full pass over all that went before."""
+    model.eval()
+    ids = list(prompt)
+    for _ in range(limit):
+        with torch.no_grad():
+            token = int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+        if token == 2:
+            break
+        ids.append(token)
+    return ids[len(prompt) :]
+
+
+def _by_hand(model, tokenizer, sources, ratio, extra):
+    """Return translations and their tokens, by a loop over `</s> source </s>`."""
+    tokens = [_greedy(model, [2, *ids, 2], int(ratio * len(ids)) + extra) for ids in sources]
+    return [" ".join(tokenizer.decode(ids, skip_special_tokens=True).split()) for ids in tokens], tokens
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_translations_are_those_of_a_plain_loop(model, tokenizer, sources, batch_size):
+    expected, tokens = _by_hand(model, tokenizer, sources, 1.5, 3)
+    ended = [len(row) < int(1.5 * len(ids)) + 3 for row, ids in zip(tokens, sources, strict=True)]
+    assert {True, False} == set(ended)  # some end by themselves and some at the limit
+    assert len(set(expected)) > 10
+    options = {"batch_size": batch_size, "length_ratio": 1.5, "length_extra": 3}
+    assert translation.translate(model, tokenizer, sources, **options) == expected
+
+
+@pytest.mark.parametrize("architecture", ["xglm", "gpt2"])
+def test_batches_change_nothing_for_other_decoders(new_decoder, tokenizer, sources, architecture):
+    decoder = new_decoder(architecture)
+    expected, _ = _by_hand(decoder, tokenizer, sources, 2.0, 2)
+    for batch_size in (1, 7):
+        options = {"batch_size": batch_size, "length_ratio": 2.0, "length_extra": 2}
+        assert translation.translate(decoder, tokenizer, sources, **options) == expected
+
+
+def test_length_is_limited_sentence_by_sentence(new_decoder, tokenizer):
+    decoder, sources = new_decoder(), [[300] * 5, [301] * 2, [302] * 3]
+    translations = translation.translate(decoder, tokenizer, sources, length_ratio=0.5, length_extra=1)
+    _, tokens = _by_hand(decoder, tokenizer, sources, 0.5, 1)
+    assert [len(row) for row in tokens] == [3, 2, 2]  # half of 5, 2 and 3 rounded down, and one more
+    assert translations == _by_hand(decoder, tokenizer, sources, 0.5, 1)[0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_beams_are_those_of_generate(model, tokenizer, sources, batch_size):
+    expected = []
+    for ids in sources:
+        prompt = torch.tensor([[2, *ids, 2]])
+        options = {"num_beams": 3, "max_new_tokens": 8, "eos_token_id": 2, "pad_token_id": 1}
+        row = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)[0, prompt.shape[1] :]
+        expected.append(" ".join(tokenizer.decode(row, skip_special_tokens=True).split()))
+    options = {"batch_size": batch_size, "length_ratio": 0.0, "length_extra": 8}
+    assert translation.translate(model, tokenizer, sources, beams=3, **options) == expected
+    assert translation.translate(model, tokenizer, sources, **options) != expected
+
+
+def test_dropout_is_off(new_decoder, tokenizer, sources):
+    decoder = new_decoder("llama")
+    expected = translation.translate(decoder, tokenizer, sources)
+    decoder.config.attention_dropout = 0.5
+    for module in decoder.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.5
+    assert translation.translate(decoder.train(), tokenizer, sources) == expected
+
+
+def test_no_sources_give_no_translations(new_decoder, tokenizer):
+    assert translation.translate(new_decoder(), tokenizer, []) == []
+
+
+def test_empty_source_has_a_translation_too(new_decoder, tokenizer):
+    translations = translation.translate(new_decoder(), tokenizer, [[], [300]], length_extra=4)
+    assert translations == _by_hand(new_decoder(), tokenizer, [[], [300]], 2.0, 4)[0]
+
+
+def test_line_breaks_become_spaces():
+    assert translation.one_line(" one\ntwo\r\n\tthree\u2028four ") == "one two three four"
+
+
+def test_text_ends_at_the_end_token():
+    assert translation.until([5, 6, 2, 7, 2], 2) == [5, 6]
+    assert translation.until([5, 6], 2) == [5, 6]
+    assert translation.until([2, 5], 2) == []
+
+
+SETTINGS = {
+    "contrastive": {"enabled": True, "layer": 2, "weight": 0.5, "temperature": 0.2},
+    "skip": {
+        "enabled": True,
+        "source": 1,
+        "target": 3,
+        "activation": "gelu",
+        "normalize": True,
+        "gate": "learned",
+        "warmup_steps": 1,
+    },
+    "training": {
+        "enabled": True,
+        "steps": 300,
+        "batch_size": 16,
+        "max_tokens": 64,
+        "learning_rate": 1e-2,
+    },
+}
+
+
+def test_trained_decoder_translates_unseen_sentences(tmp_path, new_decoder, tokenizer, prompt, examples, pairs):
+    seen = Examples(examples.source[50:], examples.target[50:], examples.keys[50:])
+    outcome = training.train(new_decoder(spread=0.1), prompt, SETTINGS, seen, seen, 1, tmp_path)
+    checkpoints.save(outcome.model, tokenizer, tmp_path / "model", {})
+    translations = translation.translate(*checkpoints.load(tmp_path / "model"), examples.source[:50])
+    right = sum(found == wanted for found, wanted in zip(translations, pairs[1], strict=False))
+    assert right >= 15  # of 50; by chance one number of two digits in a hundred is right

@@ -1,0 +1,237 @@
+"""The whole graph on a tiny corpus: what it leaves, what it runs again, what can reach the selection."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPO = Path(__file__).parents[1]
+PARTS = ["Snakefile", "config.yaml", "src", "workflow", "resources", "profiles", "envs"]
+TINY = {
+    "experiment": "tiny",
+    "pairs": ["en-de", "en-zh"],
+    "corpus": {"sources": {"demo": {"size": 300}}, "valid": {"size": 12}, "test": {"size": 15}},
+    "model": {"scratch": {"layers": 3, "width": 16, "heads": 2, "vocabulary": 600, "steps": 4, "batch_tokens": 256}},
+    "training": {"steps": 4, "batch_size": 8, "log_every": 2, "validations": 2},
+    "grid": {"contrastive_layer": [1], "skip_source": [1], "skip_target": [2, 3], "keep_weights": True},
+    "ablation": {"seeds": [1], "variants": {"contrastive_only": None, "skip_only": None}},
+    "evaluation": {"length_ratio": 0, "length_extra": 8},
+}
+RESULTS = Path("results/tiny")
+
+pytestmark = pytest.mark.slow
+
+
+def snakemake(folder, *arguments, check=True):
+    """Run Snakemake in a copy of the repository, with the copy's own package."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert not check or done.returncode == 0, output
+    return output
+
+
+def planned(folder, *arguments):
+    """Return how many jobs of each rule a dry run plans."""
+    output = snakemake(folder, "--dry-run", *arguments)
+    table = output.split("Job stats:")[-1].split("total")[0] if "Job stats:" in output else ""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+def configure(folder, **grid):
+    """Write the tiny configuration, with changes of its grid."""
+    config = TINY | {"grid": TINY["grid"] | grid}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def make_copy(folder):
+    for name in PARTS:
+        place = REPO / name
+        copy = shutil.copytree if place.is_dir() else shutil.copy
+        copy(place, folder / name)
+    configure(folder)
+    return folder
+
+
+def rows(path):
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which the workflow has run once."""
+    folder = make_copy(tmp_path_factory.mktemp("finished"))
+    snakemake(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of it that a test may change; modification times stay."""
+    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def test_grid_table_has_a_row_for_each_cell_and_best_json_names_the_highest(finished):
+    table = rows(finished / RESULTS / "grid/scores.tsv")
+    assert [(row["pair"], row["skip_target"], row["seed"]) for row in table] == [
+        ("en-de", "2", "1"),
+        ("en-de", "3", "1"),
+    ]
+    best = json.loads((finished / RESULTS / "grid/best.json").read_text(encoding="utf-8"))
+    assert best["en-de"]["value"] == max(float(row["bleu"]) for row in table)
+    assert best["en-zh"]["selected_on"] == "en-de"
+
+
+def test_ablation_table_has_every_pair_variant_seed_and_metric(finished):
+    table = rows(finished / RESULTS / "ablation/scores.tsv")
+    found = {(row["pair"], row["variant"], row["seed"], row["metric"]) for row in table}
+    variants = ["full", "finetune", "base"]
+    assert found == {(p, v, "1", m) for p in TINY["pairs"] for v in variants for m in ("bleu", "chrf")}
+    assert len(found) == len(table)
+    assert {row["signature"].split("|")[3] for row in table if (row["pair"], row["metric"]) == ("en-zh", "bleu")} == {
+        "tok:zh"
+    }
+
+
+def test_splits_have_their_sizes_and_share_no_sentence(finished):
+    corpus = finished / RESULTS / "corpus"
+    seen = {}
+    for path in corpus.glob("*/*.*"):
+        split, language = path.name.split(".")
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+            assert seen.setdefault((language, line), split) == split
+    assert len((corpus / "en-zh/valid.zh").read_text(encoding="utf-8").split("\n")) == 12 + 1
+    assert len((corpus / "en-zh/test.zh").read_text(encoding="utf-8").split("\n")) == 15 + 1
+
+
+def test_figures_tables_and_report_are_there(finished):
+    names = ["ablation.bleu", "ablation.chrf", "grid_heatmap.en-de", "grid_curve.en-de", "grid_training.en-de"]
+    for name in names:
+        for kind in ("svg", "png"):
+            assert (finished / RESULTS / f"figures/{name}.{kind}").stat().st_size > 1000
+    for name in ("table.md", "table.tex", "table.tsv"):
+        assert "finetune" in (finished / RESULTS / "ablation" / name).read_text(encoding="utf-8")
+    assert "Best layers" in (finished / RESULTS / "report.txt").read_text(encoding="utf-8")
+
+
+def test_logs_show_progress_with_loss_rate_and_speed(finished):
+    log = (finished / "logs/tiny/ablation/en-de/full/seed1/train.log").read_text(encoding="utf-8")
+    for part in ("4/4", "loss", "learning rate", "tokens per second"):
+        assert part in log
+
+
+def test_trained_models_are_ordinary_folders_and_say_how_they_were_made(finished):
+    run = finished / RESULTS / "ablation/en-de/full/seed1"
+    record = json.loads((run / "model/skipclm.json").read_text(encoding="utf-8"))
+    best = json.loads((finished / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]
+    assert record["settings"]["skip"]["target"] == best["skip_target"]
+    assert json.loads((run / "model/config.json").read_text(encoding="utf-8"))["model_type"] == "skipclm"
+    assert {"commit", "versions", "machine", "train_seconds", "seed", "pair"} <= record.keys()
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in snakemake(finished)
+
+
+def test_a_second_run_from_scratch_gives_the_same_scores(finished, tmp_path):
+    again = make_copy(tmp_path)
+    snakemake(again)
+    for name in ("grid/scores.tsv", "ablation/scores.tsv"):
+        one, two = (rows(folder / RESULTS / name) for folder in (finished, again))
+        for row in one + two:
+            row.pop("train_seconds", None)
+        assert one == two
+
+
+def test_no_job_before_the_selection_reads_the_test_split(finished):
+    """Every file of the graph that leads to best.json, as Snakemake's own summary lists its jobs' inputs."""
+    summary = snakemake(finished, "--detailed-summary", str(RESULTS / "grid/best.json"))
+    jobs = list(csv.DictReader(summary[summary.index("output_file") :].splitlines(), delimiter="\t"))
+    inputs = {path for job in jobs for path in (job["input-file(s)"] or "").split(",")}
+    assert any(path.endswith("tokens/en-de/valid.safetensors") for path in inputs)  # the summary does list them
+    assert not [path for path in inputs if Path(path).name.startswith("test")]
+
+
+def test_another_cell_trains_that_cell_alone(copied):
+    configure(copied, skip_source=[1, 2], constraints=["skip_source < skip_target"])
+    output = snakemake(copied)
+    assert re.findall(r"Train (en-\w+ \S+) seed", output) == ["en-de c1-s2-t3"]
+    assert len(rows(copied / RESULTS / "grid/scores.tsv")) == 3
+
+
+def test_another_choice_trains_again_what_depends_on_it(copied):
+    scores = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1/valid.scores.json"
+    other = copied / RESULTS / "grid/en-de/c1-s1-t3/seed1/valid.scores.json"
+    best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]["skip_target"]
+    loser = other if best == 2 else scores
+    result = json.loads(loser.read_text(encoding="utf-8"))
+    result["metrics"]["bleu"]["value"] = 99.0
+    loser.write_text(json.dumps(result), encoding="utf-8")
+    output = snakemake(copied)
+    assert set(re.findall(r"Train (en-\w+ \S+) seed", output)) == {"en-de full", "en-zh full"}
+    record = json.loads((copied / RESULTS / "ablation/en-zh/full/seed1/training.json").read_text(encoding="utf-8"))
+    assert record["settings"]["skip"]["target"] == 5 - best
+
+
+def test_a_new_metric_trains_and_translates_nothing(copied):
+    with open(copied / "src/skipclm/metrics.py", "a", encoding="utf-8") as file:
+        file.write("\n# edited\n")
+    output = snakemake(copied)
+    assert len(re.findall(r"^Job \d+: Score ", output, re.MULTILINE)) == 2 + 2 * 3
+    assert not re.findall(r"^Job \d+: (?:Build|Prepare|Encode|Train|Translate) ", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("module", "reruns", "spares"),
+    [
+        ("training", {"train_cell", "train_variant", "translate", "score"}, {"build_corpus", "prepare_base"}),
+        ("translation", {"translate", "score"}, {"prepare_base", "encode_split", "train_cell", "train_variant"}),
+        ("corpus", {"build_corpus", "encode_split", "train_cell"}, set()),
+        ("figures", {"plot_grid", "plot_ablation"}, {"score", "collect_grid", "train_cell"}),
+    ],
+)
+def test_an_edited_module_reruns_its_stage_and_what_follows(copied, module, reruns, spares):
+    with open(copied / f"src/skipclm/{module}.py", "a", encoding="utf-8") as file:
+        file.write("\n# edited\n")
+    jobs = planned(copied)
+    assert reruns <= jobs.keys()
+    assert not spares & jobs.keys()
+
+
+def test_a_touched_module_reruns_nothing(copied):
+    for path in [*copied.glob("src/skipclm/*.py"), *copied.glob("workflow/scripts/*.py")]:
+        path.touch()
+    assert planned(copied) == {}
+
+
+def test_a_diverged_cell_is_a_row_and_not_the_end(copied):
+    record = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1/training.json"
+    facts = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps(facts | {"status": "diverged", "train_loss": None}), encoding="utf-8")
+    snakemake(copied)
+    row = rows(copied / RESULTS / "grid/scores.tsv")[0]
+    assert (row["status"], row["bleu"], row["chrf"]) == ("diverged", "", "")
+    best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]
+    assert best["skip_target"] == 3
+    assert len(best["diverged"]) == 1
+
+
+def test_grid_weights_go_once_they_are_scored(copied):
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["grid"]["keep_weights"] = False
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    shutil.rmtree(copied / RESULTS / "grid")
+    snakemake(copied, str(RESULTS / "grid/best.json"))
+    run = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1"
+    assert not (run / "model").exists()
+    assert (run / "valid.hypotheses.txt").exists()

@@ -1,0 +1,52 @@
+"""Compare the variants at the best layers: a training run per variant, pair and seed, reported on `test`.
+
+Reads   results/<experiment>/base, results/<experiment>/tokens, results/<experiment>/grid/best.json
+Writes  results/<experiment>/ablation
+"""
+
+
+use rule train_cell as train_variant with:
+    input:
+        base=rules.prepare_base.output.base,
+        train=f"{RESULTS}/tokens/{{pair}}/train.safetensors",
+        valid=f"{RESULTS}/tokens/{{pair}}/valid.safetensors",
+        best=get_best,
+    output:
+        model=kept(
+            f"{RESULTS}/ablation/{{pair}}/{{run}}/seed{{seed}}/model",
+            config["ablation"]["keep_weights"],
+        ),
+        history=f"{RESULTS}/ablation/{{pair}}/{{run}}/seed{{seed}}/history.tsv",
+        record=f"{RESULTS}/ablation/{{pair}}/{{run}}/seed{{seed}}/training.json",
+    log:
+        f"{LOGS}/ablation/{{pair}}/{{run}}/seed{{seed}}/train.log",
+    benchmark:
+        f"{BENCHMARKS}/ablation/{{pair}}/{{run}}/seed{{seed}}/train.tsv"
+
+
+rule collect_ablation:
+    """Gather the scores of all variants, and their means, in tables."""
+    input:
+        scores=get_run_files(
+            "ablation",
+            PAIRS,
+            VARIANTS,
+            config["ablation"]["seeds"],
+            "test.scores.json",
+        ),
+    output:
+        scores=f"{RESULTS}/ablation/scores.tsv",
+        table=f"{RESULTS}/ablation/table.tsv",
+        markdown=f"{RESULTS}/ablation/table.md",
+        latex=f"{RESULTS}/ablation/table.tex",
+    log:
+        f"{LOGS}/ablation/collect.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        metrics=METRICS,
+        code=source_hash("collect_ablation"),
+    message:
+        "Write the ablation's tables"
+    script:
+        "../scripts/collect_ablation.py"

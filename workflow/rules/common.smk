@@ -1,0 +1,90 @@
+"""The checked configuration, where things lie, and which files a run takes."""
+
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from skipclm import experiment, provenance, runs
+from skipclm.errors import InputError
+
+provenance.share_package()
+
+RESULTS = f"results/{config['experiment']}"
+LOGS = f"logs/{config['experiment']}"
+BENCHMARKS = f"benchmarks/{config['experiment']}"
+
+try:
+    schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
+    experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
+    for folder in (RESULTS, LOGS, BENCHMARKS):
+        experiment.check_writable(folder)
+except InputError as error:
+    raise WorkflowError(str(error))
+
+PAIRS = config["pairs"]
+DEPTH = experiment.depth(config)
+CELLS = {cell.name: cell for cell in runs.grid_cells(config["grid"], DEPTH)}
+VARIANTS = runs.variants(config)
+METRICS = config["evaluation"]["metrics"]
+
+
+wildcard_constraints:
+    pair="|".join(PAIRS),
+    stage="grid|ablation",
+    run="|".join([*CELLS, *VARIANTS]),
+    seed=r"\d+",
+    split="train|valid|test",
+
+
+def source_hash(script):
+    """Digest a script and the modules it uses, so that an edit of either reruns the rule."""
+    return provenance.code_digest(
+        Path(workflow.basedir, f"workflow/scripts/{script}.py")
+    )
+
+
+def kept(folder, keep):
+    """Mark a model folder as temporary unless it is to be kept."""
+    return directory(folder) if keep else temp(directory(folder))
+
+
+def get_settings(wildcards):
+    """Return the method settings of a run; the names of cells and variants never meet."""
+    if wildcards.run in CELLS:
+        return runs.cell_settings(config, CELLS[wildcards.run])
+    return runs.variant_settings(config, wildcards.run)
+
+
+def get_best(wildcards):
+    """Return the grid's choice where the run depends on it.
+
+    Ancient: not a new file but another choice, by way of the settings among the parameters, makes an ablation run
+    start again. That is looked at when the selection is made, since it is a checkpoint.
+    """
+    if runs.needs_best(get_settings(wildcards)):
+        return ancient(rules.select_best.output.best)
+    return []
+
+
+def get_resolved_settings(wildcards):
+    """Return the method settings of a run with every layer a number.
+
+    A function of the wildcards alone: Snakemake looks for no changes in parameters that it derives from inputs.
+    """
+    path = get_best(wildcards)
+    best = provenance.read_json(path)[wildcards.pair] if path else None
+    return runs.with_layers(get_settings(wildcards), DEPTH, best)
+
+
+def get_trained(wildcards, name):
+    """Return a file that training leaves, where the run is trained at all."""
+    if not get_settings(wildcards)["training"]["enabled"]:
+        return []
+    return f"{RESULTS}/{wildcards.stage}/{wildcards.pair}/{wildcards.run}/seed{wildcards.seed}/{name}"
+
+
+def get_run_files(stage, pairs, names, seeds, file):
+    """Return one file of every run of a stage, in the order of the tables."""
+    folder = f"{RESULTS}/{stage}/{{pair}}/{{run}}/seed{{seed}}"
+    return expand(f"{folder}/{file}", pair=pairs, run=names, seed=seeds)

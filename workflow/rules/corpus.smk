@@ -1,0 +1,31 @@
+"""Turn text from any source into clean, disjoint splits.
+
+Reads   what corpus.sources names
+Writes  results/<experiment>/corpus
+"""
+
+
+rule build_corpus:
+    """Read, clean and split the text of all pairs together, so that no sentence is in two splits."""
+    input:
+        sources=experiment.source_files(config),
+    output:
+        train=[f"{RESULTS}/corpus/{p}/train.{l}" for p in PAIRS for l in p.split("-")],
+        valid=[f"{RESULTS}/corpus/{p}/valid.{l}" for p in PAIRS for l in p.split("-")],
+        test=[f"{RESULTS}/corpus/{p}/test.{l}" for p in PAIRS for l in p.split("-")],
+        summary=f"{RESULTS}/corpus/summary.tsv",
+    log:
+        f"{LOGS}/corpus.log",
+    benchmark:
+        f"{BENCHMARKS}/corpus.tsv"
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        corpus=experiment.resolved_corpus(config),
+        languages={l: config["languages"][l] for p in PAIRS for l in p.split("-")},
+        pairs=PAIRS,
+        code=source_hash("build_corpus"),
+    message:
+        "Build the corpus of {params.pairs}"
+    script:
+        "../scripts/build_corpus.py"

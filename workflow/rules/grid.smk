@@ -1,0 +1,78 @@
+"""Search the layers: a training run per cell and seed, judged on `valid`.
+
+Reads   results/<experiment>/base, results/<experiment>/tokens
+Writes  results/<experiment>/grid
+"""
+
+
+rule train_cell:
+    """Fine-tune the base model with one triple of layers."""
+    input:
+        base=rules.prepare_base.output.base,
+        train=f"{RESULTS}/tokens/{{pair}}/train.safetensors",
+        valid=f"{RESULTS}/tokens/{{pair}}/valid.safetensors",
+    output:
+        model=kept(
+            f"{RESULTS}/grid/{{pair}}/{{run}}/seed{{seed}}/model",
+            config["grid"]["keep_weights"],
+        ),
+        history=f"{RESULTS}/grid/{{pair}}/{{run}}/seed{{seed}}/history.tsv",
+        record=f"{RESULTS}/grid/{{pair}}/{{run}}/seed{{seed}}/training.json",
+    log:
+        f"{LOGS}/grid/{{pair}}/{{run}}/seed{{seed}}/train.log",
+    benchmark:
+        f"{BENCHMARKS}/grid/{{pair}}/{{run}}/seed{{seed}}/train.tsv"
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        settings=get_resolved_settings,
+        code=source_hash("train"),
+    message:
+        "Train {wildcards.pair} {wildcards.run} seed {wildcards.seed}"
+    script:
+        "../scripts/train.py"
+
+
+rule collect_grid:
+    """Gather the scores of all cells in one table."""
+    input:
+        scores=get_run_files(
+            "grid",
+            config["grid"]["pairs"],
+            CELLS,
+            config["grid"]["seeds"],
+            "valid.scores.json",
+        ),
+    output:
+        table=f"{RESULTS}/grid/scores.tsv",
+    log:
+        f"{LOGS}/grid/collect.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        metrics=METRICS,
+        code=source_hash("collect_grid"),
+    message:
+        "Collect the grid's scores"
+    script:
+        "../scripts/collect_grid.py"
+
+
+checkpoint select_best:
+    """Choose the best cell for every pair."""
+    input:
+        scores=rules.collect_grid.output.table,
+    output:
+        best=f"{RESULTS}/grid/best.json",
+    log:
+        f"{LOGS}/grid/select.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        metric=config["evaluation"]["selection_metric"],
+        pairs=PAIRS,
+        code=source_hash("select_best"),
+    message:
+        "Select the best layers by {params.metric} on valid"
+    script:
+        "../scripts/select_best.py"

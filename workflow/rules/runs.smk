@@ -1,0 +1,57 @@
+"""Translate and score with any trained run: one rule each for grid and ablation.
+
+Reads   a run's model, results/<experiment>/tokens, results/<experiment>/corpus
+Writes  <split>.hypotheses.txt and <split>.scores.json in the run's folder
+"""
+
+
+rule translate:
+    """Translate one split with one run."""
+    input:
+        model=lambda wc: get_trained(wc, "model") or rules.prepare_base.output.base,
+        record=lambda wc: get_trained(wc, "training.json"),
+        best=get_best,
+        tokens=f"{RESULTS}/tokens/{{pair}}/{{split}}.safetensors",
+    output:
+        hypotheses=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.hypotheses.txt",
+    log:
+        f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.log",
+    benchmark:
+        f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.tsv"
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        options={
+            k: config["evaluation"][k]
+            for k in ("beams", "batch_size", "length_ratio", "length_extra")
+        },
+        code=source_hash("translate"),
+    message:
+        "Translate {wildcards.pair} {wildcards.split} with {wildcards.run} seed {wildcards.seed}"
+    script:
+        "../scripts/translate.py"
+
+
+rule score:
+    """Score the translations of one split by one run."""
+    input:
+        hypotheses=rules.translate.output.hypotheses,
+        references=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[1]}",
+        record=lambda wc: get_trained(wc, "training.json"),
+        best=get_best,
+    output:
+        scores=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.scores.json",
+    log:
+        f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.score.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        metrics=METRICS,
+        tokenizer=lambda wc: config["languages"][wc.pair.split("-")[1]][
+            "bleu_tokenizer"
+        ],
+        code=source_hash("score"),
+    message:
+        "Score {wildcards.pair} {wildcards.split} of {wildcards.run} seed {wildcards.seed}"
+    script:
+        "../scripts/score.py"

@@ -1,0 +1,25 @@
+"""Encode every split once, for all runs.
+
+Reads   results/<experiment>/corpus, results/<experiment>/base
+Writes  results/<experiment>/tokens
+"""
+
+
+rule encode_split:
+    """Encode both sides of one split with the base model's tokenizer."""
+    input:
+        base=rules.prepare_base.output.base,
+        source=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[0]}",
+        target=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[1]}",
+    output:
+        tokens=f"{RESULTS}/tokens/{{pair}}/{{split}}.safetensors",
+    log:
+        f"{LOGS}/tokens/{{pair}}/{{split}}.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        code=source_hash("encode_split"),
+    message:
+        "Encode {wildcards.pair} {wildcards.split}"
+    script:
+        "../scripts/encode_split.py"

@@ -1,0 +1,17 @@
+"""Gather the scores of the ablation's runs, and their means, in tables for machines and for papers."""
+
+from typing import TYPE_CHECKING
+
+from skipclm import provenance, selection, tables, tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]):
+    runs = [provenance.read_json(path) for path in snakemake.input.scores]
+    scores = selection.ablation_scores(runs, snakemake.params.metrics)
+    summary = tables.summarise(scores)
+    tsv.write(snakemake.output.scores, scores)
+    tsv.write(snakemake.output.table, summary)
+    provenance.write_text(snakemake.output.markdown, tables.to_markdown(summary))
+    provenance.write_text(snakemake.output.latex, tables.to_latex(summary))

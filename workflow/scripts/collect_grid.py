@@ -1,0 +1,12 @@
+"""Gather the scores of the grid's runs in one table."""
+
+from typing import TYPE_CHECKING
+
+from skipclm import provenance, selection, tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]):
+    runs = [provenance.read_json(path) for path in snakemake.input.scores]
+    tsv.write(snakemake.output.table, selection.grid_scores(runs, snakemake.params.metrics))

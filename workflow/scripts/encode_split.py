@@ -1,0 +1,15 @@
+"""Encode one split with the base model's tokenizer."""
+
+from typing import TYPE_CHECKING
+
+from skipclm import checkpoints, corpus, examples, provenance
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]):
+    examples.Examples.encoded(
+        checkpoints.load_tokenizer(snakemake.input.base),
+        corpus.read_lines(snakemake.input.source),
+        corpus.read_lines(snakemake.input.target),
+    ).save(snakemake.output.tokens)

@@ -1,0 +1,14 @@
+"""Draw the ablation by one metric."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skipclm import figures, provenance, tables, tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]):
+    scores = tsv.read(snakemake.input.scores)
+    metric = snakemake.wildcards.metric
+    figures.ablation_bars(tables.summarise(scores), Path(snakemake.output.figure[0]).with_suffix(""), metric, scores)

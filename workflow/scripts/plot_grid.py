@@ -1,0 +1,27 @@
+"""Draw one pair's grid: heat maps, the curve of validation scores, and the losses of its runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skipclm import figures, provenance, runs, tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def stem(images: list[str]) -> Path:
+    """Return the common name of a figure's files."""
+    return Path(images[0]).with_suffix("")
+
+
+with provenance.job(snakemake.log[0]):
+    pair, metric = snakemake.wildcards.pair, snakemake.params.metric
+    scores = tsv.read(snakemake.input.scores)
+    best = provenance.read_json(snakemake.input.best)[pair]
+    files = zip(snakemake.params.names, snakemake.input.histories, strict=True)
+    histories = {name: tsv.read(path) for name, path in files}
+    figures.grid_heatmaps(scores, stem(snakemake.output.heatmap), pair, metric)
+    figures.grid_curve(scores, stem(snakemake.output.curve), pair, metric)
+    chosen = runs.Cell(*(best[key] for key in runs.Cell.__dataclass_fields__)).name
+    highlight = next((name for name in histories if name.split()[0] == chosen), None)
+    figures.training_curves(histories, stem(snakemake.output.training), highlight)

@@ -1,0 +1,24 @@
+"""Train a base model on single sentences, or copy the one that the configuration names."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+from skipclm import base, checkpoints, corpus, provenance, tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]), provenance.new_folder(snakemake.output.base) as folder:
+    torch.set_num_threads(snakemake.threads)
+    settings = snakemake.params.model
+    if settings["source"] == "scratch":
+        texts = {}
+        for path in snakemake.input.train:
+            texts.setdefault(path.rpartition(".")[2], []).extend(corpus.read_lines(path))
+        model, tokenizer, history = base.from_scratch(texts, settings["scratch"], folder)
+        tsv.write(folder / "history.tsv", pd.DataFrame(history))
+    else:
+        model, tokenizer = base.fetch(settings["source"], settings["revision"], settings["layers"])
+    checkpoints.save(model, tokenizer, folder, {"model": settings} | provenance.environment())

@@ -1,0 +1,31 @@
+"""Fine-tune the base model for one run, a cell of the grid or a variant of the ablation."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+from skipclm import checkpoints, provenance, runs, training, tsv
+from skipclm.examples import Examples, Prompt
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]), provenance.new_folder(snakemake.output.model) as folder:
+    torch.set_num_threads(snakemake.threads)
+    pair, seed, settings = snakemake.wildcards.pair, int(snakemake.wildcards.seed), snakemake.params.settings
+    print(f"{pair} seed {seed}: {runs.describe(settings)}")
+    model, tokenizer = checkpoints.load(snakemake.input.base)
+    outcome = training.train(
+        model,
+        Prompt.of(tokenizer),
+        settings,
+        Examples.load(snakemake.input.train),
+        Examples.load(snakemake.input.valid),
+        seed,
+        folder,
+    )
+    record = {"pair": pair, "seed": seed, "settings": settings} | outcome.facts | provenance.environment()
+    checkpoints.save(outcome.model, tokenizer, folder, record)
+    tsv.write(snakemake.output.history, pd.DataFrame(outcome.history))
+    provenance.write_json(snakemake.output.record, record)
