@@ -20,7 +20,7 @@ def train(sentences: Iterable[str], vocabulary: int, max_tokens: int) -> PreTrai
     # Without spaces between words, Chinese would otherwise fill a small vocabulary with whole phrases.
     characters = pre_tokenizers.Split(Regex(r"\p{Han}"), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation(), characters]
+        [characters, pre_tokenizers.Metaspace(prepend_scheme="first"), pre_tokenizers.Punctuation()]
     )
     tokenizer.decoder = decoders.Sequence([decoders.Metaspace(), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.train_from_iterator(
