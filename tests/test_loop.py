@@ -1,5 +1,6 @@
 """The loop reports what the model reports, stops when there is nothing left to train, and is the seed's alone."""
 
+import itertools
 import math
 
 import pytest
@@ -16,35 +17,28 @@ class _Scripted(nn.Module):
         super().__init__()
         self.weight, self.values = nn.Parameter(torch.zeros(())), iter(values)
 
-    def forward(self, number):
+    def forward(self, labels):
         if not self.training:
             return {"loss": torch.tensor(99.0), "lm_loss": torch.tensor(7.0), "tokens": torch.tensor(0)}
         value = next(self.values)
         return {
             "loss": self.weight * 0 + value,
             "lm_loss": torch.tensor(10.0 * value),
-            "tokens": torch.tensor(number.numel()),
+            "tokens": torch.tensor(labels.numel()),
         }
 
 
 def _run(folder, values, steps, **options):
-    data = [{"number": torch.tensor([1, 2, 3])}] * 8
+    data = [{"labels": torch.tensor([1, 2, 3])}] * 8
     settings = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "seed": 1} | options
     arguments = loop.arguments(folder, steps=steps, batch_size=2, **settings)
     trainer = loop.Loop(_Scripted(values), arguments, train_dataset=data, eval_dataset=data)
-    trainer.label_names = ["number"]  # the Trainer asks for a loss in evaluation only if there are labels
     trainer.train()
     return trainer
 
 
 def _column(rows, name):
     return {row["step"]: row[name] for row in rows if name in row}
-
-
-@pytest.mark.parametrize(("value", "finite"), [(0.0, True), (-1e38, True), (math.inf, False), (-math.inf, False)])
-def test_infinity_is_no_loss(value, finite):
-    assert loop.is_finite(value) is finite
-    assert not loop.is_finite(math.nan)
 
 
 def test_history_holds_means_since_the_last_row(tmp_path):
@@ -80,7 +74,16 @@ def test_validation_loss_is_the_shared_one_as_often_as_asked(tmp_path, steps, va
 def test_training_ends_where_the_loss_is_lost(tmp_path, bad):
     trainer = _run(tmp_path, [1.0, 1.0, bad, 1.0, 1.0], steps=5, log_every=1)
     assert trainer.state.global_step == 3
-    assert [loop.is_finite(row["loss"]) for row in trainer.history()] == [True, True, False]
+    assert trainer.diverged()
+    assert [math.isfinite(row["loss"]) for row in trainer.history()] == [True, True, False]
+
+
+def test_a_lost_weight_is_noticed_without_a_logged_loss(tmp_path):
+    trainer = _run(tmp_path, [1.0, 1.0], steps=2, log_every=1)
+    assert not trainer.diverged()
+    with torch.no_grad():
+        next(trainer.model.parameters()).fill_(math.nan)
+    assert trainer.diverged()
 
 
 def test_learning_rate_warms_up_and_decays(tmp_path):
@@ -103,25 +106,44 @@ def test_training_leaves_no_files(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
-def _order(folder, lengths, seed):
+def _sampler(folder, lengths, seed):
     arguments = loop.arguments(folder, steps=1, batch_size=10, learning_rate=0.1, seed=seed)
     trainer = loop.Loop(_Scripted([]), arguments, lengths=lengths, train_dataset=[{}] * len(lengths))
-    torch.seed()  # whatever else was drawn has no say
-    return list(trainer._get_train_sampler())
+    torch.seed()  # whatever else is drawn has no say
+    return trainer._get_train_sampler()
+
+
+def _batches(order):
+    return [order[start : start + 10] for start in range(0, len(order), 10)]
 
 
 def test_seed_alone_decides_the_order(tmp_path):
-    lengths = torch.randint(1, 100, (400,)).tolist()
-    order = _order(tmp_path, lengths, seed=1)
-    assert _order(tmp_path, lengths, seed=1) == order
-    assert _order(tmp_path, lengths, seed=2) != order
-    assert sorted(order) == list(range(400))
+    lengths = torch.randint(1, 100, (1207,)).tolist()
+    order = list(_sampler(tmp_path, lengths, seed=1))
+    assert list(_sampler(tmp_path, lengths, seed=1)) == order
+    assert list(_sampler(tmp_path, lengths, seed=2)) != order
+
+
+def test_every_pass_takes_all_pairs_in_new_batches(tmp_path):
+    sampler = _sampler(tmp_path, torch.randint(1, 100, (1207,)).tolist(), seed=1)
+    first, second = list(sampler), list(sampler)
+    # the pools are dealt anew, so hardly a batch of the first pass comes again in the second
+    assert len(set(map(frozenset, _batches(first))) & set(map(frozenset, _batches(second)))) < 10
+    assert sorted(first) == sorted(second) == list(range(1207))
 
 
 def test_batches_hold_pairs_of_similar_length(tmp_path):
     def padding(order):
-        batches = [[lengths[i] for i in order[start : start + 10]] for start in range(0, 400, 10)]
-        return sum(10 * max(batch) - sum(batch) for batch in batches)
+        batches = [[lengths[i] for i in batch] for batch in _batches(order)]
+        return sum(len(batch) * max(batch) - sum(batch) for batch in batches)
 
-    lengths = torch.randint(1, 100, (400,)).tolist()
-    assert padding(_order(tmp_path, lengths, seed=1)) < 0.2 * padding(range(400))
+    lengths = torch.randint(1, 100, (1207,)).tolist()
+    assert padding(list(_sampler(tmp_path, lengths, seed=1))) < 0.1 * padding(list(range(1207)))
+
+
+def test_long_and_short_batches_are_mixed(tmp_path):
+    lengths = torch.randint(1, 100, (1200,)).tolist()
+    order = list(_sampler(tmp_path, lengths, seed=1))
+    means = [sum(lengths[i] for i in batch) / 10 for batch in _batches(order)]
+    rises = sum(later > earlier for earlier, later in itertools.pairwise(means))
+    assert 40 < rises < 80  # of 119; sorted batches would rise, or fall, nearly always

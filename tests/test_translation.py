@@ -106,10 +106,11 @@ def test_line_breaks_become_spaces():
     assert translation.one_line(" one\ntwo\r\n\tthree\u2028four ") == "one two three four"
 
 
-def test_text_ends_at_the_end_token():
-    assert translation.until([5, 6, 2, 7, 2], 2) == [5, 6]
-    assert translation.until([5, 6], 2) == [5, 6]
-    assert translation.until([2, 5], 2) == []
+def test_habits_of_a_checkpoint_change_nothing(new_decoder, tokenizer):
+    plain, habitual = new_decoder(), new_decoder()
+    habitual.generation_config.repetition_penalty = 5.0
+    sources = [[300, 301], [302]]
+    assert translation.translate(habitual, tokenizer, sources) == translation.translate(plain, tokenizer, sources)
 
 
 SETTINGS = {

@@ -23,7 +23,9 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
     """
     source = os.path.expanduser(source)
     model = modeling.load(source, revision=revision)
-    found = len(modeling.find_blocks(modeling.decoder_of(model)))
+    if isinstance(model, modeling.SkipCLMForCausalLM):
+        raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
+    found = len(modeling.find_blocks(model))
     if layers not in (None, found):
         raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
     return model, checkpoints.load_tokenizer(source, revision=revision)
@@ -44,31 +46,37 @@ def from_scratch(
     `settings` is the configuration's `model.scratch`; `folder` is for the Trainer's own files. Returns the model, the
     tokenizer and the history of the loss. Raises an `InputError` if the text is shorter than a batch.
     """
-    shares, seed = settings["share"], settings["seed"]
-    sampled = [s for name in texts for s in sample(texts[name], shares.get(name, 1.0), seed)]
+    seed = settings["seed"]
+    sampled = [s for name in texts for s in sample(texts[name], settings["share"].get(name, 1.0), seed)]
     random.Random(seed).shuffle(sampled)
     # The vocabulary covers all languages alike, as XGLM's does; what the model reads does not.
     everything = [s for name in texts for s in sample(texts[name], 1.0, seed)]
     encoder = tokenizer.train(everything, settings["vocabulary"], CONTEXT)
-    blocks = Blocks(encoder, sampled)
+    transformers.set_seed(seed)
+    model = XGLMForCausalLM(architecture(settings, len(encoder)))
+    return model, encoder, _train(model, Blocks(encoder, sampled), settings, folder)
+
+
+def _train(model: PreTrainedModel, blocks: "Blocks", settings: dict, folder: str | Path) -> list[dict]:
+    """Train the language model in place and return its history."""
     batch_size = max(1, settings["batch_tokens"] // Blocks.LENGTH)
     if len(blocks) < batch_size:
         raise InputError(
             f"model.scratch: expected at least {settings['batch_tokens']} tokens of text to train on, "
             f"found {len(blocks) * Blocks.LENGTH}; give more text or lower batch_tokens"
         )
-    transformers.set_seed(seed)
-    model = XGLMForCausalLM(architecture(settings, len(encoder)))
-    options = loop.arguments(
-        folder,
-        steps=settings["steps"],
-        batch_size=batch_size,
-        learning_rate=settings["learning_rate"],
-        seed=seed,
+    options = {key: settings[key] for key in ("steps", "learning_rate", "seed")}
+    trainer = loop.Loop(
+        LanguageModel(model), loop.arguments(folder, batch_size=batch_size, **options), train_dataset=blocks
     )
-    trainer = loop.Loop(LanguageModel(model), options, train_dataset=blocks)
     trainer.train()
-    return model.eval(), encoder, trainer.history()
+    model.eval()
+    if trainer.diverged():
+        raise InputError(
+            f"model.scratch.learning_rate: expected a rate at which the loss stays finite, found "
+            f"{settings['learning_rate']}; lower it"
+        )
+    return trainer.history()
 
 
 def architecture(settings: dict, vocabulary: int) -> XGLMConfig:

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -11,7 +12,6 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 
 def arguments(
@@ -54,6 +54,31 @@ def arguments(
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """Batches of similar length, which need little padding, in an order that the seed decides.
+
+    Transformers' own sampler leaves long batches before short ones, so that the loss goes up and down with them.
+    """
+
+    POOL = 50  # batches that are sorted together: enough for little padding, few enough to mix the data
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self.lengths = torch.tensor(lengths)
+        self.batch_size = batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(len(self), generator=self.generator)
+        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(self.POOL * self.batch_size)]
+        *batches, last = [batch for pool in pools for batch in pool.split(self.batch_size)]
+        for i in torch.randperm(len(batches), generator=self.generator).tolist():
+            yield from batches[i].tolist()
+        yield from last.tolist()  # it may be smaller than a batch
 
 
 class Progress(TrainerCallback):
@@ -101,13 +126,8 @@ class StopIfDiverged(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Look at the newest loss."""
-        if not is_finite(logs.get("loss", 0.0)):
+        if not math.isfinite(logs.get("loss", 0.0)):
             control.should_training_stop = True
-
-
-def is_finite(value: float) -> bool:
-    """Tell whether a loss is a number that training can go on from."""
-    return value == value and abs(value) != float("inf")
 
 
 class Loop(Trainer):
@@ -119,6 +139,8 @@ class Loop(Trainer):
     def __init__(
         self, model: nn.Module, args: TrainingArguments, lengths: list[int] | None = None, **kwargs: object
     ) -> None:
+        # Several processes share a training, not several threads (DataParallel), which hooks on blocks do not bear.
+        args._n_gpu = min(1, args.n_gpu)
         super().__init__(model=model, args=args, **kwargs)
         self.remove_callback(PrinterCallback)
         self.add_callback(Progress())
@@ -133,8 +155,7 @@ class Loop(Trainer):
     def _get_train_sampler(self, train_dataset: object = None) -> Sampler | None:
         if self.lengths is None:
             return super()._get_train_sampler(train_dataset)
-        generator = torch.Generator().manual_seed(self.args.seed)
-        return LengthGroupedSampler(self.args.train_batch_size, lengths=self.lengths, generator=generator)
+        return LengthGroupedSampler(self.lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self,
@@ -160,6 +181,12 @@ class Loop(Trainer):
             logs["tokens_per_second"] = tokens / (time.perf_counter() - self._since)
             self._reset_sums()
         super().log(logs, start_time)
+
+    def diverged(self) -> bool:
+        """Tell whether a logged loss or, where none was logged since, a weight is no longer finite."""
+        losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+        weights_are_finite = all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters())
+        return not (weights_are_finite and all(map(math.isfinite, losses)))
 
     def history(self) -> list[dict]:
         """Return a row per logged step: loss and its parts, learning rate, speed and, now and then, valid_loss."""

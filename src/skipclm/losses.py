@@ -10,7 +10,7 @@ from torch.nn import functional as F
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
     """Average states (batch, tokens, width) over the tokens that `mask` (batch, tokens) marks: (batch, width)."""
     weights = mask.to(states.dtype).unsqueeze(-1)
-    return (states * weights).sum(dim=1) / weights.sum(dim=1)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
 def info_nce(sources: Tensor, targets: Tensor, temperature: float, same: Tensor | None = None) -> Tensor:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -137,15 +136,11 @@ def train(
 
 
 def _summary(trainer: loop.Loop) -> dict:
-    """Say how a training ended; a run that ended without a logged loss has trained too few steps to tell."""
-    losses_seen = [row["loss"] for row in trainer.history() if "loss" in row]
-    finite = all(map(loop.is_finite, losses_seen)) and _weights_are_finite(trainer.model)
+    """Say how a training ended."""
+    diverged = trainer.diverged()
+    logged = [row["loss"] for row in trainer.history() if "loss" in row]
     return {
-        "status": "ok" if finite else "diverged",
+        "status": "diverged" if diverged else "ok",
         "train_steps": trainer.state.global_step,
-        "train_loss": losses_seen[-1] if finite and losses_seen else None,
+        "train_loss": logged[-1] if logged and not diverged else None,
     }
-
-
-def _weights_are_finite(model: nn.Module) -> bool:
-    return all(bool(torch.isfinite(weight).all()) for weight in model.parameters())

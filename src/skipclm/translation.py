@@ -2,8 +2,9 @@
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from skipclm import modeling
 from skipclm.examples import Prompt, pad
 
 
@@ -24,29 +25,31 @@ def translate(
     """
     prompt, translations = Prompt.of(tokenizer), [""] * len(sources)
     model.eval()
+    # A checkpoint may carry habits of its own, such as a penalty on repetition.
+    modeling.decoder_of(model).generation_config = GenerationConfig(eos_token_id=prompt.end, pad_token_id=prompt.pad)
     by_length = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)  # little padding
     for start in tqdm(range(0, len(by_length), batch_size), unit="batch", mininterval=2.0):
         chosen = by_length[start : start + batch_size]
-        prompts = [prompt.source(sources[i]) for i in chosen]
         limits = [int(length_ratio * len(sources[i])) + length_extra for i in chosen]
-        generated = model.generate(
-            input_ids=pad(prompts, prompt.pad, left=True).to(model.device),
-            attention_mask=pad([[1] * len(p) for p in prompts], 0, left=True).to(model.device),
-            max_new_tokens=max(limits),
-            num_beams=beams,
-            do_sample=False,
-            eos_token_id=prompt.end,
-            pad_token_id=prompt.pad,
-        )[:, max(map(len, prompts)) :]
-        for i, limit, ids in zip(chosen, limits, generated.tolist(), strict=True):
-            text = tokenizer.decode(until(ids[:limit], prompt.end), skip_special_tokens=True)
-            translations[i] = one_line(text)
+        generated = _generate(model, prompt, [sources[i] for i in chosen], max(limits), beams)
+        for i, limit, ids in zip(chosen, limits, generated, strict=True):
+            translations[i] = one_line(tokenizer.decode(ids[:limit], skip_special_tokens=True))
     return translations
 
 
-def until(ids: list[int], end: int) -> list[int]:
-    """Return the ids before the first `end`."""
-    return ids[: ids.index(end)] if end in ids else ids
+def _generate(
+    model: PreTrainedModel, prompt: Prompt, sources: list[list[int]], limit: int, beams: int
+) -> list[list[int]]:
+    """Return what the model puts after each prompt, at most `limit` tokens, `</s>` and padding included."""
+    prompts = [prompt.source(ids) for ids in sources]
+    generated = model.generate(
+        input_ids=pad(prompts, prompt.pad, left=True).to(model.device),
+        attention_mask=pad([[1] * len(ids) for ids in prompts], 0, left=True).to(model.device),
+        max_new_tokens=limit,
+        num_beams=beams,
+        do_sample=False,
+    )
+    return generated[:, max(map(len, prompts)) :].tolist()
 
 
 def one_line(text: str) -> str:
