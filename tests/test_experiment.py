@@ -28,9 +28,17 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+# The messages below count on these sizes, whatever the default experiment's are.
+SIZES = """
+model: {scratch: {layers: 6, width: 128, heads: 4}}
+grid: {contrastive_layer: [1, 3], skip_source: [1, 2], skip_target: [4, 5]}
+"""
+
+
 def overlaid(overlay=""):
-    """The default configuration with an overlay, merged as snakemake does it."""
+    """The default configuration, of six blocks, with an overlay, merged as snakemake does it."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    update_config(config, yaml.safe_load(SIZES))
     update_config(config, yaml.safe_load(overlay) or {})
     return config
 
@@ -472,7 +480,6 @@ def test_a_folder_without_permission_is_refused(folder, monkeypatch):
 
 def plan(folder, overlay):
     """Ask snakemake for a plan in a folder of its own, with an overlay."""
-    shutil.copy(ROOT / "config.yaml", folder)
     (folder / "mine.yaml").write_text(overlay, encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", "mine.yaml", "--dry-run"]
@@ -485,7 +492,7 @@ def plan(folder, overlay):
     ("overlay", "message"),
     [
         ("training: {stepz: 3}", "training: unknown key 'stepz'; write 'steps' if that is meant, or remove it."),
-        ("skip: {source: 4}", "skip.source: expected a block below skip.target, found 4 and 4, once the grid chooses"),
+        ("skip: {source: 3, target: 2}", "skip.source: expected a block below skip.target, found 3 and 2"),
         (
             "corpus: {sources: {a: {kind: tsv, path: gone.tsv}}, test: {source: a}}",
             "corpus.sources.a.path: there is no file gone.tsv (for en-de); correct the path",

@@ -12,12 +12,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from skipclm import demo
+
 REPO = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "src", "workflow", "resources", "profiles", "envs"]
 TINY = {
     "experiment": "tiny",
     "pairs": ["en-de", "en-zh"],
-    "corpus": {"sources": {"demo": {"size": 300}}, "valid": {"size": 12}, "test": {"size": 15}},
+    "corpus": {
+        "sources": {"demo": {"size": 300}, "held_out": {"kind": "lines", "path": "held_out/{language}.txt"}},
+        "valid": {"size": 12},
+        "test": {"source": "held_out", "size": 15},
+    },
     "model": {"scratch": {"layers": 3, "width": 16, "heads": 2, "vocabulary": 600, "steps": 4, "batch_tokens": 256}},
     "training": {"steps": 4, "batch_size": 8, "log_every": 2, "validations": 2},
     "grid": {"contrastive_layer": [1], "skip_source": [1], "skip_target": [2, 3], "keep_weights": True},
@@ -31,7 +37,7 @@ pytestmark = pytest.mark.slow
 
 def snakemake(folder, *arguments, check=True):
     """Run Snakemake in a copy of the repository, with the copy's own package."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml", *arguments]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", "tiny.yaml"]
     environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     output = done.stdout + done.stderr
@@ -58,6 +64,9 @@ def make_copy(folder):
         copy = shutil.copytree if place.is_dir() else shutil.copy
         copy(place, folder / name)
     configure(folder)
+    demo.write_corpus(folder / "held_out", count=15, seed=99)
+    for path in (folder / "held_out").iterdir():
+        path.rename(path.with_name(f"{path.suffix[1:]}.txt"))
     return folder
 
 
