@@ -1,12 +1,14 @@
-"""Shared fixtures: a seed, one thread, a toy language pair, its tokenizer and tiny random decoders."""
+"""Shared fixtures: a seed, one thread, a toy language pair, its tokenizer, tiny random decoders; words; figures."""
 
 import random
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, XGLMConfig, XGLMForCausalLM
 
+from skipclm import demo
 from skipclm import tokenizer as tokenizers
 from skipclm.examples import Examples, Prompt
 
@@ -127,3 +129,36 @@ def decoder(request, new_decoder):
 def ids(tokenizer):
     """Three rows of eleven random ordinary tokens."""
     return torch.randint(4, len(tokenizer), (3, 11))
+
+
+@pytest.fixture(scope="session")
+def words():
+    """The words of the built-in corpus by name."""
+    frames = demo.load_frames()
+    return {word.name: word for frame in frames for group in frame.slots.values() for word in group}
+
+
+@pytest.fixture
+def texts_in():
+    """A function that checks both files of a figure and returns the texts in the .svg."""
+
+    def read(stem):
+        assert stem.with_name(f"{stem.name}.png").read_bytes().startswith(b"\x89PNG")
+        root = ElementTree.parse(stem.with_name(f"{stem.name}.svg")).getroot()
+        return ["".join(node.itertext()).strip() for node in root.iter("{http://www.w3.org/2000/svg}text")]
+
+    return read
+
+
+@pytest.fixture
+def repeats(tmp_path):
+    """A function that draws a figure twice and tells whether both files are the same, byte for byte."""
+
+    def draw_twice(draw):
+        for time in ("first", "second"):
+            draw(tmp_path / time / "figure")
+        files = [[path.read_bytes() for path in sorted((tmp_path / time).iterdir())] for time in ("first", "second")]
+        assert len(files[0]) == 2
+        return files[0] == files[1]
+
+    return draw_twice

@@ -282,9 +282,14 @@ def reruns(folder, script, module):
         ("select_best", "selection"),
         ("select_best", "metrics"),  # through selection, which must know which way is up
         ("build_corpus", "sources"),
+        ("build_corpus", "hub"),  # through sources
         ("build_corpus", "demo_grammar"),  # through corpus, sources and demo, which are imported within functions
+        ("build_corpus", "demo_german"),  # through the grammar
         ("encode_split", "examples"),
-        ("plot_grid", "figures"),
+        ("plot_grid", "grid_figures"),
+        ("plot_grid", "training_figure"),
+        ("plot_grid", "figures"),  # through both
+        ("plot_ablation", "ablation_figure"),
         ("train", "errors"),  # through everything
     ],
 )
@@ -313,6 +318,8 @@ def test_an_edited_module_reruns_what_uses_it(copied, script, module):
         ("build_corpus", "tokenizer"),
         ("build_corpus", "metrics"),
         ("encode_split", "metrics"),
+        ("plot_ablation", "grid_figures"),
+        ("plot_grid", "ablation_figure"),
         ("select_best", "figures"),
         ("select_best", "cli"),
     ],

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from skipclm import demo_grammar
-from skipclm.demo_grammar import Lexeme
+from skipclm import demo_german, demo_grammar
+from skipclm.demo_words import KINDS, PERSONS, Lexeme, UnknownForm
 from skipclm.errors import InputError
 from skipclm.provenance import write_lines
 
@@ -162,8 +162,8 @@ def _read_yaml(path: Path, kind: type) -> Any:
 def _load_words(path: Path) -> dict[str, Lexeme]:
     words: dict[str, Lexeme] = {}
     for kind, entries in _read_yaml(path, dict).items():
-        if kind not in demo_grammar.KINDS:
-            allowed = ", ".join(demo_grammar.KINDS)
+        if kind not in KINDS:
+            allowed = ", ".join(KINDS)
             raise _problem(path, str(kind), f"a part of speech among {allowed}", kind, "Rename the section.")
         for name, entry in entries.items():
             if name in words:
@@ -179,10 +179,10 @@ def _load_word(path: Path, kind: str, name: str, entry: Any) -> Lexeme:
     missing = [language for language in LANGUAGES if not entry.get(language)]
     if missing:
         raise _problem(path, where, f"forms in {', '.join(LANGUAGES)}", "none in " + ", ".join(missing), "Add them.")
-    if kind in ("persons", "names") and entry.get("agrees") not in demo_grammar.PERSONS:
-        allowed = ", ".join(demo_grammar.PERSONS)
+    if kind in ("persons", "names") and entry.get("agrees") not in PERSONS:
+        allowed = ", ".join(PERSONS)
         raise _problem(path, where, f"'agrees' among {allowed}", entry.get("agrees"), "Set it.")
-    if kind == "nouns" and entry["de"].split()[0] not in demo_grammar.GENDERS:
+    if kind == "nouns" and entry["de"].split()[0] not in demo_german.GENDERS:
         raise _problem(path, where, "der, die or das before the German noun", entry["de"], "Put it there.")
     forms = {language: tuple(entry[language].split(" / ")) for language in LANGUAGES}
     return Lexeme(name, kind, forms, {key: entry[key] for key in entry if key not in LANGUAGES})
@@ -261,7 +261,7 @@ def _try_every_word(path: Path, frame: Frame) -> None:
             for language in LANGUAGES:
                 try:
                     frame.render(language, first | {slot: word})
-                except demo_grammar.UnknownForm as error:
+                except UnknownForm as error:
                     raise _problem(
                         path,
                         f"frame {frame.name!r}, {language}",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import figures, provenance, tables, tsv
+from skipclm import ablation_figure, provenance, tables, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -11,4 +11,5 @@ if TYPE_CHECKING:
 with provenance.job(snakemake.log[0]):
     scores = tsv.read(snakemake.input.scores)
     metric = snakemake.wildcards.metric
-    figures.ablation_bars(tables.summarise(scores), Path(snakemake.output.figure[0]).with_suffix(""), metric, scores)
+    stem = Path(snakemake.output.figure[0]).with_suffix("")
+    ablation_figure.draw_bars(tables.summarise(scores), stem, metric, scores)

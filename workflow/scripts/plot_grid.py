@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import figures, provenance, runs, tsv
+from skipclm import grid_figures, provenance, runs, training_figure, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -20,8 +20,8 @@ with provenance.job(snakemake.log[0]):
     best = provenance.read_json(snakemake.input.best)[pair]
     files = zip(snakemake.params.names, snakemake.input.histories, strict=True)
     histories = {name: tsv.read(path) for name, path in files}
-    figures.grid_heatmaps(scores, stem(snakemake.output.heatmap), pair, metric)
-    figures.grid_curve(scores, stem(snakemake.output.curve), pair, metric)
+    grid_figures.draw_heatmaps(scores, stem(snakemake.output.heatmap), pair, metric)
+    grid_figures.draw_curve(scores, stem(snakemake.output.curve), pair, metric)
     chosen = runs.Cell(*(best[key] for key in runs.Cell.__dataclass_fields__)).name
     highlight = next((name for name in histories if name.split()[0] == chosen), None)
-    figures.training_curves(histories, stem(snakemake.output.training), highlight)
+    training_figure.draw_losses(histories, stem(snakemake.output.training), highlight)

@@ -1,0 +1,45 @@
+"""Run with: pytest tests/test_ablation_figure.py."""
+
+from itertools import product
+
+import pandas as pd
+import pytest
+
+from skipclm import ablation_figure, tables
+from skipclm.errors import InputError
+
+NAN = float("nan")
+
+
+def _ablation(seeds=3, lost=()):
+    rows = [
+        (pair, variant, seed, "bleu", NAN if (pair, variant) in lost else base + seed, "sig", "ok")
+        for pair in ("en-de", "en-tr")
+        for variant, base in (("full", 20.0), ("skip_only", 15.0), ("base", 5.0))
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows, columns=["pair", "variant", "seed", "metric", "value", "signature", "status"])
+
+
+def test_bars(tmp_path, texts_in):
+    scores = _ablation(lost=[("en-tr", "skip_only")])
+    ablation_figure.draw_bars(tables.summarise(scores), tmp_path / "bars", scores=scores)
+    texts = texts_in(tmp_path / "bars")
+    assert {"en-de", "en-tr", "full", "skip only", "base", "21.0", "16.0", "6.0"} <= set(texts)
+    assert texts.count("diverged") == 1
+    assert "test BLEU, mean ± sd, dots: seeds" in texts
+
+
+def test_bars_of_one_seed_and_of_none(tmp_path, texts_in):
+    ablation_figure.draw_bars(tables.summarise(_ablation(seeds=1)), tmp_path / "one")
+    assert "test BLEU" in texts_in(tmp_path / "one")
+    lost = _ablation(lost=list(product(("en-de", "en-tr"), ("full", "skip_only", "base"))))
+    ablation_figure.draw_bars(tables.summarise(lost), tmp_path / "none")
+    assert texts_in(tmp_path / "none").count("diverged") == 6
+    with pytest.raises(InputError, match="Expected chrf"):
+        ablation_figure.draw_bars(tables.summarise(lost), tmp_path / "wrong", "chrf")
+
+
+def test_drawn_twice_is_the_same_file(repeats):
+    scores = _ablation()
+    assert repeats(lambda stem: ablation_figure.draw_bars(tables.summarise(scores), stem, scores=scores))
