@@ -1,8 +1,12 @@
 """SkipCLM: at which layers does a decoder language model learn to translate?"""
 
+import time
+
 from snakemake.utils import min_version
 
 min_version("9.0")
+
+STARTED = time.time()
 
 
 configfile: f"{workflow.basedir}/config.yaml"
@@ -26,5 +30,6 @@ rule all:
 
 
 onsuccess:
-    if Path(f"{RESULTS}/report.txt").exists():
-        print(Path(f"{RESULTS}/report.txt").read_text(encoding="utf-8"))
+    report = Path(rules.write_report.output.report)
+    if report.exists() and report.stat().st_mtime >= STARTED:
+        print(report.read_text(encoding="utf-8"))

@@ -178,6 +178,17 @@ def test_another_cell_trains_that_cell_alone(copied):
     assert len(rows(copied / RESULTS / "grid/scores.tsv")) == 3
 
 
+def test_another_pair_goes_through_the_ablation_at_the_layers_chosen(copied):
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["pairs"].append("en-tr")
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert planned(copied)["train_variant"] >= 2
+    snakemake(copied)
+    record = json.loads((copied / RESULTS / "ablation/en-tr/full/seed1/training.json").read_text(encoding="utf-8"))
+    best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-tr"]
+    assert record["settings"]["contrastive"]["layer"] == best["contrastive_layer"]
+
+
 def test_another_choice_trains_again_what_depends_on_it(copied):
     scores = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1/valid.scores.json"
     other = copied / RESULTS / "grid/en-de/c1-s1-t3/seed1/valid.scores.json"

@@ -113,6 +113,27 @@ def resolved_corpus(config: dict) -> dict:
     return corpus
 
 
+def corpus_languages(config: dict) -> dict[str, dict]:
+    """Return what the corpus depends on of the pairs' languages: BLEU tokenizers, and the codes its sources use."""
+    used = {source["codes"] for source in _used_sources(resolved_corpus(config)) if source["codes"]}
+    languages = {name: config["languages"][name] for pair in config["pairs"] for name in pair.split("-")}
+    return {
+        name: {
+            "bleu_tokenizer": language["bleu_tokenizer"],
+            "codes": {code: value for code, value in language.get("codes", {}).items() if code in used},
+        }
+        for name, language in languages.items()
+    }
+
+
+def model_files(config: dict) -> list[str]:
+    """Return the files of a base model in a folder, none for one from the hub or from scratch."""
+    source = config["model"]["source"]
+    if source == "scratch" or not is_folder(source):
+        return []
+    return sorted(str(path) for path in Path(source).expanduser().iterdir() if path.is_file())
+
+
 def _used_sources(resolved: dict) -> list[dict]:
     return [resolved[split]["source"] for split in SPLITS if resolved[split]["source"]]
 

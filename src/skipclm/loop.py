@@ -62,7 +62,8 @@ class LengthGroupedSampler(Sampler[int]):
     Transformers' own sampler leaves long batches before short ones, so that the loss goes up and down with them.
     """
 
-    POOL = 50  # batches that are sorted together: enough for little padding, few enough to mix the data
+    POOL = 50  # batches that are sorted together: enough for little padding ...
+    POOLS = 8  # ... and few enough of them that a small corpus is mixed anew in each epoch
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
         self.lengths = torch.tensor(lengths)
@@ -74,11 +75,14 @@ class LengthGroupedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         order = torch.randperm(len(self), generator=self.generator)
-        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(self.POOL * self.batch_size)]
-        *batches, last = [batch for pool in pools for batch in pool.split(self.batch_size)]
-        for i in torch.randperm(len(batches), generator=self.generator).tolist():
+        whole = len(self) // self.batch_size
+        pool_size = self.batch_size * min(self.POOL, max(1, whole // self.POOLS))
+        pools = order[: whole * self.batch_size].split(pool_size)
+        sorted_pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in pools]
+        batches = [batch for pool in sorted_pools for batch in pool.split(self.batch_size)]
+        for i in torch.randperm(whole, generator=self.generator).tolist():
             yield from batches[i].tolist()
-        yield from last.tolist()  # it may be smaller than a batch
+        yield from order[whole * self.batch_size :].tolist()  # less than a batch
 
 
 class Progress(TrainerCallback):
@@ -168,10 +172,16 @@ class Loop(Trainer):
         outputs = model(**inputs)
         if not model.training:
             return (outputs["lm_loss"], outputs) if return_outputs else outputs["lm_loss"]
-        for name in outputs.keys() - {"loss"}:
-            self._sums[name] = self._sums.get(name, 0) + outputs[name].detach()
+        for name, value in outputs.items():
+            if name != "loss":
+                self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._batches += 1
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
+        """Evaluate without a trace in the training's random numbers."""
+        with torch.random.fork_rng():
+            return super().evaluate(*args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last call, and the speed, to what the Trainer logs."""

@@ -19,7 +19,9 @@ def info_nce(sources: Tensor, targets: Tensor, temperature: float, same: Tensor 
     Row i of `sources` and `targets` (batch, width) is a pair; the other rows are its negatives, except where `same`
     (batch, batch) is true: those share a sentence with the pair and are left out. Returns a scalar.
     """
-    similarities = F.normalize(sources, dim=-1) @ F.normalize(targets, dim=-1).T / temperature
+    # Half precision cannot tell similarities near one apart, and the temperature magnifies what it loses.
+    with torch.autocast(sources.device.type, enabled=False):
+        similarities = F.normalize(sources.float(), dim=-1) @ F.normalize(targets.float(), dim=-1).T / temperature
     if same is not None:
         others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
         similarities = similarities.masked_fill(others, float("-inf"))

@@ -108,6 +108,9 @@ def job(log: str | Path) -> Iterator[None]:
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
 
 
 def share_package() -> None:

@@ -11,6 +11,7 @@ rule prepare_base:
     """Train a small decoder on single sentences, or copy the named one."""
     input:
         train=rules.build_corpus.output.train if FROM_SCRATCH else [],
+        model=experiment.model_files(config),
     output:
         base=directory(f"{RESULTS}/base"),
     log:

@@ -72,9 +72,13 @@ def get_resolved_settings(wildcards):
 
     A function of the wildcards alone: Snakemake looks for no changes in parameters that it derives from inputs.
     """
-    path = get_best(wildcards)
-    best = provenance.read_json(path)[wildcards.pair] if path else None
-    return runs.with_layers(get_settings(wildcards), DEPTH, best)
+    path, settings = get_best(wildcards), get_settings(wildcards)
+    best = provenance.read_json(path).get(wildcards.pair) if path else None
+    if (
+        path and not best
+    ):  # of an earlier configuration; the selection will be made anew, and this asked again
+        return settings
+    return runs.with_layers(settings, DEPTH, best)
 
 
 def get_trained(wildcards, name):

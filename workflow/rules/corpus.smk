@@ -22,7 +22,7 @@ rule build_corpus:
         "../../envs/skipclm.yaml"
     params:
         corpus=experiment.resolved_corpus(config),
-        languages={l: config["languages"][l] for p in PAIRS for l in p.split("-")},
+        languages=experiment.corpus_languages(config),
         pairs=PAIRS,
         code=source_hash("build_corpus"),
     message:
