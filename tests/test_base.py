@@ -160,6 +160,12 @@ def test_other_depth_than_planned_is_refused(folder):
         base.fetch(str(folder), None, 24)
 
 
+def test_broken_weights_are_refused(folder):
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        base.fetch(str(folder), None, None)
+
+
 def test_model_with_a_skip_is_no_base(folder, new_decoder):
     SkipCLMForCausalLM.around(new_decoder("llama"), 1, 3).save_pretrained(folder)
     with pytest.raises(InputError, match="expected a plain decoder"):

@@ -8,6 +8,7 @@ from copy import copy
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
@@ -235,5 +236,5 @@ def load(folder: str | Path, **options: object) -> PreTrainedModel:
     try:
         # The checkpoint's own number format would be kept otherwise; training wants full precision.
         return AutoModelForCausalLM.from_pretrained(folder, **{"dtype": torch.float32} | options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder}: expected a Hugging Face decoder, but it cannot be loaded: {error}") from error

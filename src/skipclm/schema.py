@@ -103,7 +103,9 @@ def _remedy(error: jsonschema.ValidationError) -> str:
         return "correct it" if is_entry else "give it a value, or leave the key out to keep the default"
     if "number" in wanted or "integer" in wanted:
         if isinstance(value, str) and (number := NUMBER.fullmatch(value)):
-            return "write dot and sign, as in 1.0e-3, for YAML takes it for text" if number[2] else "remove the quotes"
+            if number[2]:
+                return "write dot and sign, as in 1.0e-3, for YAML takes it for text"
+            return "remove the quotes, or, since --config takes what is in braces for text, use a file and --configfile"
         if isinstance(value, float) and value.is_integer():
             return "write it without dot and exponent"
     if "string" in wanted and not isinstance(value, list | dict):
