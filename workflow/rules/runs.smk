@@ -10,7 +10,7 @@ rule translate:
     input:
         model=lambda wc: get_trained(wc, "model") or rules.prepare_base.output.base,
         record=lambda wc: get_trained(wc, "training.json"),
-        best=get_best,
+        best=get_best,  # so that Snakemake asks here, too, what has changed once the selection is made
         tokens=f"{RESULTS}/tokens/{{pair}}/{{split}}.safetensors",
     output:
         hypotheses=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.hypotheses.txt",
