@@ -36,7 +36,7 @@ def test_bars_of_one_seed_and_of_none(tmp_path, texts_in):
     lost = _ablation(lost=list(product(("en-de", "en-tr"), ("full", "skip_only", "base"))))
     ablation_figure.draw_bars(tables.summarise(lost), tmp_path / "none")
     assert texts_in(tmp_path / "none").count("diverged") == 6
-    with pytest.raises(InputError, match="Expected chrf"):
+    with pytest.raises(InputError, match="expected chrf"):
         ablation_figure.draw_bars(tables.summarise(lost), tmp_path / "wrong", "chrf")
 
 

@@ -341,7 +341,6 @@ def test_carved_and_own_splits_mix(tmp_path):
             {},
             r"corpus\.test\.size: expected at least 2 pairs of en-de to carve from train, found 1",
         ),
-        ("a\tb\n", {"test": (None, None)}, r"corpus\.test\.size: expected a number, found null"),
         ("a\tb\n", {"valid": (3, LINES)}, r"corpus\.valid\.source\.path: there is no file .*en\.txt"),
         ("a\tb\nc\td\ne\tf\ng\th\n", {}, r"corpus\.train\.size: expected at least 1 pairs of en-de, found 0"),
     ],
@@ -351,13 +350,6 @@ def test_an_error_leaves_nothing_behind(tmp_path, text, keys, message):
     with pytest.raises(InputError, match=message):
         corpora.build_corpus(config(tmp_path, **keys), LANGUAGES, ["en-de"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_an_unknown_tokenizer_is_named_beside_the_known(tmp_path):
-    write_tsv(tmp_path, "en-de", numbered(9, "en", "de"))
-    languages = LANGUAGES | {"de": {"bleu_tokenizer": "14b"}}
-    with pytest.raises(InputError, match=r"languages\.de\.bleu_tokenizer: expected one of .*13a.* found '14b'"):
-        corpora.build_corpus(config(tmp_path), languages, ["en-de"], tmp_path / "out")
 
 
 def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path):

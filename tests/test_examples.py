@@ -1,5 +1,7 @@
 """Pairs become tokens, batches and files as the module's docstring says, down to each id."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from skipclm import examples
 from skipclm.errors import InputError
-from skipclm.examples import Collator, Examples, Prompt
+from skipclm.examples import Collator, Examples, LengthGroupedSampler, Prompt
 
 
 def _word_tokenizer(template=None, **special):
@@ -145,3 +147,57 @@ def test_padding_goes_right_for_training_and_left_for_generation():
     assert examples.pad([[4], [5, 6, 7]], 1).tolist() == [[4, 1, 1], [5, 6, 7]]
     assert examples.pad([[4], [5, 6, 7]], 1, left=True).tolist() == [[1, 1, 4], [5, 6, 7]]
     assert examples.pad([[4], [5]], 1).dtype == torch.int64
+
+
+# Batches of similar length
+
+
+def _sampler(lengths, seed):
+    return LengthGroupedSampler(lengths, batch_size=10, seed=seed)
+
+
+def _batches(order):
+    return [order[start : start + 10] for start in range(0, len(order), 10)]
+
+
+def test_seed_alone_decides_the_order():
+    lengths = torch.randint(1, 100, (1207,)).tolist()
+    order = list(_sampler(lengths, seed=1))
+    torch.seed()  # whatever else is drawn has no say
+    assert list(_sampler(lengths, seed=1)) == order
+    assert list(_sampler(lengths, seed=2)) != order
+
+
+def test_every_pass_takes_all_pairs_in_new_batches():
+    sampler = _sampler(torch.randint(1, 100, (1207,)).tolist(), seed=1)
+    first, second = list(sampler), list(sampler)
+    # the pools are dealt anew, so hardly a batch of the first pass comes again in the second
+    assert len(set(map(frozenset, _batches(first))) & set(map(frozenset, _batches(second)))) < 10
+    assert sorted(first) == sorted(second) == list(range(1207))
+
+
+def test_small_corpus_is_mixed_anew_as_well():
+    """As many pairs as FLORES's dev has for training, in batches of 16."""
+    sampler = LengthGroupedSampler(torch.randint(10, 60, (797,)).tolist(), batch_size=16, seed=1)
+    first, second = (
+        {frozenset(order[i : i + 16]) for i in range(0, 797, 16)} for order in (list(sampler), list(sampler))
+    )
+    shared = [len(one & other) for one in first for other in second]
+    assert max(shared) <= 10
+
+
+def test_batches_hold_pairs_of_similar_length():
+    def padding(order):
+        batches = [[lengths[i] for i in batch] for batch in _batches(order)]
+        return sum(len(batch) * max(batch) - sum(batch) for batch in batches)
+
+    lengths = torch.randint(1, 100, (1207,)).tolist()
+    assert padding(list(_sampler(lengths, seed=1))) < 0.1 * padding(list(range(1207)))
+
+
+def test_long_and_short_batches_are_mixed():
+    lengths = torch.randint(1, 100, (1200,)).tolist()
+    order = list(_sampler(lengths, seed=1))
+    means = [sum(lengths[i] for i in batch) / 10 for batch in _batches(order)]
+    rises = sum(later > earlier for earlier, later in itertools.pairwise(means))
+    assert 40 < rises < 80  # of 119; sorted batches would rise, or fall, nearly always

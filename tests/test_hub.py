@@ -90,10 +90,13 @@ def test_two_datasets_must_match(hub, german, keys, message):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"dataset": "data", "split": "dev"}, r"dataset 'data' \(config None, split 'dev'\)"),
+        (
+            {"dataset": "data", "split": "dev"},
+            r"/data' \(config None, split 'dev'\) does not: .*[\s\S]*Check the names of config and split",
+        ),
         (
             {"dataset": "somebody/unknown"},
-            r"dataset 'somebody/unknown' .*[\s\S]*accept its licence .* log in",
+            r"'somebody/unknown' .* does not: .*[\s\S]*accept its licence .* log in",
         ),
     ],
 )

@@ -1,6 +1,5 @@
 """The loop reports what the model reports, stops when there is nothing left to train, and is the seed's alone."""
 
-import itertools
 import math
 
 import pytest
@@ -11,7 +10,10 @@ from skipclm import loop
 
 
 class _Scripted(nn.Module):
-    """A model that reports the next number of a list as its loss at each step, and 7 in evaluation."""
+    """A model that reports the next number of a list as its loss at each step.
+
+    In evaluation the loss is the mean of the labels, and the tokens it is a mean over are as many as their sum.
+    """
 
     def __init__(self, values):
         super().__init__()
@@ -19,7 +21,8 @@ class _Scripted(nn.Module):
 
     def forward(self, labels):
         if not self.training:
-            return {"loss": torch.tensor(99.0), "lm_loss": torch.tensor(7.0), "tokens": torch.tensor(0)}
+            rows = labels[:, 0].float()
+            return {"loss": torch.tensor(99.0), "lm_loss": rows.mean(), "predicted_tokens": rows.sum()}
         value = next(self.values)
         return {
             "loss": self.weight * 0 + value,
@@ -32,7 +35,8 @@ def _run(folder, values, steps, **options):
     data = [{"labels": torch.tensor([1, 2, 3])}] * 8
     settings = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "seed": 1} | options
     arguments = loop.arguments(folder, steps=steps, batch_size=2, **settings)
-    trainer = loop.Loop(_Scripted(values), arguments, train_dataset=data, eval_dataset=data)
+    valid = [{"labels": torch.tensor([value])} for value in (1, 1, 3, 3)]
+    trainer = loop.Loop(_Scripted(values), arguments, train_dataset=data, eval_dataset=valid)
     trainer.train()
     return trainer
 
@@ -56,6 +60,14 @@ def test_speed_is_tokens_over_seconds(tmp_path, monkeypatch):
     assert _column(rows, "tokens_per_second") == {2: 3.0, 4: 12.0}
 
 
+def test_speed_leaves_validation_out(tmp_path, monkeypatch):
+    # as above, but between the rows the clock is read before and after a validation of 50 seconds
+    clock = iter([100.0, 104.0, 104.0, 104.0, 154.0, 155.0, 155.0, 155.0, 205.0])
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
+    rows = _run(tmp_path, [1.0] * 4, steps=4, log_every=2, validations=2).history()
+    assert _column(rows, "tokens_per_second") == {2: 3.0, 4: 12.0}
+
+
 def test_history_has_no_row_without_a_loss(tmp_path):
     rows = _run(tmp_path, [1.0] * 5, steps=5, log_every=2).history()
     assert [row["step"] for row in rows] == [2, 4]
@@ -65,9 +77,10 @@ def test_history_has_no_row_without_a_loss(tmp_path):
 @pytest.mark.parametrize(
     ("steps", "validations", "expected"), [(6, 2, [3, 6]), (6, 0, []), (7, 2, [4, 7]), (3, 5, [1, 2, 3])]
 )
-def test_validation_loss_is_the_shared_one_as_often_as_asked(tmp_path, steps, validations, expected):
+def test_validation_loss_is_a_mean_over_tokens_as_often_as_asked(tmp_path, steps, validations, expected):
     rows = _run(tmp_path, [1.0] * steps, steps=steps, log_every=3, validations=validations).history()
-    assert _column(rows, "valid_loss") == dict.fromkeys(expected, 7.0)
+    # a batch of loss 1 over 2 tokens and one of loss 3 over 6
+    assert _column(rows, "valid_loss") == dict.fromkeys(expected, 2.5)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -104,46 +117,3 @@ def test_bar_shows_loss_and_rate(tmp_path, capsys):
 def test_training_leaves_no_files(tmp_path):
     _run(tmp_path, [1.0, 2.0], steps=2, validations=1)
     assert list(tmp_path.rglob("*")) == []
-
-
-def _sampler(folder, lengths, seed):
-    arguments = loop.arguments(folder, steps=1, batch_size=10, learning_rate=0.1, seed=seed)
-    trainer = loop.Loop(_Scripted([]), arguments, lengths=lengths, train_dataset=[{}] * len(lengths))
-    torch.seed()  # whatever else is drawn has no say
-    return trainer._get_train_sampler()
-
-
-def _batches(order):
-    return [order[start : start + 10] for start in range(0, len(order), 10)]
-
-
-def test_seed_alone_decides_the_order(tmp_path):
-    lengths = torch.randint(1, 100, (1207,)).tolist()
-    order = list(_sampler(tmp_path, lengths, seed=1))
-    assert list(_sampler(tmp_path, lengths, seed=1)) == order
-    assert list(_sampler(tmp_path, lengths, seed=2)) != order
-
-
-def test_every_pass_takes_all_pairs_in_new_batches(tmp_path):
-    sampler = _sampler(tmp_path, torch.randint(1, 100, (1207,)).tolist(), seed=1)
-    first, second = list(sampler), list(sampler)
-    # the pools are dealt anew, so hardly a batch of the first pass comes again in the second
-    assert len(set(map(frozenset, _batches(first))) & set(map(frozenset, _batches(second)))) < 10
-    assert sorted(first) == sorted(second) == list(range(1207))
-
-
-def test_batches_hold_pairs_of_similar_length(tmp_path):
-    def padding(order):
-        batches = [[lengths[i] for i in batch] for batch in _batches(order)]
-        return sum(len(batch) * max(batch) - sum(batch) for batch in batches)
-
-    lengths = torch.randint(1, 100, (1207,)).tolist()
-    assert padding(list(_sampler(tmp_path, lengths, seed=1))) < 0.1 * padding(list(range(1207)))
-
-
-def test_long_and_short_batches_are_mixed(tmp_path):
-    lengths = torch.randint(1, 100, (1200,)).tolist()
-    order = list(_sampler(tmp_path, lengths, seed=1))
-    means = [sum(lengths[i] for i in batch) / 10 for batch in _batches(order)]
-    rises = sum(later > earlier for earlier, later in itertools.pairwise(means))
-    assert 40 < rises < 80  # of 119; sorted batches would rise, or fall, nearly always

@@ -56,7 +56,7 @@ def test_grid_scores_refuses_the_test_set_and_missing_metrics():
         selection.grid_scores([_run((1, 1, 2), 1, 1.0, split="test")], ["bleu"])
     run = _run((1, 1, 2), 1, 1.0)
     del run["metrics"]["chrf"]
-    with pytest.raises(InputError, match=r"Expected chrf .* found bleu"):
+    with pytest.raises(InputError, match=r"expected chrf .* found bleu"):
         selection.grid_scores([run], ["bleu", "chrf"])
 
 
@@ -135,7 +135,7 @@ def test_one_cell_has_no_runner_up():
 def test_nothing_to_choose_from():
     with pytest.raises(InputError, match="one cell for en-de"):
         _best(_run((3, 1, 4), 1, None))
-    with pytest.raises(InputError, match="Run the grid first"):
+    with pytest.raises(InputError, match="run the grid first"):
         _best()
 
 

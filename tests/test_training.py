@@ -63,7 +63,8 @@ def test_translation_part_is_the_loss_of_transformers(decoder, batch):
     expected = decoder(batch["input_ids"], attention_mask=batch["attention_mask"], labels=batch["labels"]).loss
     torch.testing.assert_close(outputs["loss"], expected)
     assert outputs["lm_loss"] is outputs["loss"]
-    assert outputs.keys() == {"loss", "lm_loss", "tokens"}
+    assert outputs.keys() == {"loss", "lm_loss", "tokens", "predicted_tokens"}
+    assert outputs["predicted_tokens"] == sum(label != -100 for row in batch["labels"].tolist() for label in row)
     assert outputs["tokens"] == sum(map(sum, batch["attention_mask"].tolist()))
 
 
@@ -238,15 +239,38 @@ def test_validation_loss_is_the_final_models(fit, prompt, examples):
     assert losses[8] == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_validation_changes_nothing_in_training(fit):
-    assert _same_weights(_weights(fit(validations=0)), _weights(fit(validations=4)))
+def test_validation_changes_nothing_in_training(fit, new_decoder):
+    def with_dropout():
+        decoder = new_decoder(spread=0.02)
+        for module in decoder.modules():
+            if isinstance(getattr(module, "dropout", None), float):
+                module.dropout = 0.1
+        return decoder
+
+    without, with_it = (_weights(fit(decoder=with_dropout(), validations=n)) for n in (0, 4))
+    assert _same_weights(without, with_it)
+    assert not _same_weights(without, _weights(fit()))  # there was a chance to go wrong
+
+
+def test_systems_see_the_same_pairs_in_the_same_order(fit, monkeypatch):
+    def order(**method):
+        seen = []
+        get = Examples.__getitem__
+        with monkeypatch.context() as patch:
+            patch.setattr(Examples, "__getitem__", lambda self, i: seen.append(i) or get(self, i))
+            fit(**method)
+        return seen
+
+    plain = order(contrastive=OFF, skip=OFF)
+    assert len(plain) >= 8 * 16
+    assert order() == order(skip=OFF) == order(contrastive=OFF) == plain
 
 
 def test_facts_tell_what_was_done(fit):
     outcome = fit(steps=4)
     assert outcome.facts.keys() == {"status", "train_seconds", "train_pairs", "train_steps", "train_loss"}
     assert (outcome.facts["train_pairs"], outcome.facts["train_steps"]) == (300, 4)
-    assert outcome.facts["train_loss"] == outcome.history[-1]["loss"]
+    assert outcome.facts["train_loss"] == outcome.history[-1]["lm_loss"] < outcome.history[-1]["loss"]
     assert outcome.facts["train_seconds"] > 0
 
 

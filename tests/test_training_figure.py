@@ -35,7 +35,7 @@ def test_losses_of_many_runs_and_of_one(tmp_path, texts_in):
     assert "contrastive loss (nats)" not in texts
     training_figure.draw_losses({"only": _history(steps=1)}, tmp_path / "one")
     assert "only" in texts_in(tmp_path / "one")
-    with pytest.raises(InputError, match="Expected runX among the histories: run0, run1"):
+    with pytest.raises(InputError, match="expected runX among the histories, found run0, run1"):
         training_figure.draw_losses(many, tmp_path / "wrong", highlight="runX")
 
 

@@ -246,12 +246,17 @@ def test_a_diverged_cell_is_a_row_and_not_the_end(copied):
     assert len(best["diverged"]) == 1
 
 
-def test_grid_weights_go_once_they_are_scored(copied):
-    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
-    config["grid"]["keep_weights"] = False
-    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):
+    configure(copied, keep_weights=False)
     shutil.rmtree(copied / RESULTS / "grid")
     snakemake(copied, str(RESULTS / "grid/best.json"))
     run = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1"
     assert not (run / "model").exists()
     assert (run / "valid.hypotheses.txt").exists()
+    with open(copied / "src/skipclm/metrics.py", "a", encoding="utf-8") as file:
+        file.write("\n# edited\n")
+    jobs = planned(copied, str(RESULTS / "grid/best.json"))
+    assert jobs["score"] == 2
+    assert not {"train_cell", "translate"} & jobs.keys()
+    configure(copied, keep_weights=False, skip_source=[1, 2], constraints=["skip_source < skip_target"])
+    assert planned(copied, str(RESULTS / "grid/best.json"))["train_cell"] == 1

@@ -28,7 +28,7 @@ def draw_bars(
     """
     summary = summary[summary["metric"] == metric]
     if summary.empty:
-        raise InputError(f"Expected {metric} in the ablation's summary, found none. Add it to the metrics.")
+        raise InputError(f"expected {metric} in the ablation's summary, found none; add it to the metrics")
     pairs, variants = (list(summary[key].unique()) for key in ("pair", "variant"))
     scores = scores if (summary["seeds"] > 1).any() else None  # one dot per bar says nothing new
     rows = math.ceil(len(pairs) / 3)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, XGLMConfig, XGLMForCausalLM
 
 from skipclm import checkpoints, loop, modeling, tokenizer
-from skipclm.errors import InputError
+from skipclm.errors import InputError, naming
 
 CONTEXT = 512  # positions of a model from scratch
 
@@ -22,13 +22,15 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
     Raises an `InputError` if there is none, or if a hub model has not the number of blocks that was planned with.
     """
     source = os.path.expanduser(source)
-    model = modeling.load(source, revision=revision)
+    with naming("model.source"):
+        model = modeling.load(source, revision=revision)
+        encoder = checkpoints.load_tokenizer(source, revision=revision)
     if isinstance(model, modeling.SkipCLMForCausalLM):
         raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
     found = len(modeling.find_blocks(model))
     if layers not in (None, found):
         raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
-    return model, checkpoints.load_tokenizer(source, revision=revision)
+    return model, encoder
 
 
 def sample(sentences: Iterable[str], share: float, seed: int) -> list[str]:

@@ -24,19 +24,22 @@ def translate(
     files: Annotated[list[Path] | None, typer.Argument(help="Text, a sentence a line; standard input if none.")] = None,
     beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Sentences translated at a time.")] = 32,
+    length_ratio: Annotated[float, typer.Option(min=0, help="Target tokens allowed for each source token ...")] = 2.0,
+    length_extra: Annotated[int, typer.Option(min=1, help="... and on top.")] = 10,
 ) -> None:
     """Translate lines from files or standard input to lines on standard output."""
     from skipclm import checkpoints, corpus, examples, translation  # torch takes seconds that --help need not wait for
 
     _check_trained(model, checkpoints.read_record(model).get("pair"), pair)
-    lines = [line for path in files or ["/dev/stdin"] for line in corpus.read_lines(path)]
+    lines = [corpus.tidy(line) for path in files or ["/dev/stdin"] for line in corpus.read_lines(path)]
     decoder, tokenizer = checkpoints.load(model)
     # An empty line stays one: there is nothing to translate, and the model would make something up.
-    filled = [line for line in lines if line.strip()]
+    filled = [line for line in lines if line]
     sources = examples.encode(tokenizer, filled) if filled else []
-    translations = iter(translation.translate(decoder, tokenizer, sources, beams=beams, batch_size=batch_size))
+    options = {"length_ratio": length_ratio, "length_extra": length_extra, "progress": sys.stderr.isatty()}
+    found = iter(translation.translate(decoder, tokenizer, sources, beams=beams, batch_size=batch_size, **options))
     for line in lines:
-        print(next(translations) if line.strip() else "")
+        print(next(found) if line else "")
 
 
 def _check_trained(model: Path, trained_for: str | None, pair: str) -> None:
@@ -58,7 +61,7 @@ def _check_trained(model: Path, trained_for: str | None, pair: str) -> None:
 def demo_corpus(
     output: Annotated[Path, typer.Option(help="Folder to write demo.en, demo.de, demo.tr and demo.zh to.")],
     count: Annotated[int, typer.Option(min=1, help="Number of sentences.")] = 8000,
-    seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which sentences.")] = 1,
 ) -> None:
     """Write the built-in corpus, line-aligned in four languages."""
     from skipclm import demo, experiment

@@ -17,7 +17,7 @@ Carved splits read nothing themselves: what was read and cleaned for them stands
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -25,11 +25,10 @@ from pathlib import Path
 from sacrebleu.metrics import BLEU
 
 from skipclm import provenance, sources
-from skipclm.errors import InputError
-from skipclm.sources import Row
+from skipclm.errors import InputError, naming
+from skipclm.sources import SPLITS, Row
 from skipclm.sources import read_lines as read_lines  # part of this module's interface
 
-SPLITS = ("train", "valid", "test")
 DROPS = ("blank", "long", "ratio", "duplicate", "overlap", "surplus")
 COLUMNS = (
     *("pair", "split", "origin", "read", *DROPS, "pairs"),
@@ -68,16 +67,14 @@ def build_corpus(corpus: dict, languages: dict, pairs: list[str], folder_out: st
 
     Nothing is written before everything is split, so an InputError leaves `folder_out` as it was.
     """
-    _check_sizes(corpus)
     sources.check_files(corpus, languages, pairs)
-    counters = {name: _token_counter(name, languages) for pair in pairs for name in _sides(pair)}
     parts = {split: _load(corpus, split, languages, pairs) for split in SPLITS if corpus[split]["source"]}
     sizes = {split: corpus[split]["size"] for split in SPLITS}
     parts = split_corpus(parts, sizes, corpus["seed"], corpus["largest_group"])
     table = [COLUMNS]
     for pair in pairs:
         for split in SPLITS:
-            row = _write_part(Path(folder_out), pair, split, parts[split][pair], counters)
+            row = _write_part(Path(folder_out), pair, split, parts[split][pair])
             table.append([str(row[name]) for name in COLUMNS])
     provenance.write_lines(Path(folder_out) / "summary.tsv", ["\t".join(row) for row in table])
 
@@ -91,13 +88,18 @@ def clean(pairs: Iterable[Row], max_bytes: int, max_ratio: float) -> tuple[list[
     """
     kept, dropped = {}, Counter()
     for source, target in pairs:
-        row = _tidy(source), _tidy(target)
+        row = tidy(source), tidy(target)
         fault = _fault(row, max_bytes, max_ratio) or ("duplicate" if row in kept else None)
         if fault:
             dropped[fault] += 1
         else:
             kept[row] = None
     return list(kept), dropped
+
+
+def tidy(sentence: str) -> str:
+    """Return a sentence in NFC with single spaces and without control characters."""
+    return _GAPS.sub(" ", unicodedata.normalize("NFC", sentence)).strip()
 
 
 def split_corpus(
@@ -151,19 +153,10 @@ def group_rows(parts: Parts) -> dict[Sentence, list[tuple[str, Row]]]:
     return dict(groups)
 
 
-def _check_sizes(corpus: dict) -> None:
-    for split in ("valid", "test"):
-        if corpus[split]["source"] is None and corpus[split]["size"] is None:
-            raise InputError(
-                f"corpus.{split}.size: expected a number, found null; {split} has no source of its own, "
-                f"so say how many pairs to carve from train's, or give corpus.{split}.source"
-            )
-
-
 def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
     source, parts = corpus[split]["source"], {}
     for pair in pairs:
-        with sources.naming(sources.config_key(source, split)):
+        with naming(sources.config_key(source, split)):
             raw = sources.read(source, corpus["folder"], languages, pair)
             rows, dropped = clean(raw, **corpus["cleaning"])
             part = Part(sources.origin(source, languages, pair), rows, Counter(read=len(raw)) + dropped)
@@ -174,10 +167,6 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
                 )
         parts[pair] = part
     return parts
-
-
-def _tidy(sentence: str) -> str:
-    return _GAPS.sub(" ", unicodedata.normalize("NFC", sentence)).strip()
 
 
 def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
@@ -269,22 +258,18 @@ def _check_carved(pool: Parts, dealt: dict[str, list[Row]], split: str, size: in
             )
 
 
-def _token_counter(language: str, languages: dict) -> Callable[[list[str]], int]:
-    name = languages[language]["bleu_tokenizer"]
-    if name not in BLEU.TOKENIZERS:
-        raise InputError(
-            f"languages.{language}.bleu_tokenizer: expected one of {', '.join(BLEU.TOKENIZERS)}, found {name!r}"
-        )
-    tokenize = BLEU(tokenize=name).tokenizer
-    return lambda lines: sum(len(tokenize(line).split()) for line in lines)
+def _count_tokens(lines: list[str]) -> int:
+    """Count tokens as sacrebleu's `zh` does: words and punctuation, and each Chinese character, in any language."""
+    tokenize = BLEU(tokenize="zh").tokenizer
+    return sum(len(tokenize(line).split()) for line in lines)
 
 
-def _write_part(folder: Path, pair: str, split: str, part: Part, counters: dict[str, Callable]) -> dict:
+def _write_part(folder: Path, pair: str, split: str, part: Part) -> dict:
     row = {"pair": pair, "split": split, "origin": part.origin, "pairs": len(part.rows)}
     row |= {name: part.counts[name] for name in ("read", *DROPS)}
     for number, (side, language) in enumerate(zip(("source", "target"), _sides(pair), strict=True)):
         lines = [sentences[number] for sentences in part.rows]
         path = folder / pair / f"{split}.{language}"
         provenance.write_lines(path, lines)
-        row |= {f"{side}_tokens": counters[language](lines), f"{side}_sha256": provenance.sha256(path)}
+        row |= {f"{side}_tokens": _count_tokens(lines), f"{side}_sha256": provenance.sha256(path)}
     return row

@@ -118,8 +118,8 @@ def generate(count: int, seed: int) -> list[dict[str, str]]:
             repeats = 0
     if len(sentences) < count:
         raise InputError(
-            f"Expected a number of sentences within reach (about {count_reachable():,}), found {count:,}. "
-            f"Ask for fewer, or add words or frames to {resource_folder()}."
+            f"expected a number of sentences within reach (about {count_reachable():,}), found {count:,}; "
+            f"ask for fewer, or add words or frames to {resource_folder()}"
         )
     return list(sentences.values())
 
@@ -129,8 +129,8 @@ def write_corpus(folder: str | Path, count: int, seed: int, languages: tuple[str
     unknown = [language for language in languages if language not in LANGUAGES]
     if unknown:
         raise InputError(
-            f"Expected languages among {', '.join(LANGUAGES)}, found {', '.join(unknown)}. "
-            "Choose from these, or bring a corpus of your own."
+            f"expected languages among {', '.join(LANGUAGES)}, found {', '.join(unknown)}; "
+            "choose from these, or bring a corpus of your own"
         )
     sentences = generate(count, seed)
     paths = [Path(folder) / f"demo.{language}" for language in languages]

@@ -4,6 +4,7 @@ An example reads `<begin> source </s> target </s>`; a prompt is its part up to t
 tokenizer puts before a text (XGLM's is `</s>`, Llama's `<s>`), or `</s>` if it puts nothing there.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedTokenizerBase
 
 from skipclm import provenance
@@ -113,6 +114,35 @@ class Examples(Dataset):
             "source_key": source_key,
             "target_key": target_key,
         }
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """Batches of similar length, which need little padding, in an order that the seed decides.
+
+    Transformers' own sampler leaves long batches before short ones, so that the loss goes up and down with them.
+    """
+
+    POOL = 50  # batches that are sorted together: enough for little padding ...
+    POOLS = 8  # ... and few enough of them that a small corpus is mixed anew in each epoch
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self.lengths = torch.tensor(lengths)
+        self.batch_size = batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(len(self), generator=self.generator)
+        whole = len(self) // self.batch_size
+        pool_size = self.batch_size * min(self.POOL, max(1, whole // self.POOLS))
+        pools = order[: whole * self.batch_size].split(pool_size)
+        sorted_pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in pools]
+        batches = [batch for pool in sorted_pools for batch in pool.split(self.batch_size)]
+        for i in torch.randperm(whole, generator=self.generator).tolist():
+            yield from batches[i].tolist()
+        yield from order[whole * self.batch_size :].tolist()  # less than a batch
 
 
 @dataclass(frozen=True)

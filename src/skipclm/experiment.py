@@ -10,9 +10,8 @@ from copy import deepcopy
 from pathlib import Path
 
 from skipclm import demo, metrics, runs, schema, sources
-from skipclm.errors import InputError
-
-SPLITS = ("train", "valid", "test")
+from skipclm.errors import InputError, naming
+from skipclm.sources import SPLITS
 
 
 def check(config: dict, rules: dict) -> None:
@@ -45,7 +44,7 @@ def check_pairs(config: dict) -> None:
                 "add it to pairs or choose among them"
             )
     for name, language in known.items():
-        with sources.naming(f"languages.{name}.bleu_tokenizer"):
+        with naming(f"languages.{name}.bleu_tokenizer"):
             metrics.check_bleu_tokenizer(language["bleu_tokenizer"])
     for language in config["model"]["scratch"]["share"]:
         if language not in known:
@@ -57,7 +56,7 @@ def check_pairs(config: dict) -> None:
 
 def check_metrics(evaluation: dict) -> None:
     """Raise an `InputError` for a metric that we do not have, or a selection by one that is not scored."""
-    with sources.naming("evaluation.metrics"):
+    with naming("evaluation.metrics"):
         metrics.check_names(evaluation["metrics"])
     if evaluation["selection_metric"] not in evaluation["metrics"]:
         raise InputError(
@@ -114,14 +113,11 @@ def resolved_corpus(config: dict) -> dict:
 
 
 def corpus_languages(config: dict) -> dict[str, dict]:
-    """Return what the corpus depends on of the pairs' languages: BLEU tokenizers, and the codes its sources use."""
+    """Return what the corpus depends on of the pairs' languages: the codes that its sources use."""
     used = {source["codes"] for source in _used_sources(resolved_corpus(config)) if source["codes"]}
     languages = {name: config["languages"][name] for pair in config["pairs"] for name in pair.split("-")}
     return {
-        name: {
-            "bleu_tokenizer": language["bleu_tokenizer"],
-            "codes": {code: value for code, value in language.get("codes", {}).items() if code in used},
-        }
+        name: {"codes": {code: value for code, value in language.get("codes", {}).items() if code in used}}
         for name, language in languages.items()
     }
 
@@ -195,7 +191,7 @@ def check_folder(folder: Path) -> None:
         )
     if not any(folder.glob("model*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
         raise InputError(f"{wanted}, which has no weights (model.safetensors); download or save them there")
-    if not any(folder.glob("tokenizer*")) and not any(folder.glob("*.model")):
+    if not any(any(folder.glob(name)) for name in ("tokenizer.json", "*.model", "vocab.*")):
         raise InputError(f"{wanted}, which has no tokenizer (tokenizer.json); save the tokenizer beside the model")
 
 

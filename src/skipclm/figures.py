@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from skipclm import provenance
+
 COLUMN, PAGE = 3.3, 6.6  # widths in inches: one column of a paper, and both
 VIRIDIS = matplotlib.colormaps["viridis"]
 _LINES = ["-", "--", "-.", ":"]
@@ -48,15 +50,10 @@ def drawing(stem: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
 
 
 def _save(figure: Figure, stem: Path) -> None:
-    """Write both formats whole or not at all, without dates, so that equal figures are equal files."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    """Write both formats, without dates, so that equal figures are equal files."""
     for kind, metadata in {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}.items():
-        temporary = stem.with_name(f".{stem.name}.tmp.{kind}")
-        try:
+        with provenance.new_file(stem.with_name(f"{stem.name}.{kind}")) as temporary:
             figure.savefig(temporary, format=kind, metadata=metadata)
-            temporary.replace(stem.with_name(f"{stem.name}.{kind}"))
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def hide_spare(axes: Sequence[Axes], used: int, columns: int) -> None:

@@ -83,8 +83,13 @@ def draw_curve(scores: pd.DataFrame, stem: str | Path, pair: str, metric: str = 
 
 def _ranked(scores: pd.DataFrame, pair: str, metric: str) -> pd.DataFrame:
     if metric not in scores or pair not in set(scores["pair"]):
-        raise InputError(f"Expected {metric} of {pair} in the grid's scores. Check the metrics and the pairs.")
-    return rank_cells(scores[scores["pair"] == pair], metric)
+        raise InputError(
+            f"expected {metric} of {pair} in the grid's scores, found none; check the metrics and the pairs"
+        )
+    cells = rank_cells(scores[scores["pair"] == pair], metric)
+    digits = 1 if cells["value"].max() - cells["value"].min() >= 1 else 2  # cells that differ should look it
+    cells["text"] = ["div." if math.isnan(value) else f"{value:.{digits}f}" for value in cells["value"]]
+    return cells
 
 
 def _title(cells: pd.DataFrame, pair: str, how: str, note: str = "") -> str:
@@ -94,7 +99,7 @@ def _title(cells: pd.DataFrame, pair: str, how: str, note: str = "") -> str:
         return f"{pair}: all cells diverged"
     note = note if cells["diverged"].any() else ""
     contrastive, source, target = best[TRIPLE]
-    return f"{pair}, best {best['value']:.1f} ({how}): contrastive {contrastive}, skip {source} → {target}{note}"
+    return f"{pair}, best {best['text']} ({how}): contrastive {contrastive}, skip {source} → {target}{note}"
 
 
 def _colours(values: pd.Series) -> ScalarMappable:
@@ -119,14 +124,13 @@ def _draw_panel(ax: Axes, panel: pd.DataFrame, grid: list[list], colour: ScalarM
     matrix = panel.pivot(index="skip_source", columns="skip_target", values="value")
     matrix = matrix.reindex(index=sources, columns=targets)
     ax.pcolormesh(matrix, cmap=colour.cmap, norm=colour.norm, edgecolors="white", linewidth=0.6)
-    texts = {cell.Index: "div." if cell.diverged else f"{cell.value:.1f}" for cell in panel.itertuples()}
-    size = min(7.5, side * 72 / (0.66 * max(map(len, texts.values()))))
+    size = min(7.5, side * 72 / (0.66 * panel["text"].str.len().max()))
     for cell in panel.itertuples():
         x, y = targets.index(cell.skip_target), sources.index(cell.skip_source)
         if cell.diverged:
             ax.add_patch(Rectangle((x, y), 1, 1, facecolor="white", edgecolor="0.6", hatch="/////", linewidth=0))
         if size >= _SMALLEST:
-            _write(ax, x, y, texts[cell.Index], size, colour, cell.value)
+            _write(ax, x, y, cell.text, size, colour, cell.value)
     every = math.ceil(0.17 / side)  # tick labels need this much room, in inches
     ax.set_xticks(np.arange(len(targets))[::every] + 0.5, targets[::every])
     ax.set_yticks(np.arange(len(sources))[::every] + 0.5, sources[::every])

@@ -11,18 +11,23 @@ if TYPE_CHECKING:
 
 def load_table(name: str, config: str | None, split: str, revision: str | None, local: Path) -> "Dataset":
     """Return one split of the data set `name`: from the folder `local` if there is one, else from the hub."""
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
 
+    disable_progress_bars()  # a log is no terminal
     # An absolute path, for a relative one such as "json" would be taken for a file format.
-    where = str(local.resolve()) if local.is_dir() else name
+    is_local = local.is_dir()
+    where = str(local.resolve()) if is_local else name
     try:
         return load_dataset(where, config, split=split, revision=revision)
     except Exception as error:  # whatever it is, the user's remedies are the same
-        raise InputError(
-            f"could not load the dataset {name!r} (config {config!r}, split {split!r}): {error}\n"
-            "Check the names and the network. If it is gated, accept its licence on its page and log in "
+        remedy = (
+            "Check the names of config and split, and the files in the folder."
+            if is_local
+            else "Check the names and the network. If it is gated, accept its licence on its page and log in "
             "(hf auth login). Without a network, download it and let `dataset` name the local folder."
-        ) from error
+        )
+        found = f"expected a dataset that loads, found that {where!r} (config {config!r}, split {split!r}) does not"
+        raise InputError(f"{found}: {error}\n{remedy}") from error
 
 
 def column(table: "Dataset", field: str) -> list:

@@ -3,7 +3,6 @@
 import math
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,6 +11,8 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+
+from skipclm.examples import LengthGroupedSampler
 
 
 def arguments(
@@ -54,35 +55,6 @@ def arguments(
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-
-
-class LengthGroupedSampler(Sampler[int]):
-    """Batches of similar length, which need little padding, in an order that the seed decides.
-
-    Transformers' own sampler leaves long batches before short ones, so that the loss goes up and down with them.
-    """
-
-    POOL = 50  # batches that are sorted together: enough for little padding ...
-    POOLS = 8  # ... and few enough of them that a small corpus is mixed anew in each epoch
-
-    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
-        self.lengths = torch.tensor(lengths)
-        self.batch_size = batch_size
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(len(self), generator=self.generator)
-        whole = len(self) // self.batch_size
-        pool_size = self.batch_size * min(self.POOL, max(1, whole // self.POOLS))
-        pools = order[: whole * self.batch_size].split(pool_size)
-        sorted_pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in pools]
-        batches = [batch for pool in sorted_pools for batch in pool.split(self.batch_size)]
-        for i in torch.randperm(whole, generator=self.generator).tolist():
-            yield from batches[i].tolist()
-        yield from order[whole * self.batch_size :].tolist()  # less than a batch
 
 
 class Progress(TrainerCallback):
@@ -137,7 +109,8 @@ class StopIfDiverged(TrainerCallback):
 class Loop(Trainer):
     """The Trainer, with batches of similar length, and with means of what the model reports in the history.
 
-    The model's output is a dict of `loss`, `tokens` and any number of further scalars to be averaged.
+    The model's output is a dict of `loss`, `tokens` (read in this batch) and any number of further scalars to be
+    averaged. In evaluation, `lm_loss` and `predicted_tokens`, over which it is a mean, are read instead.
     """
 
     def __init__(
@@ -155,6 +128,7 @@ class Loop(Trainer):
     def _reset_sums(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
         self._batches, self._since = 0, time.perf_counter()
+        self._valid_loss, self._valid_tokens = 0.0, 0
 
     def _get_train_sampler(self, train_dataset: object = None) -> Sampler | None:
         if self.lengths is None:
@@ -171,17 +145,22 @@ class Loop(Trainer):
         """Return the loss; in evaluation the language-model loss alone, which all systems share."""
         outputs = model(**inputs)
         if not model.training:
+            self._valid_loss += outputs["lm_loss"] * outputs["predicted_tokens"]
+            self._valid_tokens += outputs["predicted_tokens"]
             return (outputs["lm_loss"], outputs) if return_outputs else outputs["lm_loss"]
         for name, value in outputs.items():
-            if name != "loss":
+            if name not in ("loss", "predicted_tokens"):
                 self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._batches += 1
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
-        """Evaluate without a trace in the training's random numbers."""
+        """Evaluate without a trace in the training's random numbers and speed."""
+        started, self._valid_loss, self._valid_tokens = time.perf_counter(), 0.0, 0
         with torch.random.fork_rng():
-            return super().evaluate(*args, **kwargs)
+            metrics = super().evaluate(*args, **kwargs)
+        self._since += time.perf_counter() - started
+        return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last call, and the speed, to what the Trainer logs."""
@@ -190,6 +169,8 @@ class Loop(Trainer):
             logs |= {name: float(total) / self._batches for name, total in self._sums.items()}
             logs["tokens_per_second"] = tokens / (time.perf_counter() - self._since)
             self._reset_sums()
+        if "eval_loss" in logs:  # the Trainer's own is a mean over sentences, short ones counting as much as long ones
+            logs["eval_loss"] = float(self._valid_loss / self._valid_tokens)
         super().log(logs, start_time)
 
     def diverged(self) -> bool:

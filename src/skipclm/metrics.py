@@ -25,7 +25,9 @@ def _build_bleu(tokenizer: str) -> BLEU:
     try:
         return BLEU(tokenize=tokenizer)
     except RuntimeError as error:  # Japanese and Korean need extra packages
-        raise InputError(f"The BLEU tokenizer {tokenizer!r} cannot start: {str(error).strip()}") from error
+        raise InputError(
+            f"expected a BLEU tokenizer that runs, found that {tokenizer!r} does not: {str(error).strip()}"
+        ) from error
 
 
 METRICS = {
@@ -54,11 +56,11 @@ def score_corpus(
 def check_names(names: list[str]) -> None:
     """Refuse an empty list, a metric named twice, or one that is not in METRICS (InputError)."""
     if not names:
-        raise InputError(f"Expected at least one metric, found none. Name some of: {', '.join(METRICS)}.")
+        raise InputError(f"expected at least one metric, found none; name some of {', '.join(METRICS)}")
     for name in names:
         _check_known("metric", name, METRICS)
     if len(set(names)) < len(names):
-        raise InputError(f"Expected each metric once, found {', '.join(names)}. Remove the repeated one.")
+        raise InputError(f"expected each metric once, found {', '.join(names)}; remove the repeated one")
 
 
 def check_bleu_tokenizer(name: str) -> None:
@@ -75,18 +77,18 @@ def _check_known(kind: str, name: str, known: Collection[str]) -> None:
     if name in known:
         return
     nearest = get_close_matches(str(name), known, n=1, cutoff=0.4)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise InputError(f"Expected a {kind} among {', '.join(known)}; found {name!r}.{hint}")
+    remedy = f"write {nearest[0]!r} if that is meant" if nearest else "correct it"
+    raise InputError(f"expected a {kind} among {', '.join(known)}, found {name!r}; {remedy}")
 
 
 def _check_lines(hypotheses: list[str], references: list[str]) -> None:
     if len(hypotheses) != len(references):
         raise InputError(
-            f"Expected one translation per reference, found {len(hypotheses)} translations and "
-            f"{len(references)} references. Translate the same split again, whole."
+            f"expected one translation per reference, found {len(hypotheses)} translations and "
+            f"{len(references)} references; translate the same split again, whole"
         )
     if not hypotheses:
-        raise InputError("Expected lines to score, found none. Check that the split is not empty.")
+        raise InputError("expected lines to score, found none; check that the split is not empty")
 
 
 def _score(scorer: Scorer, hypotheses: list[str], references: list[str]) -> dict:

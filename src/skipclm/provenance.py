@@ -126,8 +126,18 @@ def environment() -> dict:
         "commit": _git_commit(),
         "versions": {name: _version(name) for name in libraries} | {"python": platform.python_version()},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "torch": _torch_device(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _torch_device() -> dict | None:
+    """Return what torch computes with, which decides the last digits; None where the job has no use for torch."""
+    torch = sys.modules.get("torch")  # asked, not imported: that takes seconds
+    if torch is None:
+        return None
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"threads": torch.get_num_threads(), "accelerator": name}
 
 
 def _version(name: str) -> str | None:

@@ -14,8 +14,9 @@ _COSTS = ["sentences", "train_steps", "train_loss", "train_seconds"]
 def grid_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     """Lay the grid's runs out as a table, one row per run.
 
-    Columns: pair, the triple, seed, status, one per metric, one `<metric>_signature` each, sentences,
-    train_steps, train_loss, train_seconds. Rows are sorted by pair (as they first appear), triple and seed.
+    Columns: pair, the triple, seed, status, one per metric, one `<metric>_signature` each, sentences, train_steps,
+    train_loss (of translation, over the last logged steps), train_seconds. Rows are sorted by pair (as they first
+    appear), triple and seed.
     A diverged run has empty metrics. InputError: a run scored on `test`, or lacking a metric.
     """
     check_names(names)
@@ -64,10 +65,10 @@ def select_best(scores: pd.DataFrame, metric: str = "bleu", pairs: list[str] | N
     """
     check_names([metric])
     if metric not in scores:
-        raise InputError(f"Expected a column {metric!r} in the grid's scores; add it to the metrics and rerun.")
+        raise InputError(f"expected a column {metric!r} in the grid's scores, found none; add it to the metrics")
     measured = list(dict.fromkeys(scores["pair"]))
     if not measured:
-        raise InputError("Expected at least one scored run in the grid, found none. Run the grid first.")
+        raise InputError("expected at least one scored run in the grid, found none; run the grid first")
     pairs = measured if pairs is None else pairs
     donor = next(pair for pair in [*pairs, *measured] if pair in measured)
     return {pair: _best_cell(scores, metric, pair if pair in measured else donor) for pair in pairs}
@@ -91,7 +92,8 @@ def ablation_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     """Lay the ablation's runs out as a tidy table, one row per run and metric.
 
     Columns: pair, variant, seed, metric, value, signature, status. Pairs and variants keep the order in
-    which they first appear, metrics that of `names`; seeds ascend. A diverged run has an empty value.
+    which they first appear, metrics that of `names`; seeds ascend. Status is ok, untrained or diverged; a diverged
+    run has an empty value.
     """
     check_names(names)
     pairs, variants = (list(dict.fromkeys(run[key] for run in runs)) for key in ("pair", "run"))
@@ -108,8 +110,8 @@ def ablation_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
 def _grid_row(run: dict, names: list[str]) -> dict:
     if run["split"] == "test":
         raise InputError(
-            f"Expected grid runs scored on valid, found {run['run']} ({run['pair']}) scored on test. "
-            "Choosing layers on the test set would spoil it: score the grid on valid."
+            f"expected grid runs scored on valid, found {run['run']} ({run['pair']}) scored on test; "
+            "score the grid on valid, since choosing layers on the test set would spoil it"
         )
     scores = {name: _metric(run, name) for name in names}
     return {
@@ -123,12 +125,12 @@ def _grid_row(run: dict, names: list[str]) -> dict:
 
 def _metric(run: dict, name: str) -> tuple[float | None, str | None]:
     """Return a run's value and signature, both None if it diverged."""
-    if run["status"] != "ok":
+    if run["status"] == "diverged":
         return None, None
     if name not in run["metrics"]:
         raise InputError(
-            f"Expected {name} among the scores of {run['pair']} {run['run']} seed {run['seed']}, found "
-            f"{', '.join(run['metrics']) or 'none'}. Score this run again with the present metrics."
+            f"expected {name} among the scores of {run['pair']} {run['run']} seed {run['seed']}, found "
+            f"{', '.join(run['metrics']) or 'none'}; score this run again with the present metrics"
         )
     return run["metrics"][name]["value"], run["metrics"][name]["signature"]
 
@@ -139,8 +141,8 @@ def _best_cell(scores: pd.DataFrame, metric: str, pair: str) -> dict:
     usable, diverged = cells[~cells["diverged"]], cells[cells["diverged"]]
     if usable.empty:
         raise InputError(
-            f"Expected at least one cell for {pair} whose runs all ended well; all {len(cells)} diverged. "
-            "Lower the learning rate, or look at the runs' logs."
+            f"expected at least one cell for {pair} whose runs all ended well, found that all {len(cells)} diverged; "
+            "lower training.learning_rate, or look at the runs' logs"
         )
     ranked = [{**_triple(cell), "value": float(cell["value"])} for _, cell in usable.iterrows()]
     best, runner_up = (*ranked, None)[:2]

@@ -5,14 +5,15 @@ A source is a mapping with a `kind`; `placeholders` explains how its other keys 
 
 import codecs
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from skipclm import hub
-from skipclm.errors import InputError
+from skipclm.errors import InputError, naming
 from skipclm.placeholders import View, expand, sides
+
+SPLITS = ("train", "valid", "test")
 
 Row = tuple[str, str]  # a sentence and its translation
 
@@ -26,10 +27,13 @@ def read(source: dict, folder: str | Path, languages: dict, pair: str) -> list[R
 
 
 def files(source: dict, folder: str | Path, languages: dict, pair: str) -> list[Path]:
-    """Return the local files that `source` reads for `pair`, without opening them (none for demo and hub)."""
+    """Return the local files that `source` reads for `pair`, without opening them (none for demo)."""
     view = View(source, folder, languages, pair)
-    if source["kind"] in ("demo", "hub"):
+    if source["kind"] == "demo":
         return []
+    if source["kind"] == "hub":
+        folders = {_place(view, language) for language in view.sides}
+        return sorted(path for place in folders for path in place.rglob("*") if path.is_file())
     return view.paths() if source["kind"] == "lines" else [view.path()]
 
 
@@ -37,7 +41,7 @@ def check_files(corpus: dict, languages: dict, pairs: list[str]) -> None:
     """Raise InputError for the first file of any split that is missing, naming its config key."""
     for pair in pairs:
         sides(pair, languages)
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         source = corpus[split]["source"]
         for pair in pairs if source else []:
             with naming(config_key(source, split)):
@@ -87,15 +91,6 @@ def read_lines(path: str | Path) -> list[str]:
     if lines[-1] == "":
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
-
-
-@contextmanager
-def naming(key: str) -> Iterator[None]:
-    """Begin the message of any InputError raised inside with the config key it concerns."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{key}: {error}") from error.__cause__
 
 
 def _from_demo(view: View) -> list[Row]:
@@ -179,8 +174,13 @@ def _from_hub(view: View) -> list[Row]:
 
 def _load(view: View, language: str | None = None) -> Any:
     name, config = view.fill("dataset", language), view.fill("config", language)
-    local = expand(view.folder) / expand(name)
-    return hub.load_table(name, config, view.source["split"], view.source.get("revision"), local)
+    revision = view.source.get("revision")
+    return hub.load_table(name, config, view.source["split"], revision, _place(view, language))
+
+
+def _place(view: View, language: str | None) -> Path:
+    """Return where a hub data set would lie if it were a local folder."""
+    return expand(view.folder) / expand(view.fill("dataset", language))
 
 
 def _texts(table: Any, field: str) -> list[str]:

@@ -29,15 +29,16 @@ _LATEX = str.maketrans(
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     """Reduce tidy ablation scores over seeds.
 
-    Columns: pair, variant, metric, mean, sd (sample; NaN below two seeds), seeds (with a score), runs
-    (asked for), signature. The order of `scores` is kept.
+    Columns: pair, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which seeds do not
+    touch), seeds (with a score), runs (asked for), signature. The order of `scores` is kept.
     InputError: scores of one pair and metric with different signatures.
     """
     _check_signatures(scores)
-    groups = scores.groupby(["pair", "variant", "metric"], sort=False)
+    spread = scores["value"].where(scores["status"] != "untrained")
+    groups = scores.assign(spread=spread).groupby(["pair", "variant", "metric"], sort=False)
     return groups.agg(
         mean=("value", "mean"),
-        sd=("value", "std"),
+        sd=("spread", "std"),
         seeds=("value", "count"),
         runs=("value", "size"),
         signature=("signature", "first"),
@@ -118,7 +119,7 @@ class _Cell:
 def _lay_out(summary: pd.DataFrame, marks: Marks) -> tuple[list[tuple], list[tuple[str, list[_Cell]]]]:
     """Return the (pair, metric) columns and, per variant, its cells."""
     if summary.empty:
-        raise InputError("Expected at least one scored run for the table, found none. Run the ablation first.")
+        raise InputError("expected at least one scored run for the table, found none; run the ablation first")
     pairs, metrics, variants = (summary[key].unique() for key in ("pair", "metric", "variant"))
     columns = [(pair, metric) for pair in pairs for metric in metrics]
     found = {(row.pair, row.variant, row.metric): row for row in summary.itertuples()}
@@ -144,8 +145,10 @@ def _cell(row, best: str, mark: str) -> _Cell:
 
 
 def _best(summary: pd.DataFrame, pair: str, metric: str) -> str:
-    """Return the best mean of a column as printed, so that means that print alike are all marked."""
-    means = summary.loc[(summary["pair"] == pair) & (summary["metric"] == metric), "mean"]
+    """Return the best mean of a column as printed, so that means that print alike are all marked; none if all do."""
+    means = summary.loc[(summary["pair"] == pair) & (summary["metric"] == metric), "mean"].dropna()
+    if len(means) > 1 and len({f"{mean:.1f}" for mean in means}) == 1:
+        return ""
     higher = metric not in METRICS or METRICS[metric].higher_is_better
     return f"{means.max() if higher else means.min():.1f}"
 
@@ -206,8 +209,10 @@ def _spread(summary: pd.DataFrame) -> str:
     if not several:
         return "one training seed"
     count = str(several[0]) if len(several) == 1 else f"{several[0]} to {several[-1]}"
-    single = " (without ±: a single run)" if (summary["seeds"] == 1).any() else ""
-    return f"mean ± sample standard deviation over {count} training seeds{single}"
+    without = summary[summary["sd"].isna()]
+    causes = {"a single run": without["seeds"] == 1, "untrained": without["seeds"] > 1}
+    found = " or ".join(cause for cause, rows in causes.items() if rows.any())
+    return f"mean ± sample standard deviation over {count} training seeds" + (f" (without ±: {found})" if found else "")
 
 
 def _signatures(summary: pd.DataFrame) -> list[tuple[str, str]]:
@@ -227,8 +232,8 @@ def _check_signatures(scores: pd.DataFrame) -> None:
         found = rows["signature"].dropna().unique()
         if len(found) > 1:
             raise InputError(
-                f"Expected one {metric} signature for {pair}, found {' and '.join(found)}. Such scores do "
-                "not compare: score the runs again with one sacrebleu and one tokenizer."
+                f"expected one {metric} signature for {pair}, found {' and '.join(found)}, whose scores do not "
+                "compare; score the runs again with one sacrebleu and one tokenizer"
             )
 
 

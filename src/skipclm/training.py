@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from skipclm import loop, losses, modeling
 from skipclm.errors import InputError
-from skipclm.examples import Collator, Examples, Prompt
+from skipclm.examples import IGNORED, Collator, Examples, Prompt
 
 
 class Objective(nn.Module):
@@ -27,7 +27,7 @@ class Objective(nn.Module):
         self.contrastive = contrastive
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """Return `loss`, its parts, the gate if there is one and the number of `tokens` for a `Collator` batch."""
+        """Return `loss`, its parts, the gate if there is one and the numbers of tokens for a `Collator` batch."""
         decoder = modeling.decoder_of(self.model)
         # Validation compares systems by the loss they share.
         uses_contrastive = self.contrastive["enabled"] and self.training
@@ -36,7 +36,12 @@ class Objective(nn.Module):
                 input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
             ).last_hidden_state
             lm_loss = losses.translation_loss(states, batch["labels"], partial(modeling.logits_of, decoder))
-            outputs = {"loss": lm_loss, "lm_loss": lm_loss, "tokens": batch["attention_mask"].sum()}
+            outputs = {
+                "loss": lm_loss,
+                "lm_loss": lm_loss,
+                "tokens": batch["attention_mask"].sum(),
+                "predicted_tokens": (batch["labels"] != IGNORED).sum(),
+            }
             if uses_contrastive:
                 contrastive_loss = self._contrastive_loss(decoder, recorder, batch)
                 outputs["loss"] = lm_loss + self.contrastive["weight"] * contrastive_loss
@@ -115,7 +120,8 @@ def train(
     if len(usable) < options["batch_size"]:
         raise InputError(
             f"training.max_tokens: expected at least a batch of {options['batch_size']} pairs within "
-            f"{settings['training']['max_tokens']} tokens, found {len(usable)} of {len(examples)}"
+            f"{settings['training']['max_tokens']} tokens, found {len(usable)} of {len(examples)}; raise it, lower "
+            "training.batch_size or give more text"
         )
     transformers.set_seed(seed)
     model = with_skip(model, settings["skip"])
@@ -138,7 +144,7 @@ def train(
 def _summary(trainer: loop.Loop) -> dict:
     """Say how a training ended."""
     diverged = trainer.diverged()
-    logged = [row["loss"] for row in trainer.history() if "loss" in row]
+    logged = [row["lm_loss"] for row in trainer.history() if "lm_loss" in row]
     return {
         "status": "diverged" if diverged else "ok",
         "train_steps": trainer.state.global_step,

@@ -23,7 +23,7 @@ def draw_losses(histories: dict[str, pd.DataFrame], stem: str | Path, highlight:
     InputError: no runs, or a `highlight` that is not among them.
     """
     if not histories or (highlight and highlight not in histories):
-        raise InputError(f"Expected {highlight or 'a run'} among the histories: {', '.join(histories) or 'none'}.")
+        raise InputError(f"expected {highlight or 'a run'} among the histories, found {', '.join(histories) or 'none'}")
     styles, few = _run_styles(list(histories), highlight), len(histories) <= _FEW
     contrastive, valid = (
         any(_measured(history, column) for history in histories.values())

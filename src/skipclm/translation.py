@@ -18,17 +18,19 @@ def translate(
     batch_size: int = 100,
     length_ratio: float = 2.0,
     length_extra: int = 10,
+    progress: bool = True,
 ) -> list[str]:
     """Translate sentences, given as token ids without special tokens; returns them in order, each on one line.
 
-    A translation has at most `length_ratio` tokens for each source token and `length_extra` more.
+    A translation has at most `length_ratio` tokens for each source token and `length_extra` more. With `progress`, a
+    bar on standard error counts the batches.
     """
     prompt, translations = Prompt.of(tokenizer), [""] * len(sources)
     model.eval()
     # A checkpoint may carry habits of its own, such as a penalty on repetition.
     modeling.decoder_of(model).generation_config = GenerationConfig(eos_token_id=prompt.end, pad_token_id=prompt.pad)
     by_length = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)  # little padding
-    for start in tqdm(range(0, len(by_length), batch_size), unit="batch", mininterval=2.0):
+    for start in tqdm(range(0, len(by_length), batch_size), unit="batch", mininterval=2.0, disable=not progress):
         chosen = by_length[start : start + batch_size]
         limits = [int(length_ratio * len(sources[i])) + length_extra for i in chosen]
         generated = _generate(model, prompt, [sources[i] for i in chosen], max(limits), beams)

@@ -23,7 +23,7 @@ def read(path: str | Path) -> pd.DataFrame:
             na_values=[""],
         )
     except (FileNotFoundError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"Expected a table with a header in {path}: {error}. Make it first.") from error
+        raise InputError(f"expected a table with a header in {path}, found {error}; make it first") from error
 
 
 def write(path: str | Path, frame: pd.DataFrame) -> None:
@@ -34,5 +34,5 @@ def write(path: str | Path, frame: pd.DataFrame) -> None:
     try:
         text = frame.to_csv(sep="\t", index=False, quoting=csv.QUOTE_NONE, lineterminator="\n")
     except csv.Error as error:
-        raise InputError(f"Expected cells without tabs and line breaks for {path}: {error}.") from error
+        raise InputError(f"expected cells without tabs and line breaks for {path}: {error}") from error
     provenance.write_text(path, text)

@@ -23,7 +23,7 @@ rule translate:
     params:
         options={
             k: config["evaluation"][k]
-            for k in ("beams", "batch_size", "length_ratio", "length_extra")
+            for k in ("beams", "length_ratio", "length_extra")
         },
         code=source_hash("translate"),
     message:

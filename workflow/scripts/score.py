@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 with provenance.job(snakemake.log[0]):
     run = snakemake.wildcards
-    untrained = {"status": "ok", "settings": None}
+    untrained = {"status": "untrained", "settings": None}
     record = provenance.read_json(snakemake.input.record) if snakemake.input.record else untrained
     references = corpus.read_lines(snakemake.input.references)
     scores = {}  # a diverged run has none
-    if record["status"] == "ok":
+    if record["status"] != "diverged":
         hypotheses = corpus.read_lines(snakemake.input.hypotheses)
         scores = metrics.score_corpus(hypotheses, references, snakemake.params.metrics, snakemake.params.tokenizer)
     result = {

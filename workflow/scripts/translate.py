@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 with provenance.job(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
-    untrained = {"status": "ok"}
-    record = provenance.read_json(snakemake.input.record) if snakemake.input.record else untrained
+    record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
     translations = []  # of a diverged run there are none
-    if record["status"] == "ok":
+    if record["status"] != "diverged":
         model, tokenizer = checkpoints.load(snakemake.input.model)
         sources = Examples.load(snakemake.input.tokens).source
-        translations = translation.translate(model, tokenizer, sources, **snakemake.params.options)
+        # No parameter of the rule: how many at a time is a matter of memory, and no reason to translate again.
+        batch_size = snakemake.config["evaluation"]["batch_size"]
+        options = snakemake.params.options | {"batch_size": batch_size}
+        translations = translation.translate(model, tokenizer, sources, **options)
     provenance.write_lines(snakemake.output.hypotheses, translations)
