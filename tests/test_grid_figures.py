@@ -33,6 +33,12 @@ def test_heatmap_shows_every_cell(tmp_path, texts_in):
     assert "en-de, best 14.3 (framed): contrastive 3, skip 2 → 6" in texts
 
 
+def test_cells_that_are_close_are_told_apart(tmp_path, texts_in):
+    grid_figures.draw_heatmaps(_grid([2], [1], [4, 5, 6]), tmp_path / "grid", "en-de")
+    texts = texts_in(tmp_path / "grid")
+    assert {"13.14", "13.15", "13.16", "en-de, best 13.16 (framed): contrastive 2, skip 1 → 6"} <= set(texts)
+
+
 def test_heatmap_of_many_cells_leaves_the_numbers_out(tmp_path, texts_in):
     layers = range(1, 13)
     grid_figures.draw_heatmaps(_grid(range(1, 6), layers, layers), tmp_path / "grid", "en-de")

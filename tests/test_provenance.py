@@ -221,6 +221,18 @@ def test_what_is_not_installed_has_no_version(monkeypatch):
     assert (versions["skipclm"], versions["torch"]) == (None, "1.0")
 
 
+def test_environment_says_what_torch_computes_with():
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    assert provenance.environment()["torch"] == {"threads": 1, "accelerator": name}
+
+
+def test_environment_does_not_wait_for_torch(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert provenance.environment()["torch"] is None
+
+
 def test_without_git_there_is_no_commit(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert provenance.environment()["commit"] is None

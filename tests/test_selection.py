@@ -127,6 +127,17 @@ def test_a_pair_outside_the_grid_borrows():
     assert best["en-tr"]["contrastive_layer"] == 3
 
 
+def test_choice_in_words():
+    best = _best(_run((3, 1, 4), 1, 20.0), _run((2, 1, 3), 1, 18.5), pairs=["en-de", "en-zh"])
+    assert selection.to_text(best, {"en-de": "English to German", "en-zh": "English to Chinese"}) == (
+        "Best layers\n"
+        "English to German (en-de): contrastive layer 3, skip 1 to 4; BLEU 20.0 on valid, best of 2 cells, "
+        "1.5 ahead of the next\n"
+        "English to Chinese (en-zh): contrastive layer 3, skip 1 to 4; BLEU 20.0 on valid, best of 2 cells, "
+        "1.5 ahead of the next (selected on en-de)\n"
+    )
+
+
 def test_one_cell_has_no_runner_up():
     entry = _best(_run((3, 1, 4), 1, 20.0))["en-de"]
     assert (entry["runner_up"], entry["margin"], entry["cells"]) == (None, None, 1)

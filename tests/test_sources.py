@@ -177,6 +177,18 @@ def test_check_files_names_key_and_file(tmp_path):
     sources.check_files(corpus, LANGUAGES, ["en-de"])
 
 
+def test_a_hub_dataset_in_a_folder_is_its_files(tmp_path):
+    for name in ("en/data/a.parquet", "de/b.jsonl", "tr/c.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        write(tmp_path / name, "")
+    source = {"kind": "hub", "dataset": "{language}", "split": "dev", "fields": "text"}
+    assert sources.files(source, tmp_path, LANGUAGES, "en-de") == [
+        tmp_path / "de/b.jsonl",
+        tmp_path / "en/data/a.parquet",
+    ]
+    assert sources.files(source | {"dataset": "somebody/unknown"}, tmp_path, LANGUAGES, "en-de") == []
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [

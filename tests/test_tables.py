@@ -121,6 +121,21 @@ def test_one_seed_has_no_spread():
     assert "diverged" not in markdown
 
 
+def test_untrained_runs_have_no_spread():
+    scores = pd.concat([_scores({"full": [1.0, 3.0]}), _scores({"base": [2.0, 2.0]}).assign(status="untrained")])
+    summary = tables.summarise(scores)
+    assert summary["mean"].tolist() == [2.0, 2.0]
+    assert summary["sd"].isna().tolist() == [False, True]
+    assert summary["seeds"].tolist() == [2, 2]
+    assert "over 2 training seeds (without ±: untrained); best" in tables.to_markdown(summary)
+
+
+def test_the_best_is_marked_unless_all_print_alike():
+    assert "**" not in tables.to_markdown(tables.summarise(_scores({"a": [1.01], "b": [1.04]})))
+    assert "**1.1**" in tables.to_markdown(tables.summarise(_scores({"a": [1.01], "b": [1.06]})))
+    assert "**1.0**" in tables.to_markdown(tables.summarise(_scores({"a": [1.0]})))
+
+
 def test_everything_diverged():
     summary = tables.summarise(_scores({"a": [NAN, NAN]}))
     for show in (tables.to_markdown, tables.to_latex, tables.to_text):

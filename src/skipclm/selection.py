@@ -74,14 +74,14 @@ def select_best(scores: pd.DataFrame, metric: str = "bleu", pairs: list[str] | N
     return {pair: _best_cell(scores, metric, pair if pair in measured else donor) for pair in pairs}
 
 
-def to_text(best: dict[str, dict]) -> str:
-    """Say in a line per pair what `select_best` chose."""
+def to_text(best: dict[str, dict], names: dict[str, str]) -> str:
+    """Say in a line per pair what `select_best` chose; `names` has the pairs' names for people."""
     lines = []
     for pair, choice in best.items():
         searched = "" if choice["selected_on"] == pair else f" (selected on {choice['selected_on']})"
         lead = "" if choice["margin"] is None else f", {choice['margin']:.1f} ahead of the next"
         lines.append(
-            f"{pair}: contrastive layer {choice['contrastive_layer']}, skip {choice['skip_source']} to "
+            f"{names[pair]} ({pair}): contrastive layer {choice['contrastive_layer']}, skip {choice['skip_source']} to "
             f"{choice['skip_target']}; {METRICS[choice['metric']].label} {choice['value']:.1f} on valid, "
             f"best of {choice['cells']} cells{lead}{searched}"
         )

@@ -66,6 +66,10 @@ rule write_report:
     conda:
         "../../envs/skipclm.yaml"
     params:
+        names={
+            p: " to ".join(config["languages"][l]["name"] for l in p.split("-"))
+            for p in PAIRS
+        },
         code=source_hash("write_report"),
     message:
         "Write the report"
