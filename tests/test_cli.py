@@ -191,6 +191,12 @@ def test_a_model_without_weights_is_named(skipclm, tmp_path, text):
     assert message.startswith(f"error: {tmp_path}: expected a Hugging Face decoder, but it cannot be loaded: ")
 
 
+def test_a_model_that_diverged_is_refused(skipclm, tmp_path, text):
+    (tmp_path / checkpoints.RECORD).write_text('{"pair": "en-de", "status": "diverged"}')
+    message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
+    assert message.startswith(f"error: --model: expected a model that learned to translate, found {tmp_path}, whose ")
+
+
 def test_a_broken_record_is_named(skipclm, tmp_path, text):
     (tmp_path / checkpoints.RECORD).write_text("{")
     message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))

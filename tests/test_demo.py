@@ -226,10 +226,10 @@ def test_sentence_lengths(sample):
 
 
 def test_write_corpus(tmp_path):
-    paths = demo.write_corpus(tmp_path, 20, seed=5, languages=("de", "zh"))
-    assert [path.name for path in paths] == ["demo.de", "demo.zh"]
+    paths = demo.write_corpus(tmp_path, 20, seed=5)
+    assert [path.name for path in paths] == ["demo.en", "demo.de", "demo.tr", "demo.zh"]
     expected = demo.generate(20, seed=5)
-    assert paths[1].read_text(encoding="utf-8").splitlines() == [line["zh"] for line in expected]
+    assert paths[3].read_text(encoding="utf-8").splitlines() == [line["zh"] for line in expected]
 
 
 # --- mistakes of users
@@ -238,11 +238,6 @@ def test_write_corpus(tmp_path):
 def test_too_many_sentences_are_refused():
     with pytest.raises(InputError, match="within reach"):
         demo.generate(10**9, seed=1)
-
-
-def test_unknown_language_is_refused(tmp_path):
-    with pytest.raises(InputError, match="fr"):
-        demo.write_corpus(tmp_path, 3, seed=1, languages=("en", "fr"))
 
 
 @pytest.mark.parametrize(

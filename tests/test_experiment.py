@@ -113,14 +113,12 @@ def test_files_of_every_kind_are_found(folder, source, names):
     [
         (
             "pairs: [en-fr]",
-            "pairs: 'en-fr' names the language 'fr'; expected one of en, de, tr, zh. "
-            "Define languages.fr or correct the pair",
+            "pairs: expected languages among en, de, tr, zh, found 'fr' in 'en-fr'; define languages.fr or correct it",
         ),
         ("pairs: [en-de, en-en]", "pairs: expected two different languages, found 'en-en'; correct the pair"),
         (
             "grid: {pairs: [tr-en]}",
-            "grid.pairs: expected some of pairs (en-de, en-tr, en-zh), found 'tr-en'; "
-            "add it to pairs or choose among them",
+            "grid.pairs: expected some of pairs (en-de, en-tr, en-zh), found 'tr-en'; add it to pairs or choose among them",
         ),
         (
             "pairs: [en-tr]",
@@ -156,6 +154,11 @@ def test_languages_and_metrics_must_be_known(overlay, message):
     ("overlay", "key", "found"),
     [
         ("languages: {zh: {bleu_tokenizer: zhh}}", "languages.zh.bleu_tokenizer", "found 'zhh'; write 'zh' if"),
+        (
+            "languages: {zh: {bleu_tokenizer: ja-mecab}}",
+            "languages.zh.bleu_tokenizer",
+            "found that 'ja-mecab' does not",
+        ),
         ("evaluation: {metrics: [bleu, chrff]}", "evaluation.metrics", "found 'chrff'; write 'chrf' if"),
     ],
 )
@@ -173,7 +176,8 @@ def test_names_that_sacrebleu_lacks_are_refused(overlay, key, found):
     [
         (
             "corpus: {test: {source: dmo}}",
-            "corpus.test.source: expected one of demo, found 'dmo'; define corpus.sources.dmo or correct it",
+            "corpus.test.source: expected one of demo, found 'dmo'; define corpus.sources.dmo or write 'demo' "
+            "if that is meant",
         ),
         (
             "corpus: {train: {source: null}}",
@@ -194,6 +198,42 @@ def test_names_that_sacrebleu_lacks_are_refused(overlay, key, found):
 )
 def test_a_split_must_come_from_somewhere(overlay, message):
     assert refusal(overlay) == message
+
+
+@pytest.mark.parametrize(
+    "source", ["{kind: jsonl, path: x, fields: text}", "{kind: hub, dataset: x, split: dev, fields: text}"]
+)
+def test_two_languages_must_be_told_apart(source):
+    message = refusal(f"corpus: {{sources: {{a: {source}}}, test: {{source: a}}}}")
+    assert message.startswith("corpus.sources.a: expected {language} in ")
+
+
+# The gate
+
+
+@pytest.mark.parametrize(
+    ("overlay", "key", "steps", "found"),
+    [
+        ("skip: {warmup_steps: 200}", "skip.warmup_steps", 140, 200),
+        ("training: {steps: 50}", "skip.warmup_steps", 50, 50),
+        (
+            "ablation: {variants: {quick: {training: {steps: 20}}}}",
+            "ablation.variants.quick: skip.warmup_steps",
+            20,
+            50,
+        ),
+    ],
+)
+def test_training_must_outlast_the_warmup_of_the_gate(overlay, key, steps, found):
+    assert refusal(overlay) == (
+        f"{key}: expected less than training.steps, which is {steps}, found {found}; lower it, "
+        "or the skip would never come fully into play"
+    )
+
+
+@pytest.mark.parametrize("overlay", ["skip: {gate: learned, warmup_steps: 200}", "skip: {warmup_steps: 139}"])
+def test_another_gate_does_not_mind(overlay):
+    experiment.check(overlaid(overlay), SCHEMA)
 
 
 # Layers

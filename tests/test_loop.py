@@ -75,7 +75,8 @@ def test_history_has_no_row_without_a_loss(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("steps", "validations", "expected"), [(6, 2, [3, 6]), (6, 0, []), (7, 2, [4, 7]), (3, 5, [1, 2, 3])]
+    ("steps", "validations", "expected"),
+    [(6, 2, [3, 6]), (6, 0, []), (7, 2, [4, 7]), (3, 5, [1, 2, 3]), (6, 4, [2, 4, 6])],
 )
 def test_validation_loss_is_a_mean_over_tokens_as_often_as_asked(tmp_path, steps, validations, expected):
     rows = _run(tmp_path, [1.0] * steps, steps=steps, log_every=3, validations=validations).history()

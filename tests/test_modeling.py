@@ -221,6 +221,12 @@ def test_copy_has_a_skip_of_its_own(new_decoder, ids):
     assert torch.equal(_logits(model, ids), expected)
 
 
+def test_copy_leaves_the_graph_of_the_last_pass_behind(new_decoder, ids):
+    model = _trained_skip(new_decoder()).train()
+    model(ids)
+    assert torch.equal(_logits(copy.deepcopy(model).eval(), ids), _logits(model.eval(), ids))
+
+
 @pytest.mark.parametrize(("source", "target"), [(0, 2), (2, 2), (3, 2), (1, 5)])
 def test_skip_must_lead_upwards_within_the_model(new_decoder, source, target):
     with pytest.raises(InputError, match=f"1 <= source < target <= 4, found {source} and {target}"):

@@ -186,7 +186,10 @@ def test_a_hub_dataset_in_a_folder_is_its_files(tmp_path):
         tmp_path / "de/b.jsonl",
         tmp_path / "en/data/a.parquet",
     ]
-    assert sources.files(source | {"dataset": "somebody/unknown"}, tmp_path, LANGUAGES, "en-de") == []
+    assert (
+        sources.files(source | {"dataset": "somebody/unknown", "fields": "{language}"}, tmp_path, LANGUAGES, "en-de")
+        == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -274,10 +274,11 @@ def test_facts_tell_what_was_done(fit):
     assert outcome.facts["train_seconds"] > 0
 
 
-def test_run_too_short_for_a_row_has_no_loss_to_tell(fit):
+def test_shortest_run_has_a_row_and_a_loss_to_tell(fit):
     outcome = fit(steps=1, log_every=5)
-    assert outcome.history == []
-    assert (outcome.facts["status"], outcome.facts["train_loss"]) == ("ok", None)
+    assert [row["step"] for row in outcome.history] == [1]
+    assert outcome.facts["status"] == "ok"
+    assert outcome.facts["train_loss"] == outcome.history[0]["lm_loss"]
 
 
 @pytest.mark.parametrize("learning_rate", [1e10, math.inf])

@@ -29,14 +29,14 @@ def test_losses(tmp_path, texts_in):
 
 def test_losses_of_many_runs_and_of_one(tmp_path, texts_in):
     many = {f"run{number}": _history() for number in range(12)}
-    training_figure.draw_losses(many, tmp_path / "many", highlight="run3")
+    training_figure.draw_losses(many, tmp_path / "many", highlight=["run3", "run4"])
     texts = texts_in(tmp_path / "many")
-    assert {"run3", "11 other runs"} <= set(texts)
+    assert {"run3", "run4", "10 other runs"} <= set(texts)
     assert "contrastive loss (nats)" not in texts
     training_figure.draw_losses({"only": _history(steps=1)}, tmp_path / "one")
     assert "only" in texts_in(tmp_path / "one")
     with pytest.raises(InputError, match="expected runX among the histories, found run0, run1"):
-        training_figure.draw_losses(many, tmp_path / "wrong", highlight="runX")
+        training_figure.draw_losses(many, tmp_path / "wrong", highlight=["runX"])
 
 
 def test_drawn_twice_is_the_same_file(repeats):

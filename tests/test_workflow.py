@@ -25,6 +25,7 @@ TINY = {
         "test": {"source": "held_out", "size": 15},
     },
     "model": {"scratch": {"layers": 3, "width": 16, "heads": 2, "vocabulary": 600, "steps": 4, "batch_tokens": 256}},
+    "skip": {"warmup_steps": 2},
     "training": {"steps": 4, "batch_size": 8, "log_every": 2, "validations": 2},
     "grid": {"contrastive_layer": [1], "skip_source": [1], "skip_target": [2, 3], "keep_weights": True},
     "ablation": {"seeds": [1], "variants": {"contrastive_only": None, "skip_only": None}},
@@ -244,6 +245,36 @@ def test_a_diverged_cell_is_a_row_and_not_the_end(copied):
     best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]
     assert best["skip_target"] == 3
     assert len(best["diverged"]) == 1
+
+
+def test_a_variant_that_diverges_is_a_gap_in_tables_and_figures(copied):
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["ablation"]["variants"]["wild"] = {"training": {"learning_rate": 1e20}}
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    snakemake(copied)
+    wild = [row for row in rows(copied / RESULTS / "ablation/scores.tsv") if row["variant"] == "wild"]
+    assert {(row["status"], row["value"]) for row in wild} == {("diverged", "")}
+    assert "diverged" in (copied / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
+    assert "diverged" in (copied / RESULTS / "figures/ablation.bleu.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("german", "message"),
+    [
+        (b"Eins.\nZw\xf6lf\n", "de.txt, line 2: expected UTF-8, found the byte 0xf6"),
+        (b"Eins.\n", "expected as many lines on both sides, found 15 in"),
+        (b"", "expected as many lines on both sides, found 15 in"),
+        (b"\n" * 15, "corpus.sources.held_out: expected sentence pairs of en-de in lines:en.txt,de.txt, found none"),
+    ],
+    ids=["not UTF-8", "a line lost", "empty", "blank"],
+)
+def test_text_that_cannot_be_used_ends_in_the_corpus_job(tmp_path, german, message):
+    folder = make_copy(tmp_path)
+    (folder / "held_out/de.txt").write_bytes(german)
+    output = snakemake(folder, check=False)
+    assert message in output
+    assert "1 of 1 steps" not in output
+    assert not [path for path in (folder / "results").rglob("*") if path.is_file()]
 
 
 def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):

@@ -19,7 +19,6 @@ def draw_bars(
     stem: str | Path,
     metric: str = "bleu",
     scores: pd.DataFrame | None = None,
-    split: str = "test",
 ) -> None:
     """Draw the ablation to `stem`.svg and .png: a panel per pair, a bar per variant, whiskers of one sd.
 
@@ -45,7 +44,7 @@ def draw_bars(
         axes[0].set_xlim(0, _right_end(summary))
         spread = ", mean ± sd" if summary["sd"].notna().any() else ""
         dots = "" if scores is None else ", dots: seeds"
-        figure.supxlabel(f"{split} {label(metric)}{spread}{dots}", fontsize=8)
+        figure.supxlabel(f"test {label(metric)}{spread}{dots}", fontsize=8)
 
 
 def _draw_pair(ax: Axes, rows: pd.DataFrame, variants: list[str]) -> None:

@@ -61,7 +61,7 @@ def from_scratch(
 
 def _train(model: PreTrainedModel, blocks: "Blocks", settings: dict, folder: str | Path) -> list[dict]:
     """Train the language model in place and return its history."""
-    batch_size = max(1, settings["batch_tokens"] // Blocks.LENGTH)
+    batch_size = settings["batch_tokens"] // Blocks.LENGTH
     if len(blocks) < batch_size:
         raise InputError(
             f"model.scratch: expected at least {settings['batch_tokens']} tokens of text to train on, "

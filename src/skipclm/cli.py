@@ -19,7 +19,7 @@ app = typer.Typer(
 
 @app.command()
 def translate(
-    model: Annotated[Path, typer.Option(help="Folder of a trained model, such as .../full/seed1/model.")],
+    model: Annotated[Path, typer.Option(help="Folder of a trained model, such as .../full/seed2/model.")],
     pair: Annotated[str, typer.Option(help="Source and target language, such as en-de.")],
     files: Annotated[list[Path] | None, typer.Argument(help="Text, a sentence a line; standard input if none.")] = None,
     beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 1,
@@ -30,7 +30,7 @@ def translate(
     """Translate lines from files or standard input to lines on standard output."""
     from skipclm import checkpoints, corpus, examples, translation  # torch takes seconds that --help need not wait for
 
-    _check_trained(model, checkpoints.read_record(model).get("pair"), pair)
+    _check_trained(model, checkpoints.read_record(model), pair)
     lines = [corpus.tidy(line) for path in files or ["/dev/stdin"] for line in corpus.read_lines(path)]
     decoder, tokenizer = checkpoints.load(model)
     # An empty line stays one: there is nothing to translate, and the model would make something up.
@@ -42,13 +42,19 @@ def translate(
         print(next(found) if line else "")
 
 
-def _check_trained(model: Path, trained_for: str | None, pair: str) -> None:
+def _check_trained(model: Path, record: dict, pair: str) -> None:
+    trained_for = record.get("pair")
     if not model.is_dir():
         raise InputError(f"--model: expected a model folder, found {model}, which is none; correct the path")
     if not trained_for:
         raise InputError(
             f"--model: expected a model that the workflow trained to translate, found {model}, which has no record of "
-            "that; choose one such as results/demo/ablation/en-de/full/seed1/model"
+            "that; choose one such as results/demo/ablation/en-de/full/seed2/model"
+        )
+    if record.get("status") == "diverged":
+        raise InputError(
+            f"--model: expected a model that learned to translate, found {model}, whose training diverged; take "
+            "another seed, or train it with a lower learning rate"
         )
     if trained_for != pair:
         raise InputError(

@@ -124,19 +124,13 @@ def generate(count: int, seed: int) -> list[dict[str, str]]:
     return list(sentences.values())
 
 
-def write_corpus(folder: str | Path, count: int, seed: int, languages: tuple[str, ...] = LANGUAGES) -> list[Path]:
+def write_corpus(folder: str | Path, count: int, seed: int) -> list[Path]:
     """Write demo.en, demo.de ..., one sentence a line, and return their paths."""
-    unknown = [language for language in languages if language not in LANGUAGES]
-    if unknown:
-        raise InputError(
-            f"expected languages among {', '.join(LANGUAGES)}, found {', '.join(unknown)}; "
-            "choose from these, or bring a corpus of your own"
-        )
     sentences = generate(count, seed)
-    paths = [Path(folder) / f"demo.{language}" for language in languages]
-    for path, language in zip(paths, languages, strict=True):
+    paths = {language: Path(folder) / f"demo.{language}" for language in LANGUAGES}
+    for language, path in paths.items():
         write_lines(path, [sentence[language] for sentence in sentences])
-    return paths
+    return list(paths.values())
 
 
 # --- reading and checking the resources ---------------------------------------------------------------

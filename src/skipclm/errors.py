@@ -1,7 +1,8 @@
-"""The one exception for what a user can mend."""
+"""The one exception for what a user can mend, and the words that its messages share."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -9,6 +10,12 @@ class InputError(ValueError):
 
     Scripts and the command line print it without a traceback and exit with status 1.
     """
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """Say what to do about an unknown name: the nearest of the `known` ones, if any is near."""
+    nearest = get_close_matches(name, known, n=1)
+    return f"write {nearest[0]!r} if that is meant" if nearest else "correct it"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from skipclm import demo, metrics, runs, schema, sources
-from skipclm.errors import InputError, naming
+from skipclm.errors import InputError, naming, suggestion
 from skipclm.sources import SPLITS
 
 
@@ -22,6 +22,7 @@ def check(config: dict, rules: dict) -> None:
     check_metrics(config["evaluation"])
     check_model(config)
     cells = runs.grid_cells(config["grid"], depth(config))
+    check_gate(runs.cell_settings(config, cells[0]), "skip.warmup_steps")
     check_variants(config, cells)
 
 
@@ -32,8 +33,8 @@ def check_pairs(config: dict) -> None:
         for language in pair.split("-"):
             if language not in known:
                 raise InputError(
-                    f"pairs: {pair!r} names the language {language!r}; expected one of {', '.join(known)}. "
-                    f"Define languages.{language} or correct the pair"
+                    f"pairs: expected languages among {', '.join(known)}, found {language!r} in {pair!r}; "
+                    f"define languages.{language} or {suggestion(language, known)}"
                 )
         if len(set(pair.split("-"))) == 1:
             raise InputError(f"pairs: expected two different languages, found {pair!r}; correct the pair")
@@ -50,7 +51,7 @@ def check_pairs(config: dict) -> None:
         if language not in known:
             raise InputError(
                 f"model.scratch.share: expected languages among {', '.join(known)}, found {language!r}; "
-                f"define languages.{language} or correct it"
+                f"define languages.{language} or {suggestion(language, known)}"
             )
 
 
@@ -73,7 +74,7 @@ def check_corpus(config: dict) -> None:
         if name is not None and name not in known:
             raise InputError(
                 f"corpus.{split}.source: expected one of {', '.join(known)}, found {name!r}; "
-                f"define corpus.sources.{name} or correct it"
+                f"define corpus.sources.{name} or {suggestion(name, known)}"
             )
         if name is None and split == "train":
             raise InputError(
@@ -239,6 +240,17 @@ def check_variants(config: dict, cells: list[runs.Cell]) -> None:
             for section, key in runs.layer_keys(settings)
         }
         check_layers(settings, keys, cells, depth(config))
+        check_gate(settings, f"ablation.variants.{variant}: skip.warmup_steps")
+
+
+def check_gate(settings: dict, key: str) -> None:
+    """Raise an `InputError`, which calls the number by `key`, if training ends before a `warmup` gate is open."""
+    skip, steps = settings["skip"], settings["training"].get("steps")
+    if skip["enabled"] and skip["gate"] == "warmup" and skip["warmup_steps"] >= steps:
+        raise InputError(
+            f"{key}: expected less than training.steps, which is {steps}, found {skip['warmup_steps']}; lower it, "
+            "or the skip would never come fully into play"
+        )
 
 
 def check_layers(settings: dict, keys: dict[tuple[str, str], str], cells: list[runs.Cell], depth: int) -> None:

@@ -43,7 +43,7 @@ def arguments(
         max_grad_norm=max_gradient_norm,
         bf16=precision == "bf16",
         seed=seed,
-        logging_steps=log_every,
+        logging_steps=min(log_every, steps),  # a row at least
         logging_nan_inf_filter=False,  # a diverged run must show
         eval_strategy="steps" if validations else "no",
         eval_steps=math.ceil(steps / max(1, validations)),

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric as Scorer
 
-from skipclm.errors import InputError
+from skipclm.errors import InputError, suggestion
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Metric:
 
 
 def _build_bleu(tokenizer: str) -> BLEU:
-    check_bleu_tokenizer(tokenizer)
+    _check_known("BLEU tokenizer", tokenizer, BLEU.TOKENIZERS)
     try:
         return BLEU(tokenize=tokenizer)
     except RuntimeError as error:  # Japanese and Korean need extra packages
@@ -64,8 +63,10 @@ def check_names(names: list[str]) -> None:
 
 
 def check_bleu_tokenizer(name: str) -> None:
-    """Refuse a tokenizer that sacrebleu's BLEU does not have (InputError)."""
+    """Refuse a tokenizer that sacrebleu's BLEU does not have, or that cannot run here (InputError)."""
     _check_known("BLEU tokenizer", name, BLEU.TOKENIZERS)
+    if name.endswith("-mecab"):  # what downloads a model is not started for a check
+        _build_bleu(name)
 
 
 def label(name: str) -> str:
@@ -76,9 +77,7 @@ def label(name: str) -> str:
 def _check_known(kind: str, name: str, known: Collection[str]) -> None:
     if name in known:
         return
-    nearest = get_close_matches(str(name), known, n=1, cutoff=0.4)
-    remedy = f"write {nearest[0]!r} if that is meant" if nearest else "correct it"
-    raise InputError(f"expected a {kind} among {', '.join(known)}, found {name!r}; {remedy}")
+    raise InputError(f"expected a {kind} among {', '.join(known)}, found {name!r}; {suggestion(name, known)}")
 
 
 def _check_lines(hypotheses: list[str], references: list[str]) -> None:

@@ -70,7 +70,7 @@ class SkipConnection(nn.Module):
 
 
 class SkipCLMForCausalLM(PreTrainedModel):
-    """Any decoder with a skip connection; loading, saving and generating work as for the decoder itself."""
+    """Any decoder with a skip connection; loading and saving work as for the decoder, which does the generating."""
 
     config_class = SkipCLMConfig
     base_model_prefix = "decoder"
@@ -133,6 +133,10 @@ class SkipCLMForCausalLM(PreTrainedModel):
         if inputs:
             return (inputs[0] + added, *inputs[1:]), named
         return inputs, named | {"hidden_states": named["hidden_states"] + added}
+
+    def __getstate__(self) -> dict:
+        # The carried state belongs to a pass, and to its graph: a copy of the model is one without it.
+        return {name: value for name, value in self.__dict__.items() if name != "_carried"}
 
     def forward(self, *inputs: object, **named: object) -> object:
         """Run the decoder; inputs and output are the decoder's own."""

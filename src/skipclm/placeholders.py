@@ -95,7 +95,6 @@ class View:
 
     def paths(self) -> list[Path]:
         """Return the files of both languages."""
-        self.need_language("path")
         return [self.path(language) for language in self.sides]
 
     def has_language(self, *keys: str) -> bool:
@@ -103,8 +102,8 @@ class View:
         return any("{language}" in (self.source.get(key) or "") for key in keys)
 
     def need_language(self, *keys: str) -> None:
-        """Raise InputError unless one of the source's `keys` holds {language}."""
-        if not self.has_language(*keys):
+        """Raise InputError unless one of the source's `keys`, if there are any, holds {language}."""
+        if keys and not self.has_language(*keys):
             names = " or ".join(f"`{key}`" for key in keys)
             found = ", ".join(repr(self.source.get(key)) for key in keys)
             raise InputError(

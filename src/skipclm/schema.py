@@ -1,6 +1,5 @@
 """Hold a configuration against its JSON Schema, and say in words what is wrong."""
 
-import difflib
 import json
 import math
 import re
@@ -8,7 +7,7 @@ from typing import Any
 
 import jsonschema
 
-from skipclm.errors import InputError
+from skipclm.errors import InputError, suggestion
 
 TYPES = {
     "object": "keys with values",
@@ -76,7 +75,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
         known = list(error.schema["properties"])
         unknown = next(name for name in value if name not in known)
         return (
-            f"{_name(path)}: unknown key {unknown!r}; {_correct(unknown, known)}, or remove it. "
+            f"{_name(path)}: unknown key {unknown!r}; {suggestion(unknown, known)}, or remove it. "
             f"Known keys: {', '.join(known)}"
         )
     if error.validator == "required":
@@ -97,7 +96,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
 def _remedy(error: jsonschema.ValidationError) -> str:
     value, wanted = error.instance, error.validator_value if error.validator == "type" else ()
     if error.validator == "enum":
-        return _correct(str(value), error.validator_value)
+        return suggestion(str(value), error.validator_value)
     if value is None:
         is_entry = isinstance(error.absolute_path[-1], int)
         return "correct it" if is_entry else "give it a value, or leave the key out to keep the default"
@@ -115,11 +114,6 @@ def _remedy(error: jsonschema.ValidationError) -> str:
 
 def _name(path: list[str]) -> str:
     return ".".join(path) or "the configuration"
-
-
-def _correct(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"write {nearest[0]!r} if that is meant" if nearest else "correct it"
 
 
 def _show(value: Any) -> str:

@@ -23,7 +23,9 @@ def read(source: dict, folder: str | Path, languages: dict, pair: str) -> list[R
 
     Raises InputError for anything missing, unreadable or misaligned.
     """
-    return _READERS[source["kind"]](View(source, folder, languages, pair))
+    view = View(source, folder, languages, pair)
+    view.need_language(*_LANGUAGE_KEYS[source["kind"]])
+    return _READERS[source["kind"]](view)
 
 
 def files(source: dict, folder: str | Path, languages: dict, pair: str) -> list[Path]:
@@ -31,6 +33,7 @@ def files(source: dict, folder: str | Path, languages: dict, pair: str) -> list[
     view = View(source, folder, languages, pair)
     if source["kind"] == "demo":
         return []
+    view.need_language(*_LANGUAGE_KEYS[source["kind"]])
     if source["kind"] == "hub":
         folders = {_place(view, language) for language in view.sides}
         return sorted(path for place in folders for path in place.rglob("*") if path.is_file())
@@ -128,7 +131,6 @@ def _from_lines(view: View) -> list[Row]:
 
 
 def _from_jsonl(view: View) -> list[Row]:
-    view.need_language("fields")
     path = view.path()
     fields = [view.fill("fields", language) for language in view.sides]
     rows = []
@@ -160,7 +162,6 @@ def _string(value: Any, field: str) -> str:
 
 
 def _from_hub(view: View) -> list[Row]:
-    view.need_language("dataset", "config", "fields")
     apart = view.has_language("dataset", "config")
     tables = [_load(view, language) for language in view.sides] if apart else [_load(view)] * 2
     fields = [view.fill("fields", language) for language in view.sides]
@@ -199,6 +200,14 @@ def _check_aligned(texts: list[list[str]], names: list[str], unit: str) -> None:
         )
 
 
+# Where a source says how its two languages differ, unless a row holds both in columns.
+_LANGUAGE_KEYS = {
+    "demo": (),
+    "tsv": (),
+    "lines": ("path",),
+    "jsonl": ("fields",),
+    "hub": ("dataset", "config", "fields"),
+}
 _READERS: dict[str, Callable[[View], list[Row]]] = {
     "demo": _from_demo,
     "tsv": _from_tsv,

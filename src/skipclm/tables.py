@@ -1,15 +1,12 @@
 """Tables: tidy files for programs, and the ablation as Markdown, LaTeX and plain text for people."""
 
 import textwrap
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from skipclm.errors import InputError
 from skipclm.metrics import METRICS, label
-
-Marks = Mapping[tuple[str, str, str], str]
 
 _LATEX = str.maketrans(
     {
@@ -45,41 +42,28 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def to_markdown(summary: pd.DataFrame, split: str = "test", marks: Marks | None = None, notes: str = "") -> str:
-    """Print a summary as a Markdown table with its legend: variants in rows, pairs x metrics in columns.
-
-    `marks` maps (pair, variant, metric) to a sign set after the cell, which `notes` should explain.
-    """
-    columns, rows = _lay_out(summary, marks or {})
+def to_markdown(summary: pd.DataFrame) -> str:
+    """Print a summary as a Markdown table with its legend: variants in rows, pairs x metrics in columns."""
+    columns, rows = _lay_out(summary)
     heads = ["variant", *(f"{pair} {label(metric)}" for pair, metric in columns)]
     lines = [heads, ["---"] + ["---:"] * len(columns)]
     lines += [[_plain(variant), *map(_markdown_cell, cells)] for variant, cells in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     signatures = [f"- {name}: `{signature}`" for name, signature in _signatures(summary)]
-    legend = f"{_legend(summary, rows, split)} {_stars(notes)}".strip()
-    return "\n".join([table, "", legend, "", "Signatures:", "", *signatures, ""])
+    return "\n".join([table, "", _legend(summary, rows), "", "Signatures:", "", *signatures, ""])
 
 
-def to_latex(
-    summary: pd.DataFrame,
-    split: str = "test",
-    marks: Marks | None = None,
-    notes: str = "",
-    name: str = "tab:ablation",
-) -> str:
-    r"""Print a summary as a LaTeX table that needs only \usepackage{booktabs}; arguments as in `to_markdown`.
-
-    `name` is the argument of \label.
-    """
-    columns, rows = _lay_out(summary, marks or {})
+def to_latex(summary: pd.DataFrame) -> str:
+    r"""Print a summary as a LaTeX table that needs only \usepackage{booktabs}."""
+    columns, rows = _lay_out(summary)
     width = max(len(cell.mean) for _, cells in rows for cell in cells)
     body = [[_escape(_plain(variant)), *(_latex_cell(cell, width) for cell in cells)] for variant, cells in rows]
-    caption = _escape(f"{_legend(summary, rows, split)} {notes}".strip())
+    caption = _escape(_legend(summary, rows))
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{caption}}}",
-        rf"\label{{{name}}}",
+        r"\label{tab:ablation}",
         rf"\begin{{tabular}}{{{'l' * (len(columns) + 1)}}}",
         r"\toprule",
         *_latex_heads(columns),
@@ -94,14 +78,14 @@ def to_latex(
     return "\n".join(lines) + "\n"
 
 
-def to_text(summary: pd.DataFrame, split: str = "test") -> str:
+def to_text(summary: pd.DataFrame) -> str:
     """Print a summary as an aligned table for a terminal; a star follows the best mean of a column."""
-    columns, rows = _lay_out(summary, {})
+    columns, rows = _lay_out(summary)
     lines = [["", *(pair for pair, _ in columns)], ["variant", *(label(metric) for _, metric in columns)]]
     lines += [[_plain(variant), *map(_text_cell, cells)] for variant, cells in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-    legend = textwrap.fill(_legend(summary, rows, split, best="starred"), width=100)
+    legend = textwrap.fill(_legend(summary, rows, best="starred"), width=100)
     return "\n".join([*table, "", legend, ""])
 
 
@@ -112,11 +96,10 @@ class _Cell:
     mean: str = ""
     spread: str = ""
     count: str = ""  # seeds used of seeds asked for, where they differ
-    mark: str = ""
     best: bool = False
 
 
-def _lay_out(summary: pd.DataFrame, marks: Marks) -> tuple[list[tuple], list[tuple[str, list[_Cell]]]]:
+def _lay_out(summary: pd.DataFrame) -> tuple[list[tuple], list[tuple[str, list[_Cell]]]]:
     """Return the (pair, metric) columns and, per variant, its cells."""
     if summary.empty:
         raise InputError("expected at least one scored run for the table, found none; run the ablation first")
@@ -125,21 +108,19 @@ def _lay_out(summary: pd.DataFrame, marks: Marks) -> tuple[list[tuple], list[tup
     found = {(row.pair, row.variant, row.metric): row for row in summary.itertuples()}
     best = {column: _best(summary, *column) for column in columns}
 
-    def cell(variant: str, pair: str, metric: str) -> _Cell:
-        key = (pair, variant, metric)
-        return _cell(found.get(key), best[pair, metric], marks.get(key, ""))
+    return columns, [
+        (variant, [_cell(found.get((pair, variant, metric)), best[pair, metric]) for pair, metric in columns])
+        for variant in variants
+    ]
 
-    return columns, [(variant, [cell(variant, *column) for column in columns]) for variant in variants]
 
-
-def _cell(row, best: str, mark: str) -> _Cell:
+def _cell(row, best: str) -> _Cell:
     if row is None or pd.isna(row.mean):
         return _Cell()
     return _Cell(
         mean=f"{row.mean:.1f}",
         spread="" if pd.isna(row.sd) else f"{row.sd:.1f}",
         count="" if row.seeds == row.runs else f"{row.seeds}/{row.runs}",
-        mark=mark,
         best=f"{row.mean:.1f}" == best,
     )
 
@@ -154,30 +135,25 @@ def _best(summary: pd.DataFrame, pair: str, metric: str) -> str:
 
 
 def _markdown_cell(cell: _Cell) -> str:
-    return _join(cell, f"**{cell.mean}**" if cell.best else cell.mean, _stars(cell.mark))
-
-
-def _stars(text: str) -> str:
-    return text.replace("*", r"\*")
+    return _join(cell, f"**{cell.mean}**" if cell.best else cell.mean)
 
 
 def _latex_cell(cell: _Cell, width: int) -> str:
     indent = rf"\phantom{{{'0' * (width - len(cell.mean))}}}" if 0 < len(cell.mean) < width else ""
     mean = rf"\textbf{{{cell.mean}}}" if cell.best else cell.mean
-    mark = rf"\textsuperscript{{{_escape(cell.mark)}}}" if cell.mark else ""
-    return indent + _join(cell, mean, mark).replace("±", r"$\pm$").replace("–", "--")
+    return indent + _join(cell, mean).replace("±", r"$\pm$").replace("–", "--")
 
 
 def _text_cell(cell: _Cell) -> str:
-    return _join(cell, cell.mean + "*" * cell.best, cell.mark)
+    return _join(cell, cell.mean + "*" * cell.best)
 
 
-def _join(cell: _Cell, mean: str, mark: str) -> str:
+def _join(cell: _Cell, mean: str) -> str:
     if not cell.mean:
         return "–"
     spread = f" ± {cell.spread}" if cell.spread else ""
     count = f" ({cell.count})" if cell.count else ""
-    return f"{mean}{spread}{mark}{count}"
+    return f"{mean}{spread}{count}"
 
 
 def _latex_heads(columns: list[tuple[str, str]]) -> list[str]:
@@ -191,11 +167,11 @@ def _latex_heads(columns: list[tuple[str, str]]) -> list[str]:
     return [rf" & {groups} \\", rules, rf"variant & {metrics} \\"]
 
 
-def _legend(summary: pd.DataFrame, rows: list[tuple[str, list[_Cell]]], split: str, best: str = "in bold") -> str:
+def _legend(summary: pd.DataFrame, rows: list[tuple[str, list[_Cell]]], best: str = "in bold") -> str:
     """Say what the numbers are, and explain only the signs that occur."""
     cells = [cell for _, line in rows for cell in line]
     names = " and ".join(label(metric) for metric in summary["metric"].unique())
-    sentences = [f"{names} on the {split} split, {_spread(summary)}; best mean per column {best}."]
+    sentences = [f"{names} on the test split, {_spread(summary)}; best mean per column {best}."]
     if any(not cell.mean for cell in cells):
         sentences.append("–: diverged or not run.")
     if any(cell.count for cell in cells):

@@ -144,9 +144,9 @@ def train(
 def _summary(trainer: loop.Loop) -> dict:
     """Say how a training ended."""
     diverged = trainer.diverged()
-    logged = [row["lm_loss"] for row in trainer.history() if "lm_loss" in row]
+    *_, last = (row["lm_loss"] for row in trainer.history() if "lm_loss" in row)
     return {
         "status": "diverged" if diverged else "ok",
         "train_steps": trainer.state.global_step,
-        "train_loss": logged[-1] if logged and not diverged else None,
+        "train_loss": None if diverged else last,
     }

@@ -1,6 +1,6 @@
 """Draw the losses of several runs over training steps."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,15 +15,16 @@ from skipclm.errors import InputError
 _FEW = 8  # runs that one can tell apart
 
 
-def draw_losses(histories: dict[str, pd.DataFrame], stem: str | Path, highlight: str | None = None) -> None:
+def draw_losses(histories: dict[str, pd.DataFrame], stem: str | Path, highlight: Collection[str] = ()) -> None:
     """Draw the losses of several runs over training steps to `stem`.svg and .png.
 
     `histories` maps a run's name to its table: step, loss, and where they apply lm_loss, contrastive_loss,
-    valid_loss (NaN where not measured). Above eight runs all are light but `highlight`.
-    InputError: no runs, or a `highlight` that is not among them.
+    valid_loss (NaN where not measured). Above eight runs all are light but those in
+    `highlight`, the chosen ones. InputError: no runs, or a chosen one that is not among them.
     """
-    if not histories or (highlight and highlight not in histories):
-        raise InputError(f"expected {highlight or 'a run'} among the histories, found {', '.join(histories) or 'none'}")
+    if not histories or not set(highlight) <= histories.keys():
+        wanted = " and ".join(highlight) or "a run"
+        raise InputError(f"expected {wanted} among the histories, found {', '.join(histories) or 'none'}")
     styles, few = _run_styles(list(histories), highlight), len(histories) <= _FEW
     contrastive, valid = (
         any(_measured(history, column) for history in histories.values())
@@ -34,7 +35,7 @@ def draw_losses(histories: dict[str, pd.DataFrame], stem: str | Path, highlight:
     with figures.drawing(stem, (figures.PAGE if contrastive else figures.COLUMN, 2.7)) as figure:
         axes = figure.subplots(1, 1 + contrastive, squeeze=False)[0]
         for name, history in histories.items():
-            _draw_run(axes, history, styles[name], window, few or name == highlight)
+            _draw_run(axes, history, styles[name], window, few or name in highlight)
         for ax, loss in zip(axes, ("LM loss (nats per token)", "contrastive loss (nats)"), strict=False):
             ax.set_xlabel(f"training step{smooth}")
             ax.set_ylabel(loss)
@@ -42,14 +43,14 @@ def draw_losses(histories: dict[str, pd.DataFrame], stem: str | Path, highlight:
         _run_legend(figure, styles, valid and bool(few or highlight), highlight)
 
 
-def _run_styles(names: list[str], highlight: str | None) -> dict[str, dict]:
-    """Return a line style per run: distinct for few runs; light for many, so that `highlight` stands out."""
+def _run_styles(names: list[str], highlight: Collection[str]) -> dict[str, dict]:
+    """Return a line style per run: distinct for few runs; light for many, so that those in `highlight` stand out."""
     if len(names) > _FEW:
         styles = {name: {"color": "0.7", "linewidth": 0.6} for name in names}
     else:
         styles = {name: figures.line_style(names, name) for name in names}
-    if highlight:
-        styles[highlight] |= {"color": "black", "linestyle": "-", "linewidth": 1.8, "zorder": 3}
+    for name in highlight:
+        styles[name] |= figures.line_style(list(highlight), name) | {"color": "black", "linewidth": 1.8, "zorder": 3}
     return styles
 
 
@@ -69,10 +70,10 @@ def _draw_run(axes: Sequence[Axes], history: pd.DataFrame, style: dict, window: 
         axes[0].plot(rows["step"], rows["valid_loss"], **style | {"linewidth": 0.6, "marker": "o", "markersize": 3})
 
 
-def _run_legend(figure: Figure, styles: dict[str, dict], valid: bool, highlight: str | None) -> None:
-    """Name the runs below the panels; of many only the highlighted one."""
+def _run_legend(figure: Figure, styles: dict[str, dict], valid: bool, highlight: Collection[str]) -> None:
+    """Name the runs below the panels; of many only the highlighted ones."""
     few = len(styles) <= _FEW
-    named = list(styles) if few else [highlight] * bool(highlight)
+    named = list(styles) if few else list(highlight)
     handles = [Line2D([], [], **styles[name], label=figures.in_words(name)) for name in named]
     if not few:
         others = len(styles) - len(named)

@@ -23,5 +23,5 @@ with provenance.job(snakemake.log[0]):
     grid_figures.draw_heatmaps(scores, stem(snakemake.output.heatmap), pair, metric)
     grid_figures.draw_curve(scores, stem(snakemake.output.curve), pair, metric)
     chosen = runs.Cell(*(best[key] for key in runs.Cell.__dataclass_fields__)).name
-    highlight = next((name for name in histories if name.split()[0] == chosen), None)
+    highlight = [name for name in histories if name.split()[0] == chosen]
     training_figure.draw_losses(histories, stem(snakemake.output.training), highlight)
