@@ -195,3 +195,22 @@ def test_what_is_no_decoder_is_refused(tmp_path, tokenizer):
 def test_missing_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="missing: expected a Hugging Face decoder"):
         base.fetch(str(tmp_path / "missing"), None, None)
+
+
+def test_no_sentences_are_no_blocks(tokenizer):
+    assert len(base.Blocks(tokenizer, [])) == 0
+
+
+def test_special_tokens_in_a_text_are_text(tokenizer):
+    blocks = base.Blocks(tokenizer, ["one </s> two"] * 128)
+    assert sum(row["input_ids"].tolist().count(2) for row in blocks) <= 128
+
+
+def test_tokenizer_must_fit_the_model(tmp_path, new_decoder, tokenizer):
+    decoder = new_decoder()
+    decoder.resize_token_embeddings(100)
+    checkpoints.save(decoder, tokenizer, tmp_path, {})
+    with pytest.raises(
+        InputError, match=rf"model\.source: expected an embedding for each of .* {len(tokenizer)} tokens"
+    ):
+        base.fetch(str(tmp_path), None, None)

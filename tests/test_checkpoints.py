@@ -68,3 +68,16 @@ def test_missing_folder_is_refused(tmp_path):
         checkpoints.load(tmp_path / "missing")
     with pytest.raises(InputError, match="missing: expected a tokenizer"):
         checkpoints.load_tokenizer(tmp_path / "missing")
+
+
+def test_broken_tokenizer_is_one_error(tmp_path, new_decoder, tokenizer):
+    checkpoints.save(new_decoder(), tokenizer, tmp_path, RECORD)
+    (tmp_path / "tokenizer.json").write_text('{"a": 1}')
+    with pytest.raises(InputError, match="expected a tokenizer beside the model"):
+        checkpoints.load_tokenizer(tmp_path)
+
+
+def test_record_must_be_an_object(tmp_path):
+    (tmp_path / checkpoints.RECORD).write_text("[1]")
+    with pytest.raises(InputError, match=r"skipclm\.json: expected a JSON object"):
+        checkpoints.read_record(tmp_path)

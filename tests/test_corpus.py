@@ -250,7 +250,7 @@ def test_seed_and_text_decide_alone():
     [
         (
             (None, 3, 11),
-            r"corpus\.test\.size: expected at least 11 .*en-de .*found 10 \(3 more .* over 2 pairs",
+            r"corpus\.test\.size: expected at least 11 .*en-de .*found 10 \(.*; 3 more .* over 2 pairs",
         ),
         (
             (None, 3, 8),
@@ -350,6 +350,12 @@ def test_an_error_leaves_nothing_behind(tmp_path, text, keys, message):
     with pytest.raises(InputError, match=message):
         corpora.build_corpus(config(tmp_path, **keys), LANGUAGES, ["en-de"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_signs_that_leave_no_ink_are_blank():
+    kept, dropped = corpora.clean([("a", "\u200b\ufeff"), ("\u200e\u00ad", "b"), ("؟", "。")], 60, 4.0)
+    assert kept == [("؟", "。")]
+    assert dropped == {"blank": 2}
 
 
 def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path):

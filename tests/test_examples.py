@@ -149,6 +149,15 @@ def test_padding_goes_right_for_training_and_left_for_generation():
     assert examples.pad([[4], [5]], 1).dtype == torch.int64
 
 
+# What reads like a special token
+
+
+def test_special_tokens_in_a_text_are_text(tokenizer):
+    ids = examples.encode(tokenizer, ["one <s>two</s> <pad>"])[0]
+    assert not {0, 1, 2} & set(ids)
+    assert tokenizer.decode(ids) == "one <s>two</s> <pad>"
+
+
 # Batches of similar length
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from skipclm import demo, experiment
+from skipclm import demo, experiment, runs
 from skipclm.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -118,7 +118,8 @@ def test_files_of_every_kind_are_found(folder, source, names):
         ("pairs: [en-de, en-en]", "pairs: expected two different languages, found 'en-en'; correct the pair"),
         (
             "grid: {pairs: [tr-en]}",
-            "grid.pairs: expected some of pairs (en-de, en-tr, en-zh), found 'tr-en'; add it to pairs or choose among them",
+            "grid.pairs: expected some of pairs (en-de, en-tr, en-zh), found 'tr-en'; add it to pairs or choose "
+            "among them",
         ),
         (
             "pairs: [en-tr]",
@@ -206,6 +207,27 @@ def test_a_split_must_come_from_somewhere(overlay, message):
 def test_two_languages_must_be_told_apart(source):
     message = refusal(f"corpus: {{sources: {{a: {source}}}, test: {{source: a}}}}")
     assert message.startswith("corpus.sources.a: expected {language} in ")
+
+
+# What a run depends on
+
+
+def test_order_and_repeated_defaults_change_no_parameters():
+    plain, reordered = overlaid(), overlaid()
+    reordered["corpus"] = dict(reversed(reordered["corpus"].items()))
+    reordered["corpus"]["sources"]["demo"] = dict(reversed(plain["corpus"]["sources"]["demo"].items()))
+    reordered["training"] = dict(reversed(reordered["training"].items()))
+    reordered["model"]["scratch"] = dict(reversed(reordered["model"]["scratch"].items()))
+    assert str(experiment.resolved_corpus(plain)) == str(experiment.resolved_corpus(reordered))
+    assert str(experiment.base_settings(plain)) == str(experiment.base_settings(reordered))
+    for variant in plain["ablation"]["variants"]:
+        assert str(runs.variant_settings(plain, variant)) == str(runs.variant_settings(reordered, variant))
+
+
+def test_what_nothing_reads_changes_no_parameters():
+    other = overlaid("{corpus: {folder: elsewhere}, model: {revision: main}}")
+    assert experiment.resolved_corpus(other) == experiment.resolved_corpus(overlaid())
+    assert experiment.base_settings(other) == experiment.base_settings(overlaid())
 
 
 # The gate
@@ -564,3 +586,16 @@ def test_a_plan_makes_nothing(folder):
     assert ["train_cell", "4"] in rows  # 2 contrastive layers x 1 source x 2 targets
     assert ["collect_grid", "1"] in rows
     assert not any((folder / name).exists() for name in ("results", "logs", "benchmarks"))
+
+
+def test_layers_of_a_model_from_scratch_are_said_once():
+    assert refusal("model: {layers: 8}").startswith("model.layers: expected null, since model.scratch.layers says it")
+    experiment.check(overlaid("model: {layers: 6}"), SCHEMA)
+
+
+@pytest.mark.parametrize("architectures", [[3], "GPT2LMHeadModel"])
+def test_architectures_must_be_names(folder, architectures):
+    write_model(folder / "base", architectures=["x"])
+    settings = {"architectures": architectures, "num_layers": 4}
+    (folder / "base/config.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert "no list of names under architectures" in refusal("model: {source: ./base}")

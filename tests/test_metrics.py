@@ -84,5 +84,12 @@ def test_bad_input_is_explained(arguments, message):
         metrics.score_corpus(*arguments)
 
 
+def test_tokenizers_that_need_a_package_are_refused_without_it(monkeypatch):
+    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="found 'flores200'; install sentencepiece"):
+        metrics.check_bleu_tokenizer("flores200")
+    metrics.check_bleu_tokenizer("zh")
+
+
 def test_labels():
     assert [metrics.label(name) for name in ("bleu", "chrf", "other")] == ["BLEU", "chrF2", "other"]

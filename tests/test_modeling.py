@@ -327,3 +327,18 @@ def test_what_is_no_decoder_is_refused(tmp_path):
     ).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="expected a Hugging Face decoder"):
         modeling.load(tmp_path)
+
+
+def test_weights_that_do_not_fill_the_model_are_refused(tmp_path, new_decoder):
+    decoder = new_decoder("gpt2")
+    decoder.save_pretrained(tmp_path)
+    decoder.config.n_layer = 5
+    decoder.config.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"expected weights for the whole model, found none for transformer\.h\.4\."):
+        modeling.load(tmp_path)
+
+
+def test_context_is_what_the_model_reads_at_most(new_decoder):
+    for architecture in ("xglm", "gpt2", "llama"):
+        decoder = new_decoder(architecture)
+        assert modeling.context(decoder) == modeling.context(SkipCLMForCausalLM.around(decoder, 1, 3)) == 64

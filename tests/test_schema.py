@@ -151,7 +151,8 @@ def test_an_unknown_key_is_named_with_its_nearest(overlay, where, nearest):
         ),
         (
             "corpus: {sources: {a: {kind: lines, path: x, fields: y}}}",  # of another kind of source
-            "corpus.sources.a: unknown key 'fields'; correct it, or remove it. Known keys: kind, path, codes",
+            "corpus.sources.a: unknown key 'fields'; give a source of another kind a name of its own, since sections "
+            "merge, or remove it. Known keys: kind, path, codes",
         ),
     ],
 )

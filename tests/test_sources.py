@@ -1,6 +1,7 @@
 """Run with: pytest tests/test_sources.py."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -203,3 +204,38 @@ def test_a_hub_dataset_in_a_folder_is_its_files(tmp_path):
 )
 def test_origin_is_a_short_label(source, expected):
     assert sources.origin(source, LANGUAGES, "en-de") == expected
+
+
+@pytest.mark.parametrize("pairs", [["en-de", "en-zh"], ["en-de", "de-en", "zh-de"]])
+def test_a_file_of_pairs_belongs_to_two_languages(tmp_path, pairs):
+    write(tmp_path / "a.tsv", "One.\tEins.\n")
+    corpus = {"folder": str(tmp_path), "train": {"source": tsv("a.tsv", first="de" if len(pairs) == 3 else "en")}}
+    corpus |= {"valid": {"source": None}, "test": {"source": None}}
+    found = (
+        rf"corpus\.train\.source\.path: expected a file for each pair, found .*a\.tsv for both en-de and {pairs[-1]}"
+    )
+    with pytest.raises(InputError, match=found):
+        sources.check_files(corpus, LANGUAGES, pairs)
+    sources.check_files(corpus, LANGUAGES, pairs[:-1])
+
+
+def test_a_folder_that_is_closed_is_named(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    corpus = {"folder": str(tmp_path), "train": {"source": tsv()}, "valid": {"source": None}, "test": {"source": None}}
+    with pytest.raises(InputError, match=r"corpus\.train\.source\.path: .*cannot be reached: Permission denied"):
+        sources.check_files(corpus, LANGUAGES, ["en-de"])
+
+
+@pytest.mark.parametrize("key", ["config", "fields"])
+def test_unknown_placeholders_are_found_without_reading(key):
+    source = {"kind": "hub", "dataset": "{language}", "split": "dev", "fields": "text"} | {key: "{foo}"}
+    with pytest.raises(InputError, match=rf"`{key}: {{foo}}` holds {{foo}}"):
+        sources.files(source, ".", LANGUAGES, "en-de")
+
+
+def test_origin_of_two_datasets_names_both():
+    source = {"kind": "hub", "dataset": "a/{language}", "split": "dev"}
+    assert sources.origin(source, LANGUAGES, "en-de") == "hub:a/en,a/de:dev"

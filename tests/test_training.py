@@ -26,7 +26,7 @@ TRAINING = {
     "enabled": True,
     "steps": 8,
     "batch_size": 16,
-    "max_tokens": 64,
+    "max_tokens": 60,
     "learning_rate": 3e-3,
     "schedule": "cosine",
     "warmup": 0.1,
@@ -343,3 +343,9 @@ def test_skip_takes_its_form_from_the_settings(new_decoder):
     assert (config.skip_activation, config.skip_normalize, config.skip_gate) == ("tanh", False, "warmup")
     decoder = new_decoder()
     assert training.with_skip(decoder, OFF) is decoder
+
+
+def test_examples_must_fit_the_model(fit):
+    fit(max_tokens=61)
+    with pytest.raises(InputError, match=r"training\.max_tokens: expected at most 61, since the model reads 64"):
+        fit(max_tokens=62)

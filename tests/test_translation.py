@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from skipclm import checkpoints, training, translation
+from skipclm.errors import InputError
 from skipclm.examples import Examples
 from skipclm.modeling import SkipCLMForCausalLM
 
@@ -128,7 +129,7 @@ SETTINGS = {
         "enabled": True,
         "steps": 300,
         "batch_size": 16,
-        "max_tokens": 64,
+        "max_tokens": 60,
         "learning_rate": 1e-2,
     },
 }
@@ -141,3 +142,11 @@ def test_trained_decoder_translates_unseen_sentences(tmp_path, new_decoder, toke
     translations = translation.translate(*checkpoints.load(tmp_path / "model"), examples.source[:50])
     right = sum(found == wanted for found, wanted in zip(translations, pairs[1], strict=False))
     assert right >= 15  # of 50; by chance one number of two digits in a hundred is right
+
+
+def test_translation_ends_where_the_model_reads_no_further(new_decoder, tokenizer):
+    decoder = new_decoder("gpt2")  # of 64 positions
+    (translated,) = translation.translate(decoder, tokenizer, [[300] * 60], length_extra=100)
+    assert translated == _by_hand(decoder, tokenizer, [[300] * 60], 0, 2)[0][0]
+    with pytest.raises(InputError, match=r"found a prompt of 65 tokens, where the model reads 64"):
+        translation.translate(decoder, tokenizer, [[300] * 63])

@@ -229,6 +229,32 @@ def test_an_edited_module_reruns_its_stage_and_what_follows(copied, module, reru
     assert not spares & jobs.keys()
 
 
+def test_a_default_written_down_reruns_nothing(copied):
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["corpus"] = dict(reversed(config["corpus"].items())) | {"seed": 1}
+    config["training"] = {"warmup": 0.05} | config["training"]
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    assert planned(copied) == {}
+
+
+def test_text_that_is_replaced_by_an_older_file_is_noticed(copied):
+    path = copied / "held_out/de.txt"
+    date = path.stat().st_mtime
+    path.write_text("Ganz anders.\n" * 15, encoding="utf-8")
+    os.utime(path, (date - 1e6, date - 1e6))
+    assert "build_corpus" in planned(copied)
+
+
+def test_folders_may_have_odd_names(copied):
+    odd = copied / "a {folder} of 'mine'"
+    odd.mkdir()
+    (copied / "held_out").rename(odd / "held_out")
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["corpus"]["folder"] = odd.name
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    snakemake(copied, str(RESULTS / "corpus/summary.tsv"))
+
+
 def test_a_touched_module_reruns_nothing(copied):
     for path in [*copied.glob("src/skipclm/*.py"), *copied.glob("workflow/scripts/*.py")]:
         path.touch()

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, XGLMConfig, X
 
 from skipclm import checkpoints, loop, modeling, tokenizer
 from skipclm.errors import InputError, naming
+from skipclm.examples import Prompt, encode
 
 CONTEXT = 512  # positions of a model from scratch
 
@@ -25,6 +26,13 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
     with naming("model.source"):
         model = modeling.load(source, revision=revision)
         encoder = checkpoints.load_tokenizer(source, revision=revision)
+        Prompt.of(encoder)
+        rows = model.get_input_embeddings().num_embeddings
+        if len(encoder) > rows:
+            raise InputError(
+                f"expected an embedding for each of the tokenizer's {len(encoder)} tokens, found {rows}; "
+                "choose a model with its own tokenizer"
+            )
     if isinstance(model, modeling.SkipCLMForCausalLM):
         raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
     found = len(modeling.find_blocks(model))
@@ -102,7 +110,8 @@ class Blocks(torch.utils.data.Dataset):
     LENGTH = 128
 
     def __init__(self, encoder: PreTrainedTokenizerBase, sentences: list[str]) -> None:
-        ids = torch.tensor([token for row in encoder(sentences)["input_ids"] for token in row])
+        rows = encode(encoder, sentences) if sentences else []
+        ids = torch.tensor([token for row in rows for token in (encoder.eos_token_id, *row)], dtype=torch.long)
         self.rows = ids[: len(ids) // self.LENGTH * self.LENGTH].view(-1, self.LENGTH)
 
     def __len__(self) -> int:

@@ -31,7 +31,7 @@ def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizer
     """Load the tokenizer of a model, `options` go to `from_pretrained`; raises an `InputError` if there is none."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a broken file ends in whatever its reader trips over
         raise InputError(f"{folder}: expected a tokenizer beside the model, but: {error}") from error
     # Where its files are missing, transformers makes up an empty one for some models, XGLM among them.
     if set(tokenizer("a", add_special_tokens=False)["input_ids"]) <= {tokenizer.unk_token_id}:
@@ -42,4 +42,7 @@ def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizer
 def read_record(folder: str | Path) -> dict:
     """Return the record of a model folder, empty if it was not made here."""
     path = Path(folder) / RECORD
-    return provenance.read_json(path) if path.exists() else {}
+    record = provenance.read_json(path) if path.exists() else {}
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: expected a JSON object, found another value; make the model anew")
+    return record

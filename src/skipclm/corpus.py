@@ -172,11 +172,16 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
 def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
     # Surrogates are gone by now, so encoding cannot fail.
     short, long = sorted(len(sentence.encode()) for sentence in row)
-    if short == 0:
+    if not all(map(_is_visible, row)):
         return "blank"
     if long > max_bytes:
         return "long"
     return "ratio" if long > max_ratio * short else None
+
+
+def _is_visible(sentence: str) -> bool:
+    """Tell whether anything in a sentence leaves ink: not spaces, and not marks of direction or of order alone."""
+    return any(unicodedata.category(character)[0] not in "ZC" for character in sentence)
 
 
 def _sides(pair: str) -> list[str]:
@@ -252,8 +257,8 @@ def _check_carved(pool: Parts, dealt: dict[str, list[Row]], split: str, size: in
             stay = len(pool[pair].rows) - len(rows)
             raise InputError(
                 f"corpus.{split}.size: expected at least {size} pairs of {pair} to carve from train, "
-                f"found {len(rows)} ({stay} more are in groups of over {largest} pairs that share sentences, "
-                "which stay in train); lower corpus.valid.size or corpus.test.size, raise "
+                f"found {len(rows)} ({pool[pair].history()}; {stay} more are in groups of over {largest} pairs that "
+                "share sentences, which stay in train); lower corpus.valid.size or corpus.test.size, raise "
                 "corpus.largest_group, or add text"
             )
 

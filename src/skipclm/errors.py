@@ -14,8 +14,9 @@ class InputError(ValueError):
 
 def suggestion(name: str, known: Collection[str]) -> str:
     """Say what to do about an unknown name: the nearest of the `known` ones, if any is near."""
-    nearest = get_close_matches(name, known, n=1)
-    return f"write {nearest[0]!r} if that is meant" if nearest else "correct it"
+    lower = {each.lower(): each for each in known}
+    nearest = get_close_matches(name.lower(), lower, n=1)
+    return f"write {lower[nearest[0]]!r} if that is meant" if nearest else "correct it"
 
 
 @contextmanager

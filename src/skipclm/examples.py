@@ -55,8 +55,8 @@ class Prompt:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> list[list[int]]:
-    """Encode sentences without special tokens."""
-    return tokenizer(sentences, add_special_tokens=False)["input_ids"]
+    """Encode sentences without special tokens; what reads like one in the text, `<s>` say, is text."""
+    return tokenizer(sentences, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
 class Examples(Dataset):

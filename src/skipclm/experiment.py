@@ -102,7 +102,7 @@ def resolved_corpus(config: dict) -> dict:
 
     Without `codes`, its name is tried; where no language has a code of that name, the language keys are the codes.
     """
-    corpus = deepcopy(config["corpus"])
+    corpus = runs.in_order(deepcopy(config["corpus"]))
     coded = {name for language in config["languages"].values() for name in language.get("codes", {})}
     named = {
         name: {"codes": name if name in coded else None} | source | {"name": name}
@@ -110,6 +110,8 @@ def resolved_corpus(config: dict) -> dict:
     }
     for split in SPLITS:
         corpus[split]["source"] = named.get(corpus[split]["source"])
+    if {source["kind"] for source in _used_sources(corpus)} == {"demo"}:
+        corpus["folder"] = None  # nothing is read from it
     return corpus
 
 
@@ -118,9 +120,21 @@ def corpus_languages(config: dict) -> dict[str, dict]:
     used = {source["codes"] for source in _used_sources(resolved_corpus(config)) if source["codes"]}
     languages = {name: config["languages"][name] for pair in config["pairs"] for name in pair.split("-")}
     return {
-        name: {"codes": {code: value for code, value in language.get("codes", {}).items() if code in used}}
+        name: {"codes": {code: value for code, value in sorted(language.get("codes", {}).items()) if code in used}}
         for name, language in languages.items()
     }
+
+
+def base_settings(config: dict) -> dict:
+    """Return what the base model depends on of its section."""
+    model = config["model"]
+    keys = ("source", "scratch") if model["source"] == "scratch" else ("source", "revision", "layers")
+    return runs.in_order({key: model[key] for key in keys})
+
+
+def file_sizes(files: list[str]) -> list[int]:
+    """Return the files' sizes in bytes: a file that was replaced by an older one has another, if not a newer date."""
+    return [os.stat(path).st_size for path in files]
 
 
 def model_files(config: dict) -> list[str]:
@@ -151,6 +165,11 @@ def check_model(config: dict) -> None:
     """Raise an `InputError` for a base model that cannot be built or is not a decoder."""
     model, scratch = config["model"], config["model"]["scratch"]
     if model["source"] == "scratch":
+        if model["layers"] not in (None, scratch["layers"]):
+            raise InputError(
+                f"model.layers: expected null, since model.scratch.layers says it for a model from scratch, found "
+                f"{model['layers']}; set that instead"
+            )
         step = 2 * scratch["heads"]
         if scratch["width"] % step:
             raise InputError(
@@ -185,6 +204,8 @@ def check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise InputError(f"{wanted}, which has no config.json; name the folder that save_pretrained wrote")
     architectures = _folder_config(folder).get("architectures") or []
+    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
+        raise InputError(f"{wanted}, whose config.json has no list of names under architectures; save the model anew")
     if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
         raise InputError(
             f"{wanted}, whose config.json names the architecture {', '.join(architectures) or 'nowhere'}; "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric as Scorer
@@ -19,11 +20,14 @@ class Metric:
     build: Callable[[str], Scorer]
 
 
+_BY_SENTENCEPIECE = ("spm", "flores101", "flores200", "spBLEU-1K")
+
+
 def _build_bleu(tokenizer: str) -> BLEU:
     _check_known("BLEU tokenizer", tokenizer, BLEU.TOKENIZERS)
     try:
         return BLEU(tokenize=tokenizer)
-    except RuntimeError as error:  # Japanese and Korean need extra packages
+    except (RuntimeError, ImportError) as error:  # some need extra packages
         raise InputError(
             f"expected a BLEU tokenizer that runs, found that {tokenizer!r} does not: {str(error).strip()}"
         ) from error
@@ -65,8 +69,13 @@ def check_names(names: list[str]) -> None:
 def check_bleu_tokenizer(name: str) -> None:
     """Refuse a tokenizer that sacrebleu's BLEU does not have, or that cannot run here (InputError)."""
     _check_known("BLEU tokenizer", name, BLEU.TOKENIZERS)
-    if name.endswith("-mecab"):  # what downloads a model is not started for a check
+    # What a tokenizer needs is seen when it starts; those by sentencepiece fetch a model then, too much for a check.
+    if name not in _BY_SENTENCEPIECE:
         _build_bleu(name)
+    elif find_spec("sentencepiece") is None:
+        raise InputError(
+            f"expected a BLEU tokenizer that runs, found {name!r}; install sentencepiece, or choose another"
+        )
 
 
 def label(name: str) -> str:

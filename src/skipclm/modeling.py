@@ -232,6 +232,11 @@ class Recorder:
             self.handle.remove()
 
 
+def context(model: PreTrainedModel) -> int | None:
+    """Return how many tokens the decoder reads at most, None if its configuration names no limit."""
+    return getattr(decoder_of(model).config, "max_position_embeddings", None)
+
+
 def load(folder: str | Path, **options: object) -> PreTrainedModel:
     """Load a decoder, with or without a skip, from a folder or the hub.
 
@@ -239,6 +244,13 @@ def load(folder: str | Path, **options: object) -> PreTrainedModel:
     """
     try:
         # The checkpoint's own number format would be kept otherwise; training wants full precision.
-        return AutoModelForCausalLM.from_pretrained(folder, **{"dtype": torch.float32} | options)
+        options = {"dtype": torch.float32, "output_loading_info": True} | options
+        model, loaded = AutoModelForCausalLM.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"{folder}: expected a Hugging Face decoder, but it cannot be loaded: {error}") from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise InputError(
+            f"{folder}: expected weights for the whole model, found none for {', '.join(missing[:3])}"
+            f"{' ...' if len(missing) > 3 else ''}; correct config.json, or save the model anew"
+        )
+    return model

@@ -138,7 +138,15 @@ def _settings(config: dict, override: dict) -> dict:
     merged = {name: config[name] | override.get(name, {}) for name in METHOD_SECTIONS}
     if not merged["training"]["enabled"]:
         merged["contrastive"] = merged["skip"] = {"enabled": False}
-    return {name: section if section["enabled"] else {"enabled": False} for name, section in merged.items()}
+    return {name: in_order(section) if section["enabled"] else {"enabled": False} for name, section in merged.items()}
+
+
+def in_order(section: dict) -> dict:
+    """Return a section with its keys in alphabetical order, at every depth.
+
+    Snakemake compares parameters as they are written: an overlay that repeats a default must change nothing.
+    """
+    return {key: in_order(value) if isinstance(value, dict) else value for key, value in sorted(section.items())}
 
 
 def layer_keys(settings: dict) -> Iterator[tuple[str, str]]:

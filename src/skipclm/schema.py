@@ -26,6 +26,7 @@ RULES = {
     "minProperties": "at least {} under the key",
     "uniqueItems": "a list without repeats",
 }
+UNQUOTE = "remove the quotes, or, since --config takes what is in braces for text, use a file and --configfile"
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 # To JSON Schema 1000.0 is an integer; to `range` it is not.
 VALIDATOR = jsonschema.validators.extend(
@@ -74,10 +75,10 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if error.validator == "additionalProperties":
         known = list(error.schema["properties"])
         unknown = next(name for name in value if name not in known)
-        return (
-            f"{_name(path)}: unknown key {unknown!r}; {suggestion(unknown, known)}, or remove it. "
-            f"Known keys: {', '.join(known)}"
-        )
+        remedy = suggestion(unknown, known)
+        if remedy == "correct it" and path[:2] == ["corpus", "sources"]:
+            remedy = "give a source of another kind a name of its own, since sections merge"
+        return f"{_name(path)}: unknown key {unknown!r}; {remedy}, or remove it. Known keys: {', '.join(known)}"
     if error.validator == "required":
         missing = next(name for name in rule if name not in value)
         return f"{_name([*path, missing])}: expected a value, found no such key; add it"
@@ -102,11 +103,13 @@ def _remedy(error: jsonschema.ValidationError) -> str:
         return "correct it" if is_entry else "give it a value, or leave the key out to keep the default"
     if "number" in wanted or "integer" in wanted:
         if isinstance(value, str) and (number := NUMBER.fullmatch(value)):
-            if number[2]:
+            if number[2] and "number" in wanted:
                 return "write dot and sign, as in 1.0e-3, for YAML takes it for text"
-            return "remove the quotes, or, since --config takes what is in braces for text, use a file and --configfile"
+            return "write it without dot, exponent and quotes" if number[2] else UNQUOTE
         if isinstance(value, float) and value.is_integer():
             return "write it without dot and exponent"
+    if (value in ("true", "false") and "boolean" in wanted) or (value == "null" and "null" in wanted):
+        return UNQUOTE
     if "string" in wanted and not isinstance(value, list | dict):
         return "put it in quotes"
     return "correct it"

@@ -34,6 +34,8 @@ def files(source: dict, folder: str | Path, languages: dict, pair: str) -> list[
     if source["kind"] == "demo":
         return []
     view.need_language(*_LANGUAGE_KEYS[source["kind"]])
+    for key in ("config", "fields"):
+        view.fill(key, view.sides[0])  # refuses a placeholder that there is not
     if source["kind"] == "hub":
         folders = {_place(view, language) for language in view.sides}
         return sorted(path for place in folders for path in place.rglob("*") if path.is_file())
@@ -41,20 +43,40 @@ def files(source: dict, folder: str | Path, languages: dict, pair: str) -> list[
 
 
 def check_files(corpus: dict, languages: dict, pairs: list[str]) -> None:
-    """Raise InputError for the first file of any split that is missing, naming its config key."""
+    """Raise InputError for the first file of any split that is missing or not a pair's own, naming its config key."""
     for pair in pairs:
         sides(pair, languages)
     for split in SPLITS:
-        source = corpus[split]["source"]
+        source, owners = corpus[split]["source"], {}
         for pair in pairs if source else []:
             with naming(config_key(source, split)):
                 found = files(source, corpus["folder"], languages, pair)
             for path in found:
-                if not path.is_file():
-                    raise InputError(
-                        f"{config_key(source, split)}.path: there is no file {path} (for {pair}); "
-                        f"correct the path, or corpus.folder, which is {corpus['folder']!r}"
-                    )
+                with naming(f"{config_key(source, split)}.path"):
+                    _check_file(path, pair, corpus["folder"])
+                    if source["kind"] == "tsv":
+                        _check_owner(path, pair, owners)
+
+
+def _check_file(path: Path, pair: str, folder: str) -> None:
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise InputError(f"{path} (for {pair}) cannot be reached: {error.strerror}; change its permissions") from None
+    if not found:
+        raise InputError(
+            f"there is no file {path} (for {pair}); correct the path, or corpus.folder, which is {folder!r}"
+        )
+
+
+def _check_owner(path: Path, pair: str, owners: dict[Path, str]) -> None:
+    """Refuse one file of sentence pairs for pairs of other languages; de-en may well read that of en-de."""
+    owner = owners.setdefault(path, pair)
+    if set(owner.split("-")) != set(pair.split("-")):
+        raise InputError(
+            f"expected a file for each pair, found {path} for both {owner} and {pair}; put {{source}} and {{target}} "
+            "into the path, or leave one of them out of `pairs`"
+        )
 
 
 def config_key(source: dict, split: str) -> str:
@@ -69,7 +91,8 @@ def origin(source: dict, languages: dict, pair: str) -> str:
         return "demo"
     if source["kind"] == "hub":
         revision = source.get("revision")
-        name = view.source["dataset"] + (f"@{revision}" if revision else "")
+        names = dict.fromkeys(view.fill("dataset", language) for language in view.sides)
+        name = ",".join(names) + (f"@{revision}" if revision else "")
         return f"hub:{name}:{source['split']}"
     return f"{source['kind']}:" + ",".join(path.name for path in files(source, "", languages, pair))
 
@@ -116,7 +139,7 @@ def _from_tsv(view: View) -> list[Row]:
         if len(columns) != 2:
             raise InputError(
                 f"{path}, line {number}: expected two columns separated by one tab, found {len(columns)}; "
-                "cut the file to the two sentences (cut -f 1,2) or mend the line"
+                "mend the line, or cut a file of more columns to the two sentences (cut -f 1,2)"
             )
         rows.append(tuple(columns))
     turned = view.columns != view.sides
@@ -144,8 +167,8 @@ def _from_jsonl(view: View) -> list[Row]:
 def _parse(line: str) -> Any:
     try:
         return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"expected one JSON object, found {line[:60]!r} ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"expected one JSON object, found {line[:60]!r} ({error})") from None
 
 
 def _look_up(record: Any, field: str) -> Any:

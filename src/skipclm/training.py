@@ -123,6 +123,7 @@ def train(
             f"{settings['training']['max_tokens']} tokens, found {len(usable)} of {len(examples)}; raise it, lower "
             "training.batch_size or give more text"
         )
+    _check_context(model, prompt, settings["training"]["max_tokens"])
     transformers.set_seed(seed)
     model = with_skip(model, settings["skip"])
     trainer = loop.Loop(
@@ -139,6 +140,16 @@ def train(
     trainer.train()
     facts = {"train_seconds": time.perf_counter() - started, "train_pairs": len(usable)}
     return Outcome(model, trainer.history(), facts | _summary(trainer))
+
+
+def _check_context(model: PreTrainedModel, prompt: Prompt, max_tokens: int) -> None:
+    """Raise an `InputError` if an example could be longer than what the model reads."""
+    context, special = modeling.context(model), len(prompt.source([])) + len(prompt.target([]))
+    if context is not None and max_tokens + special > context:
+        raise InputError(
+            f"training.max_tokens: expected at most {context - special}, since the model reads {context} tokens, "
+            f"{special} of them special; found {max_tokens}; lower it"
+        )
 
 
 def _summary(trainer: loop.Loop) -> dict:

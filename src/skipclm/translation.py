@@ -5,6 +5,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from skipclm import modeling
+from skipclm.errors import InputError
 from skipclm.examples import Prompt, pad
 
 
@@ -44,14 +45,20 @@ def _generate(
 ) -> list[list[int]]:
     """Return what the model puts after each prompt, at most `limit` tokens, `</s>` and padding included."""
     prompts = [prompt.source(ids) for ids in sources]
+    context, longest = modeling.context(model), max(map(len, prompts))
+    if context is not None and longest >= context:
+        raise InputError(
+            f"expected sentences that leave room for a translation, found a prompt of {longest} tokens, where the "
+            f"model reads {context}; shorten the sentence, or lower corpus.cleaning.max_bytes"
+        )
     generated = model.generate(
         input_ids=pad(prompts, prompt.pad, left=True).to(model.device),
         attention_mask=pad([[1] * len(ids) for ids in prompts], 0, left=True).to(model.device),
-        max_new_tokens=limit,
+        max_new_tokens=limit if context is None else min(limit, context - longest),
         num_beams=beams,
         do_sample=False,
     )
-    return generated[:, max(map(len, prompts)) :].tolist()
+    return generated[:, longest:].tolist()
 
 
 def one_line(text: str) -> str:

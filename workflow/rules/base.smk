@@ -5,13 +5,14 @@ Writes  results/<experiment>/base
 """
 
 FROM_SCRATCH = config["model"]["source"] == "scratch"
+MODEL_FILES = experiment.model_files(config)
 
 
 rule prepare_base:
     """Train a small decoder on single sentences, or copy the named one."""
     input:
         train=rules.build_corpus.output.train if FROM_SCRATCH else [],
-        model=experiment.model_files(config),
+        model=lambda wc: MODEL_FILES,
     output:
         base=directory(f"{RESULTS}/base"),
     log:
@@ -22,9 +23,8 @@ rule prepare_base:
         "../../envs/skipclm.yaml"
     threads: 16
     params:
-        model={
-            k: v for k, v in config["model"].items() if k != "scratch" or FROM_SCRATCH
-        },
+        model=experiment.base_settings(config),
+        sizes=experiment.file_sizes(MODEL_FILES),
         code=source_hash("prepare_base"),
     message:
         "Prepare the base model: {params.model[source]}"

@@ -4,11 +4,13 @@ Reads   what corpus.sources names
 Writes  results/<experiment>/corpus
 """
 
+SOURCES = experiment.source_files(config)
+
 
 rule build_corpus:
     """Read, clean and split the text of all pairs together, so that no sentence is in two splits."""
     input:
-        sources=experiment.source_files(config),
+        sources=lambda wc: SOURCES,  # a function, for a brace in a path is no wildcard
     output:
         train=[f"{RESULTS}/corpus/{p}/train.{l}" for p in PAIRS for l in p.split("-")],
         valid=[f"{RESULTS}/corpus/{p}/valid.{l}" for p in PAIRS for l in p.split("-")],
@@ -24,6 +26,7 @@ rule build_corpus:
         corpus=experiment.resolved_corpus(config),
         languages=experiment.corpus_languages(config),
         pairs=PAIRS,
+        sizes=experiment.file_sizes(SOURCES),
         code=source_hash("build_corpus"),
     message:
         "Build the corpus of {params.pairs}"

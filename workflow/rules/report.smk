@@ -57,7 +57,10 @@ rule write_report:
         corpus=rules.build_corpus.output.summary,
         best=rules.select_best.output.best,
         scores=rules.collect_ablation.output.scores,
-        grid_figures=expand(rules.plot_grid.output[0], pair=config["grid"]["pairs"]),
+        grid_figures=expand(
+            [rules.plot_grid.output[i] for i in (0, 2, 4)],
+            pair=config["grid"]["pairs"],
+        ),
         ablation_figures=expand(rules.plot_ablation.output[0], metric=METRICS),
     output:
         report=f"{RESULTS}/report.txt",

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 with provenance.job(snakemake.log[0]):
     best = provenance.read_json(snakemake.input.best)
     summary = tables.summarise(tsv.read(snakemake.input.scores))
-    figures = Path(snakemake.input.ablation_figures[0]).parent
-    text = "\n".join(
-        [selection.to_text(best, snakemake.params.names), tables.to_text(summary), f"Figures: {figures}\n"]
-    )
-    provenance.write_text(snakemake.output.report, text)
+    figures = [*snakemake.input.grid_figures, *snakemake.input.ablation_figures]
+    listed = ["Figures, each as .svg and .png:", *(str(Path(figure).with_suffix("")) for figure in figures), ""]
+    parts = [selection.to_text(best, snakemake.params.names), tables.to_text(summary), *listed]
+    provenance.write_text(snakemake.output.report, "\n".join(parts))
