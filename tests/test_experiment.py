@@ -588,6 +588,18 @@ def test_a_plan_makes_nothing(folder):
     assert not any((folder / name).exists() for name in ("results", "logs", "benchmarks"))
 
 
+def test_braces_in_a_path_are_refused(folder):
+    (folder / "a{b}.tsv").touch()
+    overlay = "corpus: {sources: {a: {kind: tsv, path: 'a{b}.tsv'}}, test: {source: a}}"
+    assert "holds {b}; known here" in refusal(overlay)
+    (folder / "{c}").mkdir()
+    (folder / "{c}/a.tsv").touch()
+    overlay = "{pairs: [en-de], corpus: {folder: '{c}', sources: {a: {kind: tsv, path: a.tsv}}, test: {source: a}}}"
+    assert refusal(overlay).startswith("corpus.sources.a.path: expected a path without braces")
+    write_model(folder / "m{d}")
+    assert refusal("model: {source: './m{d}'}").startswith("model.source: expected a path without braces")
+
+
 def test_layers_of_a_model_from_scratch_are_said_once():
     assert refusal("model: {layers: 8}").startswith("model.layers: expected null, since model.scratch.layers says it")
     experiment.check(overlaid("model: {layers: 6}"), SCHEMA)

@@ -246,7 +246,7 @@ def test_text_that_is_replaced_by_an_older_file_is_noticed(copied):
 
 
 def test_folders_may_have_odd_names(copied):
-    odd = copied / "a {folder} of 'mine'"
+    odd = copied / "a folder (of 'mine') #1, größer"
     odd.mkdir()
     (copied / "held_out").rename(odd / "held_out")
     config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))

@@ -197,6 +197,8 @@ def is_folder(source: str) -> bool:
 
 def check_folder(folder: Path) -> None:
     """Raise an `InputError` unless `folder` looks like a saved Hugging Face decoder with its tokenizer."""
+    with naming("model.source"):
+        sources.check_name(folder)
     wanted = f"model.source: expected a folder with a Hugging Face decoder, found {folder}"
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"

@@ -59,6 +59,7 @@ def check_files(corpus: dict, languages: dict, pairs: list[str]) -> None:
 
 
 def _check_file(path: Path, pair: str, folder: str) -> None:
+    check_name(path)
     try:
         found = path.is_file()
     except OSError as error:
@@ -67,6 +68,12 @@ def _check_file(path: Path, pair: str, folder: str) -> None:
         raise InputError(
             f"there is no file {path} (for {pair}); correct the path, or corpus.folder, which is {folder!r}"
         )
+
+
+def check_name(path: str | Path) -> None:
+    """Refuse a path that Snakemake would take for a pattern (InputError)."""
+    if set("{}") & set(str(path)):
+        raise InputError(f"expected a path without braces, which mean wildcards to Snakemake, found {path}; rename it")
 
 
 def _check_owner(path: Path, pair: str, owners: dict[Path, str]) -> None:

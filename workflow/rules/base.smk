@@ -12,7 +12,7 @@ rule prepare_base:
     """Train a small decoder on single sentences, or copy the named one."""
     input:
         train=rules.build_corpus.output.train if FROM_SCRATCH else [],
-        model=lambda wc: MODEL_FILES,
+        model=MODEL_FILES,
     output:
         base=directory(f"{RESULTS}/base"),
     log:

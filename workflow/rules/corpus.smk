@@ -10,7 +10,7 @@ SOURCES = experiment.source_files(config)
 rule build_corpus:
     """Read, clean and split the text of all pairs together, so that no sentence is in two splits."""
     input:
-        sources=lambda wc: SOURCES,  # a function, for a brace in a path is no wildcard
+        sources=SOURCES,
     output:
         train=[f"{RESULTS}/corpus/{p}/train.{l}" for p in PAIRS for l in p.split("-")],
         valid=[f"{RESULTS}/corpus/{p}/valid.{l}" for p in PAIRS for l in p.split("-")],
