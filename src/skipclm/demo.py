@@ -187,6 +187,7 @@ def _load_groups(path: Path, words: dict[str, Lexeme]) -> dict[str, tuple[Lexeme
     raw = _read_yaml(path, dict)
 
     def members(name: str, within: tuple[str, ...]) -> Iterator[Lexeme]:
+        """Yield the words of a group and of the groups in it; `within` are those that led here."""
         if name in within:
             raise _problem(path, within[0], "no circle", " > ".join((*within, name)), "Break it.")
         if name in raw:

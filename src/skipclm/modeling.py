@@ -184,6 +184,7 @@ def first_blocks(decoder: PreTrainedModel, count: int) -> PreTrainedModel:
     blocks = find_blocks(decoder)
 
     def shortened(module: nn.Module) -> nn.Module:
+        """Copy the modules on the way to the blocks, and share the others."""
         if module is blocks:
             return blocks[:count]
         copied = copy(module)

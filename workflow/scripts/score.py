@@ -9,8 +9,7 @@ if TYPE_CHECKING:
 
 with provenance.job(snakemake.log[0]):
     run = snakemake.wildcards
-    untrained = {"status": "untrained", "settings": None}
-    record = provenance.read_json(snakemake.input.record) if snakemake.input.record else untrained
+    record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
     references = corpus.read_lines(snakemake.input.references)
     scores = {}  # a diverged run has none
     if record["status"] != "diverged":
@@ -25,7 +24,7 @@ with provenance.job(snakemake.log[0]):
         "split": run.split,
         "sentences": len(references),
         "metrics": scores,
-        "layers": runs.used_layers(record["settings"]),
+        "layers": runs.used_layers(record.get("settings")),
     }
     facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds")}
     provenance.write_json(snakemake.output.scores, result | facts)
