@@ -1,12 +1,13 @@
 # make run    the built-in experiment, from nothing to tables and figures
 # make test   the tests
 # make check  formatting and linters
+# make bench  speed and memory against others, in docs/performance.md; TEXT="--source FILE --target FILE" for text of yours
 # make clean  remove what the built-in experiment made (not the environment)
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check clean
+.PHONY: run test check bench clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all
@@ -19,6 +20,9 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+bench: .venv/installed
+	$(BIN)/python bench/run.py $(TEXT)
 
 clean:
 	rm -rf results/demo logs/demo benchmarks/demo

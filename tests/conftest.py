@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, XGLMConfig, XGLMForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from skipclm import demo
 from skipclm import tokenizer as tokenizers
@@ -14,7 +14,6 @@ from skipclm.examples import Examples, Prompt
 
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
-SPECIAL = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -52,60 +51,35 @@ def examples(tokenizer, pairs):
     return Examples.encoded(tokenizer, *pairs)
 
 
-def _xglm(vocabulary, spread, tied):
-    config = XGLMConfig(
-        vocab_size=vocabulary,
-        d_model=32,
-        ffn_dim=64,
-        num_layers=4,
-        attention_heads=2,
-        max_position_embeddings=64,
-        dropout=0.0,
-        attention_dropout=0.0,
-        init_std=spread,
-        tie_word_embeddings=tied,
-        **SPECIAL,
-    )
-    return XGLMForCausalLM(config)
+# Sizes by the names that most architectures use, and what some call differently or want besides.
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+    "bos_token_id": 0,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+}
+NO_DROPOUT = dict.fromkeys(("dropout", "embd_pdrop", "attn_pdrop", "resid_pdrop", "attention_dropout"), 0.0)
+ARCHITECTURES = {
+    "xglm": {"ffn_dim": 64},
+    "gpt2": {},
+    "bloom": {},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "llama": {"num_key_value_heads": 1, "head_dim": 16},
+    "mistral": {"num_key_value_heads": 1, "head_dim": 16},
+    "qwen2": {"num_key_value_heads": 1},
+    "qwen3": {"num_key_value_heads": 1, "head_dim": 16},
+    "gemma2": {"num_key_value_heads": 1, "head_dim": 16, "final_logit_softcapping": 2.0},
+    "gemma3_text": {"num_key_value_heads": 1, "head_dim": 16},
+    "cohere": {"num_key_value_heads": 1, "logit_scale": 0.3},
+}
+UNTIED = ("bloom", "llama", "mistral", "qwen2", "qwen3")  # the heads of these have weights of their own in the tests
 
 
-def _gpt2(vocabulary, spread, tied):
-    config = GPT2Config(
-        vocab_size=vocabulary,
-        n_embd=32,
-        n_layer=4,
-        n_head=2,
-        n_positions=64,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        resid_pdrop=0.0,
-        initializer_range=spread,
-        tie_word_embeddings=tied,
-        **SPECIAL,
-    )
-    return GPT2LMHeadModel(config)
-
-
-def _llama(vocabulary, spread, tied):
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        initializer_range=spread,
-        tie_word_embeddings=tied,
-        **SPECIAL,
-    )
-    return LlamaForCausalLM(config)
-
-
-ARCHITECTURES = {"xglm": _xglm, "gpt2": _gpt2, "llama": _llama}
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_decoder(tokenizer):
     """A function that makes a random decoder of 4 blocks and width 32; the seed alone decides its weights.
 
@@ -114,15 +88,18 @@ def new_decoder(tokenizer):
 
     def build(architecture="xglm", spread=0.2, tied=True, seed=1):
         torch.manual_seed(seed)
-        return ARCHITECTURES[architecture](len(tokenizer), spread, tied).eval()
+        spreads = {"initializer_range": spread, "init_std": spread}
+        options = SIZES | NO_DROPOUT | spreads | {"vocab_size": len(tokenizer), "tie_word_embeddings": tied}
+        config = AutoConfig.for_model(architecture, **options | ARCHITECTURES[architecture])
+        return AutoModelForCausalLM.from_config(config).eval()
 
     return build
 
 
 @pytest.fixture(params=ARCHITECTURES)
 def decoder(request, new_decoder):
-    """One decoder of each architecture; Llama's head has weights of its own, the others' is the embedding."""
-    return new_decoder(request.param, tied=request.param != "llama")
+    """One decoder of each architecture."""
+    return new_decoder(request.param, tied=request.param not in UNTIED)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForConditionalGeneration, XGLMForCausalLM
 
 from skipclm import base, checkpoints
+from skipclm.decoders import find_blocks
 from skipclm.errors import InputError
 from skipclm.modeling import SkipCLMForCausalLM
 
@@ -214,3 +215,33 @@ def test_tokenizer_must_fit_the_model(tmp_path, new_decoder, tokenizer):
         InputError, match=rf"model\.source: expected an embedding for each of .* {len(tokenizer)} tokens"
     ):
         base.fetch(str(tmp_path), None, None)
+
+
+# Any architecture, untrained
+
+
+@pytest.mark.parametrize(
+    "architecture", ["xglm", "gpt2", "bloom", "opt", "llama", "mistral", "qwen3", "gemma2", "cohere"]
+)
+def test_random_decoder_has_the_sizes_asked_for(architecture):
+    model, encoder = base.untrained(architecture, ["one two three"] * 5, 3, 16, 2, 300, seed=1)
+    assert len(find_blocks(model)) == 3
+    assert model.get_input_embeddings().weight.shape == (len(encoder), 16)
+    assert sum(weight.numel() for weight in model.parameters()) < 60_000
+
+
+def test_random_decoder_is_the_seeds_alone():
+    one, same, other = (base.untrained("llama", ["one two"], 2, 16, 2, 300, seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(one.lm_head.weight, same.lm_head.weight)
+    assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+
+
+@pytest.mark.parametrize("architecture", ["t5", "bert-like", ""])
+def test_what_is_no_decoder_is_not_made(architecture):
+    with pytest.raises(InputError, match="expected a decoder's model_type"):
+        base.untrained(architecture, ["one two"], 2, 16, 2, 300, 1)
+
+
+def test_random_decoder_needs_a_width_for_its_heads():
+    with pytest.raises(InputError, match="a multiple of 6, twice the 3 heads, found 16"):
+        base.untrained("llama", ["one two"], 2, 16, 3, 300, 1)

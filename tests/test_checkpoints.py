@@ -1,10 +1,14 @@
 """A model folder gives back what was saved, to this package and to plain transformers."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+from helpers import CONTRASTIVE, OFF, SKIP, TRAINING
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from skipclm import checkpoints
+from skipclm import checkpoints, training, translation
 from skipclm.errors import InputError
 from skipclm.modeling import SkipCLMForCausalLM
 
@@ -81,3 +85,54 @@ def test_record_must_be_an_object(tmp_path):
     (tmp_path / checkpoints.RECORD).write_text("[1]")
     with pytest.raises(InputError, match=r"skipclm\.json: expected a JSON object"):
         checkpoints.read_record(tmp_path)
+
+
+# Other tools
+
+
+@pytest.fixture
+def trained(tmp_path, new_decoder, tokenizer, prompt, examples):
+    """The folder of a decoder with a skip that has learned the toy pair."""
+    settings = {"contrastive": CONTRASTIVE, "skip": SKIP, "lora": OFF}
+    settings["training"] = TRAINING | {"steps": 300, "learning_rate": 1e-2}
+    outcome = training.train(new_decoder(spread=0.1), prompt, settings, examples, examples, 1, tmp_path / "trainer")
+    checkpoints.save(outcome.model.cpu(), tokenizer, tmp_path / "model", RECORD)
+    return tmp_path / "model"
+
+
+def test_pipeline_of_transformers_translates(trained, pairs, examples):
+    """In a process that knows nothing of this package but its name."""
+    code = f"""
+import skipclm
+from transformers import pipeline
+generator = pipeline("text-generation", {str(trained)!r})
+for text in {pairs[0][:5]}:
+    written = generator(text + "</s>", max_new_tokens=12, do_sample=False, return_full_text=False)
+    print(written[0]["generated_text"].strip())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = translation.translate(*checkpoints.load(trained), examples.source[:5], progress=False)
+    assert done.stdout.splitlines() == expected
+    assert set(expected) & set(pairs[1][:5])
+
+
+def test_log_likelihoods_prefer_the_translation(trained, pairs):
+    """As evaluation harnesses score a multiple choice: the log-probability of a continuation after a context."""
+    tokenizer = AutoTokenizer.from_pretrained(trained)
+    model = AutoModelForCausalLM.from_pretrained(trained)
+
+    def log_likelihood(context, continuation):
+        given = [*tokenizer(context).input_ids, tokenizer.eos_token_id]
+        wanted = [*tokenizer(continuation, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+        whole, start = torch.tensor([given + wanted]), len(given)
+        with torch.no_grad():
+            chances = model(input_ids=whole).logits[0, start - 1 : -1].log_softmax(-1)
+        return chances.gather(1, whole[0, start:, None]).sum().item()
+
+    # of one length, since a short continuation is likelier than a long one
+    choices = [i for i, sentence in enumerate(pairs[0]) if len(sentence.split()) == 4][:10]
+    right = [
+        max(choices, key=lambda j: log_likelihood(source, pairs[1][j])) == i
+        for i, source in ((i, pairs[0][i]) for i in choices)
+    ]
+    assert sum(right) >= 8  # by chance it would be one

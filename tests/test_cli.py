@@ -75,9 +75,10 @@ def start(code, **options):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["translate", "demo-corpus", "snakemake"]),
-        (["translate", "--help"], ["--model", "--pair", "--beams", "--batch-size", "standard input", "1 is greedy"]),
+        (["--help"], ["translate", "demo-corpus", "random-model", "snakemake"]),
+        (["translate", "--help"], ["--model", "--pair", "--beams", "--batch-tokens", "standard input", "1 is greedy"]),
         (["demo-corpus", "--help"], ["--output", "--count", "--seed", "8000"]),
+        (["random-model", "--help"], ["--layers", "--width", "--vocabulary", "llama"]),
     ],
 )
 def test_help_names_what_there_is(skipclm, arguments, words):
@@ -109,7 +110,10 @@ def test_without_a_command_the_help_is_shown(skipclm):
         (["translate", "--beam", "2"], ["No such option", "--beam", "--beams"]),
         (["translate", "--model", "m"], ["Missing option", "--pair"]),
         (["translate", "--model", "m", "--pair", "en-de", "--beams", "0"], ["Invalid value", "--beams"]),
-        (["translate", "--model", "m", "--pair", "en-de", "--batch-size", "few"], ["Invalid value", "--batch-size"]),
+        (
+            ["translate", "--model", "m", "--pair", "en-de", "--batch-tokens", "few"],
+            ["Invalid value", "--batch-tokens"],
+        ),
         (["translte"], ["No such command", "translte"]),
         (["demo-corpus", "--output", "x", "--count", "0"], ["Invalid value", "--count"]),
     ],
@@ -135,7 +139,7 @@ def test_a_line_gives_a_line_and_an_empty_one_an_empty_one(skipclm, model, expec
 
 def test_files_are_translated_in_turn(skipclm, model, expected, text):
     paths = [text(LINES[2], "2.txt"), text(f"{LINES[0]}\n{LINES[1]}\n", "01.txt")]
-    options = ["--model", model, "--pair", "en-de", "--batch-size", "1"]
+    options = ["--model", model, "--pair", "en-de", "--batch-tokens", "1"]
     status, output, _ = skipclm("translate", *options, *paths)
     assert status == 0
     assert output.splitlines() == [expected[2], expected[0], expected[1]]
@@ -251,3 +255,27 @@ def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 1
+
+
+# A model to try things with
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_random_model_is_a_folder_that_loads(skipclm, tmp_path, architecture):
+    (tmp_path / "text").write_text("one two three\n" * 9, encoding="utf-8")
+    options = ["--layers", "3", "--width", "16", "--heads", "2", "--vocabulary", "300"]
+    status, output, _ = skipclm("random-model", architecture, tmp_path / "new", tmp_path / "text", *options)
+    assert (status, output) == (0, f"{tmp_path / 'new'}\n")
+    model, tokenizer = checkpoints.load(tmp_path / "new")
+    assert (model.config.model_type, model.config.num_hidden_layers, model.config.hidden_size) == (architecture, 3, 16)
+    assert len(tokenizer) == model.config.vocab_size <= 300
+
+
+def test_random_model_overwrites_nothing(skipclm, tmp_path):
+    status, output, messages = skipclm("random-model", "llama", tmp_path)
+    assert (status, output) == (1, "")
+    assert "expected a folder that does not exist yet" in messages
+
+
+def test_random_model_of_no_decoder_is_refused(skipclm, tmp_path):
+    assert "write 'llama' if that is meant" in skipclm("random-model", "lama", tmp_path / "new")[2]

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from skipclm import examples
 from skipclm.errors import InputError
-from skipclm.examples import Collator, Examples, LengthGroupedSampler, Prompt
+from skipclm.examples import Collator, Examples, LengthGroupedBatches, Prompt
 
 
 def _word_tokenizer(template=None, **special):
@@ -52,8 +52,7 @@ def test_parts_of_a_prompt():
     prompt = Prompt(begin=(0,), end=2, pad=1)
     assert prompt.source([7, 8]) == [0, 7, 8, 2]
     assert prompt.target([9]) == [9, 2]
-    assert prompt.alone([9]) == [0, 9]
-    assert prompt.alone([]) == [0]
+    assert prompt.source([]) == [0, 2]
 
 
 def test_sentences_are_encoded_without_special_tokens(tokenizer):
@@ -116,25 +115,42 @@ def test_batch_worked_out_by_hand():
         {"source": [13], "target": [24], "source_key": 7, "target_key": 6},
     ]
     batch = Collator(Prompt(begin=(0,), end=2, pad=1))(items)
+    third = pytest.approx(1 / 3)
     assert {name: tensor.tolist() for name, tensor in batch.items()} == {
         "input_ids": [[0, 11, 12, 2, 21, 22, 23, 2], [0, 13, 2, 24, 2, 1, 1, 1]],
-        "attention_mask": [[1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0, 0, 0]],
         "labels": [[-100, -100, -100, -100, 21, 22, 23, 2], [-100, -100, -100, 24, 2, -100, -100, -100]],
-        "source_mask": [[0, 1, 1], [0, 1, 0]],
-        "target_ids": [[0, 21, 22, 23], [0, 24, 1, 1]],
-        "target_attention": [[1, 1, 1, 1], [1, 1, 0, 0]],
-        "target_mask": [[0, 1, 1, 1], [0, 1, 0, 0]],
+        "source_weights": [[0, 0.5, 0.5, 0], [0, 1, 0, 0]],
+        "target_ids": [[0, 21, 22, 23, 2], [0, 24, 2, 1, 1]],
+        "target_weights": [[0, third, third, third, 0], [0, 1, 0, 0, 0]],
         "source_key": [5, 7],
         "target_key": [6, 6],
+        "length": [8, 5],
     }
 
 
-def test_masks_pass_over_all_that_begins_a_prompt():
-    items = [{"source": [11], "target": [21], "source_key": 0, "target_key": 0}]
-    batch = Collator(Prompt(begin=(2, 0), end=2, pad=1))(items)
-    assert batch["input_ids"].tolist() == [[2, 0, 11, 2, 21, 2]]
-    assert batch["source_mask"].tolist() == batch["target_mask"].tolist() == [[0, 0, 1]]
-    assert batch["labels"].tolist() == [[-100, -100, -100, -100, 21, 2]]
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("mean", [0, 0, 1 / 3, 1 / 3, 1 / 3, 0]),
+        ("last", [0, 0, 0, 0, 1, 0]),
+        ("end", [0, 0, 0, 0, 0, 1]),
+        ("position", [0, 0, 1 / 6, 2 / 6, 3 / 6, 0]),
+    ],
+)
+def test_pooling_looks_at_the_sentence_alone(pooling, expected):
+    """Tokens: </s> <s> and three of the sentence, then </s>; what begins a prompt never counts."""
+    items = [{"source": [11, 12, 13], "target": [21], "source_key": 0, "target_key": 0}]
+    batch = Collator(Prompt(begin=(2, 0), end=2, pad=1), pooling)(items * 2 + [items[0] | {"source": [14] * 5}])
+    assert batch["input_ids"][0].tolist() == [2, 0, 11, 12, 13, 2, 21, 2, 1, 1]
+    assert batch["source_weights"][0].tolist() == pytest.approx([*expected, 0, 0])  # the longest source has five
+    assert batch["labels"][0].tolist() == [*[-100] * 6, 21, 2, -100, -100]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "end", "position"])
+def test_pooling_of_an_empty_sentence_is_defined(pooling):
+    items = [{"source": [], "target": [21], "source_key": 0, "target_key": 0}]
+    weights = Collator(Prompt(begin=(0,), end=2, pad=1), pooling)(items)["source_weights"]
+    assert weights.tolist() == [[0.0, 1.0 if pooling == "end" else 0.0]]
 
 
 def test_end_is_learned_even_where_it_is_the_padding_too():
@@ -161,52 +177,84 @@ def test_special_tokens_in_a_text_are_text(tokenizer):
 # Batches of similar length
 
 
-def _sampler(lengths, seed):
-    return LengthGroupedSampler(lengths, batch_size=10, seed=seed)
-
-
-def _batches(order):
-    return [order[start : start + 10] for start in range(0, len(order), 10)]
+def _batches(lengths, seed=1, steps=121, batch_size=10, **options):
+    """Return 121 batches, by default: what 1207 pairs fill."""
+    return list(LengthGroupedBatches(lengths, batch_size, steps, seed, **options))
 
 
 def test_seed_alone_decides_the_order():
     lengths = torch.randint(1, 100, (1207,)).tolist()
-    order = list(_sampler(lengths, seed=1))
+    batches = _batches(lengths)
     torch.seed()  # whatever else is drawn has no say
-    assert list(_sampler(lengths, seed=1)) == order
-    assert list(_sampler(lengths, seed=2)) != order
+    assert _batches(lengths) == batches
+    assert _batches(lengths, seed=2) != batches
 
 
 def test_every_pass_takes_all_pairs_in_new_batches():
-    sampler = _sampler(torch.randint(1, 100, (1207,)).tolist(), seed=1)
-    first, second = list(sampler), list(sampler)
+    batches = _batches(torch.randint(1, 100, (1207,)).tolist(), steps=242)
+    assert sorted(i for batch in batches[:121] for i in batch) == list(range(1207))
+    assert sorted(i for batch in batches[121:] for i in batch) == list(range(1207))
     # the pools are dealt anew, so hardly a batch of the first pass comes again in the second
-    assert len(set(map(frozenset, _batches(first))) & set(map(frozenset, _batches(second)))) < 10
-    assert sorted(first) == sorted(second) == list(range(1207))
+    assert len(set(map(frozenset, batches[:121])) & set(map(frozenset, batches[121:]))) < 10
+
+
+@pytest.mark.parametrize("steps", [1, 120, 121, 130, 300])
+def test_there_are_as_many_batches_as_steps(steps):
+    lengths = torch.randint(1, 100, (1207,)).tolist()
+    batches = _batches(lengths, steps=steps)
+    assert len(batches) == len(LengthGroupedBatches(lengths, 10, steps, 1)) == steps
+    assert _batches(lengths, steps=300)[:steps] == batches  # a longer training begins as the shorter one
 
 
 def test_small_corpus_is_mixed_anew_as_well():
     """As many pairs as FLORES's dev has for training, in batches of 16."""
-    sampler = LengthGroupedSampler(torch.randint(10, 60, (797,)).tolist(), batch_size=16, seed=1)
-    first, second = (
-        {frozenset(order[i : i + 16]) for i in range(0, 797, 16)} for order in (list(sampler), list(sampler))
-    )
-    shared = [len(one & other) for one in first for other in second]
-    assert max(shared) <= 10
+    batches = _batches(torch.randint(10, 60, (797,)).tolist(), steps=100, batch_size=16)
+    first, second = batches[:50], batches[50:]
+    assert max(len(set(one) & set(other)) for one in first for other in second) <= 10
+
+
+@pytest.mark.parametrize("limit", [50, 300, 2000])
+def test_token_budget_counts_padding(limit):
+    lengths = torch.randint(1, 100, (1207,)).tolist()
+    batches = _batches(lengths, steps=2000, batch_tokens=limit)
+    sizes = [(len(batch), len(batch) * max(lengths[i] for i in batch)) for batch in batches]
+    assert all(padded <= limit or count == 1 for count, padded in sizes)
+    assert all(count <= 10 for count, _ in sizes)
+    if limit == 300:
+        assert sum(padded > 200 for _, padded in sizes) > 0.7 * len(sizes)  # and are filled
+
+
+def test_processes_share_every_batch():
+    lengths = torch.randint(1, 100, (1207,)).tolist()
+    parts = [_batches(lengths, process=process, processes=3) for process in range(3)]
+    for batch, *shares in zip(_batches(lengths), *parts, strict=True):
+        assert sorted(i for share in shares for i in share) == sorted(batch)
+
+
+def test_items_are_cut_where_they_no_longer_fit():
+    fits = lambda batch: sum(batch) <= 5  # noqa: E731
+    assert examples.batches_within([1, 2, 2, 9, 3, 2, 1], fits) == [[1, 2, 2], [9], [3, 2], [1]]
+    assert examples.batches_within([], fits) == []
 
 
 def test_batches_hold_pairs_of_similar_length():
-    def padding(order):
-        batches = [[lengths[i] for i in batch] for batch in _batches(order)]
+    def padding(batches):
+        batches = [[lengths[i] for i in batch] for batch in batches]
         return sum(len(batch) * max(batch) - sum(batch) for batch in batches)
 
     lengths = torch.randint(1, 100, (1207,)).tolist()
-    assert padding(list(_sampler(lengths, seed=1))) < 0.1 * padding(list(range(1207)))
+    unsorted = [range(start, min(start + 10, 1207)) for start in range(0, 1207, 10)]
+    assert padding(_batches(lengths)) < 0.1 * padding(unsorted)
 
 
 def test_long_and_short_batches_are_mixed():
     lengths = torch.randint(1, 100, (1200,)).tolist()
-    order = list(_sampler(lengths, seed=1))
-    means = [sum(lengths[i] for i in batch) / 10 for batch in _batches(order)]
+    means = [sum(lengths[i] for i in batch) / 10 for batch in _batches(lengths, steps=120)]
     rises = sum(later > earlier for earlier, later in itertools.pairwise(means))
     assert 40 < rises < 80  # of 119; sorted batches would rise, or fall, nearly always
+
+
+def test_pairs_by_length():
+    pairs = Examples([[1] * 3, [1] * 2, [1] * 6], [[2] * 3, [2] * 3, [2]], np.array([[0, 0], [1, 1], [2, 2]]))
+    assert pairs.by_length().lengths() == [5, 6, 7]
+    assert pairs.by_length()[0] == pairs[1]

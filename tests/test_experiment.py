@@ -611,3 +611,33 @@ def test_architectures_must_be_names(folder, architectures):
     settings = {"architectures": architectures, "num_layers": 4}
     (folder / "base/config.json").write_text(json.dumps(settings), encoding="utf-8")
     assert "no list of names under architectures" in refusal("model: {source: ./base}")
+
+
+# What is trained
+
+
+@pytest.mark.parametrize("variant", ["finetune", "contrastive_only"])
+def test_a_frozen_base_without_a_skip_has_nothing_to_train(variant):
+    message = refusal(f"ablation: {{variants: {{{variant}: {{training: {{weights: frozen}}}}}}}}")
+    assert message.startswith(f"ablation.variants.{variant}: training.weights: expected full or lora")
+
+
+def test_a_frozen_base_may_have_a_skip():
+    experiment.check(overlaid("ablation: {variants: {skip_only: {training: {weights: frozen}}}}"), SCHEMA)
+
+
+def test_published_recipes_are_what_they_say():
+    config = overlaid((ROOT / "configs/recipes.yaml").read_text(encoding="utf-8"))
+    config["model"]["scratch"]["layers"] = 24
+    experiment.check(config, SCHEMA)
+    settings = {name: runs.with_layers(runs.variant_settings(config, name), 24, CHOSEN) for name in RECIPES}
+    afp, middle, triplet = (settings[name]["contrastive"] for name in ("afp", "mid_align", "published_triplet"))
+    assert (afp["layer"], afp["pooling"], afp["temperature"]) == (1, "last", 0.05)
+    assert (middle["layer"], middle["pooling"], middle["temperature"]) == (12, "mean", 0.1)
+    assert settings["mid_align"]["lora"]["rank"] == 8
+    assert (triplet["loss"], triplet["margin"], triplet["weight"]) == ("triplet", 0.1, 0.01)
+    assert runs.used_layers(settings["published"]) == {"contrastive": 2, "source": 2, "target": 19}
+
+
+RECIPES = ("published", "published_triplet", "afp", "mid_align")
+CHOSEN = {"contrastive_layer": 1, "skip_source": 1, "skip_target": 4}

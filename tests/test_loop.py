@@ -33,10 +33,9 @@ class _Scripted(nn.Module):
 
 def _run(folder, values, steps, **options):
     data = [{"labels": torch.tensor([1, 2, 3])}] * 8
-    settings = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "seed": 1} | options
-    arguments = loop.arguments(folder, steps=steps, batch_size=2, **settings)
+    settings = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "steps": steps, "batch_size": 2} | options
     valid = [{"labels": torch.tensor([value])} for value in (1, 1, 3, 3)]
-    trainer = loop.Loop(_Scripted(values), arguments, train_dataset=data, eval_dataset=valid)
+    trainer = loop.Loop(_Scripted(values), folder, 1, settings, train_dataset=data, eval_dataset=valid)
     trainer.train()
     return trainer
 

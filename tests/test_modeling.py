@@ -2,125 +2,21 @@
 
 import copy
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    CohereConfig,
-    CohereForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from helpers import logits_of, stack_of, states_of, trained_skip
+from transformers import AutoModelForCausalLM, T5Config, T5ForConditionalGeneration
 
 from skipclm import modeling
 from skipclm.errors import InputError
 from skipclm.examples import pad
-from skipclm.modeling import SkipCLMForCausalLM, first_blocks
+from skipclm.modeling import SkipCLMForCausalLM
 
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
-
-
-def _trained_skip(decoder, source=1, target=3, **skip):
-    """Put a skip around `decoder` whose weights look trained."""
-    model = SkipCLMForCausalLM.around(decoder, source, target, **skip).eval()
-    with torch.no_grad():
-        model.skip.gate.fill_(0.7)
-        model.skip.linear.weight.normal_(std=0.3)
-        model.skip.linear.bias.normal_(std=0.3)
-    return model
-
-
-def _logits(model, ids):
-    with torch.no_grad():
-        return model(ids).logits
-
-
-def _states(model, ids):
-    with torch.no_grad():
-        return model(ids, output_hidden_states=True).hidden_states
-
-
-# What a layer is
-
-
-def _final_norm(decoder):
-    return next(m for name, m in decoder.named_modules() if name.endswith((".layer_norm", ".ln_f", "model.norm")))
-
-
-def test_recorder_remembers_the_state_after_a_block(decoder, ids):
-    expected = _states(decoder, ids)
-    for layer in (1, 2, 3):
-        with modeling.Recorder(decoder, layer) as recorder:
-            _logits(decoder, ids)
-        assert torch.equal(recorder.state, expected[layer])
-        assert not torch.equal(recorder.state, expected[layer - 1])
-
-
-def test_last_layer_is_the_state_before_the_final_norm(decoder, ids):
-    with modeling.Recorder(decoder, 4) as recorder:
-        _logits(decoder, ids)
-    assert not torch.equal(recorder.state, _states(decoder, ids)[4])
-    assert torch.equal(_final_norm(decoder)(recorder.state), _states(decoder, ids)[4])
-
-
-def test_recorder_forgets_the_model_at_the_end(new_decoder, ids):
-    decoder = new_decoder()
-    with modeling.Recorder(decoder, 2) as recorder:
-        _logits(decoder, ids)
-    state = recorder.state
-    _logits(decoder, ids + 1)
-    assert recorder.state is state
-    with modeling.Recorder(decoder, None) as recorder:
-        _logits(decoder, ids)
-    assert recorder.state is None
-
-
-def test_recorder_lets_go_after_an_error(new_decoder, ids):
-    decoder = new_decoder()
-    with pytest.raises(KeyError), modeling.Recorder(decoder, 2) as recorder:
-        raise KeyError
-    _logits(decoder, ids)
-    assert recorder.state is None
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_first_blocks_reach_the_full_models_state(decoder, ids, count):
-    with modeling.Recorder(decoder, count) as recorder, torch.no_grad():
-        first_blocks(decoder, count)(input_ids=ids, use_cache=False)
-    assert torch.equal(recorder.state, _states(decoder, ids)[count])
-    assert len(modeling.find_blocks(decoder)) == 4
-
-
-def test_first_blocks_run_no_more_than_those(decoder, ids):
-    ran = []
-    for number, block in enumerate(modeling.find_blocks(decoder), start=1):
-        block.register_forward_hook(lambda *_, number=number: ran.append(number))
-    with torch.no_grad():
-        first_blocks(decoder, 2)(input_ids=ids, use_cache=False)
-    assert ran == [1, 2]
-
-
-def test_first_blocks_share_weights_and_skip(decoder, ids):
-    model = _trained_skip(decoder, 1, 2)
-    with modeling.Recorder(decoder, 3) as recorder, torch.no_grad():
-        first_blocks(decoder, 3)(input_ids=ids, use_cache=False)
-    assert torch.equal(recorder.state, _states(model, ids)[3])
-    shared = {id(weight) for weight in decoder.parameters()}
-    assert all(id(weight) in shared for weight in first_blocks(decoder, 3).parameters())
-
-
-def test_blocks_are_found(decoder):
-    assert len(modeling.find_blocks(decoder)) == 4
-
-
-def test_model_without_blocks_is_refused(new_decoder):
-    decoder = new_decoder()
-    decoder.config.num_layers = 7
-    with pytest.raises(InputError, match="expected a list of 7 blocks"):
-        modeling.find_blocks(decoder)
 
 
 # What the skip does
@@ -128,18 +24,18 @@ def test_model_without_blocks_is_refused(new_decoder):
 
 @pytest.mark.parametrize("gate", ["learned", "warmup"])
 def test_fresh_skip_changes_no_bit(decoder, ids, gate):
-    expected = _logits(decoder, ids)
+    expected = logits_of(decoder, ids)
     model = SkipCLMForCausalLM.around(decoder, 1, 3, skip_gate=gate)
-    assert torch.equal(_logits(model, ids), expected)
+    assert torch.equal(logits_of(model, ids), expected)
     with torch.no_grad():
         model.skip.gate.fill_(0.01)
-    assert not torch.equal(_logits(model, ids), expected)
+    assert not torch.equal(logits_of(model, ids), expected)
 
 
 def test_fresh_skip_changes_no_bit_in_half_precision(decoder, ids):
     decoder.bfloat16()
-    expected = _logits(decoder, ids)
-    logits = _logits(SkipCLMForCausalLM.around(decoder, 2, 4).bfloat16(), ids)
+    expected = logits_of(decoder, ids)
+    logits = logits_of(SkipCLMForCausalLM.around(decoder, 2, 4).bfloat16(), ids)
     assert logits.dtype == torch.bfloat16
     assert torch.equal(logits, expected)
 
@@ -159,16 +55,15 @@ def _with_input(decoder, number, state, ids):
     def replace(block, inputs, named):
         return ((state, *inputs[1:]), named) if inputs else ((), named | {"hidden_states": state})
 
-    stack = decoder.transformer.h if hasattr(decoder, "transformer") else decoder.model.layers
-    handle = stack[number - 1].register_forward_pre_hook(replace, with_kwargs=True)
-    logits = _logits(decoder, ids)
+    handle = stack_of(decoder)[number - 1].register_forward_pre_hook(replace, with_kwargs=True)
+    logits = logits_of(decoder, ids)
     handle.remove()
     return logits
 
 
 def _by_formula(decoder, skip, ids, activation, normalize):
     """Return the logits if the input of block t is h(t-1) + gate * activation(W h(s) + b)."""
-    states, config = _states(decoder, ids), skip.config
+    states, config = states_of(decoder, ids), skip.config
     carried = states[config.skip_source]
     if normalize:
         spread = carried.var(dim=-1, unbiased=False, keepdim=True) + 1e-5
@@ -182,18 +77,18 @@ def _by_formula(decoder, skip, ids, activation, normalize):
 @pytest.mark.parametrize(("source", "target"), [(1, 2), (1, 4), (2, 3)])
 def test_trained_skip_follows_its_formula(decoder, ids, source, target):
     plain = copy.deepcopy(decoder)
-    model = _trained_skip(decoder, source, target)
+    model = trained_skip(decoder, source, target)
     expected = _by_formula(plain, model, ids, "gelu", normalize=True)
-    torch.testing.assert_close(_logits(model, ids), expected)
-    assert (expected - _logits(plain, ids)).abs().max() > 0.05
+    torch.testing.assert_close(logits_of(model, ids), expected)
+    assert (expected - logits_of(plain, ids)).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activation_and_normalization_are_those_asked_for(new_decoder, ids, activation, normalize):
-    model = _trained_skip(new_decoder(), skip_activation=activation, skip_normalize=normalize)
+    model = trained_skip(new_decoder(), skip_activation=activation, skip_normalize=normalize)
     expected = _by_formula(new_decoder(), model, ids, activation, normalize)
-    torch.testing.assert_close(_logits(model, ids), expected)
+    torch.testing.assert_close(logits_of(model, ids), expected)
 
 
 def test_fresh_skip_keeps_the_variance_and_the_gate_closed(new_decoder):
@@ -212,19 +107,19 @@ def test_gate_is_trained_or_set_as_asked(new_decoder):
 
 
 def test_copy_has_a_skip_of_its_own(new_decoder, ids):
-    model = _trained_skip(new_decoder())
-    expected, copied = _logits(model, ids), copy.deepcopy(model)
-    assert torch.equal(_logits(copied, ids), expected)
+    model = trained_skip(new_decoder())
+    expected, copied = logits_of(model, ids), copy.deepcopy(model)
+    assert torch.equal(logits_of(copied, ids), expected)
     with torch.no_grad():
         copied.skip.gate.zero_()
-    assert torch.equal(_logits(copied, ids), _logits(new_decoder(), ids))
-    assert torch.equal(_logits(model, ids), expected)
+    assert torch.equal(logits_of(copied, ids), logits_of(new_decoder(), ids))
+    assert torch.equal(logits_of(model, ids), expected)
 
 
 def test_copy_leaves_the_graph_of_the_last_pass_behind(new_decoder, ids):
-    model = _trained_skip(new_decoder()).train()
+    model = trained_skip(new_decoder()).train()
     model(ids)
-    assert torch.equal(_logits(copy.deepcopy(model).eval(), ids), _logits(model.eval(), ids))
+    assert torch.equal(logits_of(copy.deepcopy(model).eval(), ids), logits_of(model.eval(), ids))
 
 
 @pytest.mark.parametrize(("source", "target"), [(0, 2), (2, 2), (3, 2), (1, 5)])
@@ -238,18 +133,18 @@ def test_skip_must_lead_upwards_within_the_model(new_decoder, source, target):
 
 @pytest.mark.parametrize("gate", ["learned", "warmup"])
 def test_saved_skip_comes_back_through_the_auto_class(tmp_path, decoder, ids, gate):
-    model = _trained_skip(decoder, skip_gate=gate, skip_activation="tanh")
+    model = trained_skip(decoder, skip_gate=gate, skip_activation="tanh")
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert type(loaded) is SkipCLMForCausalLM
-    assert torch.equal(_logits(loaded, ids), _logits(model, ids))
+    assert torch.equal(logits_of(loaded, ids), logits_of(model, ids))
     assert loaded.skip.gate.item() == pytest.approx(0.7)
     tied = [m.get_output_embeddings().weight is m.get_input_embeddings().weight for m in (model, loaded)]
     assert tied[0] == tied[1]
 
 
 def test_number_format_is_full_unless_asked_otherwise(tmp_path, new_decoder):
-    _trained_skip(new_decoder()).bfloat16().save_pretrained(tmp_path)
+    trained_skip(new_decoder()).bfloat16().save_pretrained(tmp_path)
     assert {weight.dtype for weight in modeling.load(tmp_path).parameters()} == {torch.float32}
     half = modeling.load(tmp_path, dtype=torch.bfloat16)
     assert {weight.dtype for weight in half.parameters()} == {torch.bfloat16}
@@ -257,7 +152,7 @@ def test_number_format_is_full_unless_asked_otherwise(tmp_path, new_decoder):
 
 @pytest.mark.parametrize("beams", [1, 2])
 def test_cache_changes_nothing(decoder, ids, beams):
-    model = _trained_skip(decoder)
+    model = trained_skip(decoder)
     options = {"attention_mask": torch.ones_like(ids), "min_new_tokens": 12, "max_new_tokens": 12, "num_beams": beams}
     with_cache = model.generate(ids, **options, use_cache=True)
     assert torch.equal(with_cache, model.generate(ids, **options, use_cache=False))
@@ -266,7 +161,7 @@ def test_cache_changes_nothing(decoder, ids, beams):
 
 
 def test_padding_on_the_left_changes_nothing(decoder, ids):
-    model, rows = _trained_skip(decoder), [ids[0, :3].tolist(), ids[1].tolist(), ids[2, :7].tolist()]
+    model, rows = trained_skip(decoder), [ids[0, :3].tolist(), ids[1].tolist(), ids[2, :7].tolist()]
     mask = pad([[1] * len(row) for row in rows], 0, left=True)
     options = {"min_new_tokens": 10, "max_new_tokens": 10}
     together = model.generate(pad(rows, 1, left=True), attention_mask=mask, **options)[:, -10:]
@@ -283,34 +178,10 @@ def _gradients(model, ids):
 
 
 def test_gradient_checkpointing_changes_no_gradient(decoder, ids):
-    model = _trained_skip(decoder)
+    model = trained_skip(decoder)
     checkpointed = copy.deepcopy(model)
     checkpointed.gradient_checkpointing_enable()
     torch.testing.assert_close(_gradients(checkpointed, ids), _gradients(model, ids))
-
-
-def test_logits_are_the_decoders_own(decoder, ids):
-    with torch.no_grad():
-        states = decoder.base_model(ids).last_hidden_state
-        torch.testing.assert_close(modeling.logits_of(decoder, states), decoder(ids).logits)
-
-
-def _small(config_class, **sizes):
-    return config_class(
-        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, **sizes
-    )
-
-
-def test_logits_are_scaled_as_cohere_does_it(ids):
-    decoder = CohereForCausalLM(_small(CohereConfig, logit_scale=0.3)).eval()
-    test_logits_are_the_decoders_own(decoder, ids % 300)
-
-
-def test_logits_are_capped_as_gemma_does_it(ids):
-    config = _small(Gemma2Config, head_dim=16, num_key_value_heads=1, final_logit_softcapping=0.01)
-    decoder = Gemma2ForCausalLM(config).eval()
-    test_logits_are_the_decoders_own(decoder, ids % 300)
-    assert _logits(decoder, ids % 300).abs().max() <= 0.01
 
 
 def test_decoder_within(new_decoder):
@@ -342,3 +213,109 @@ def test_context_is_what_the_model_reads_at_most(new_decoder):
     for architecture in ("xglm", "gpt2", "llama"):
         decoder = new_decoder(architecture)
         assert modeling.context(decoder) == modeling.context(SkipCLMForCausalLM.around(decoder, 1, 3)) == 64
+
+
+# What a folder tells
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_loads_as_asked(tmp_path, decoder, ids, dtype):
+    model = trained_skip(decoder)
+    model.save_pretrained(tmp_path / "skip")
+    decoder.save_pretrained(tmp_path / "base")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "skip", dtype=dtype)
+    assert {weight.dtype for weight in loaded.parameters()} == {dtype}
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=dtype)
+    expected = SkipCLMForCausalLM.around(base, 1, 3)
+    expected.skip.load_state_dict(model.skip.state_dict())
+    assert torch.equal(logits_of(loaded, ids), logits_of(expected, ids))
+
+
+def test_skip_takes_the_number_format_of_its_decoder(decoder, ids):
+    decoder.bfloat16()
+    model = SkipCLMForCausalLM.around(decoder, 1, 3)
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    assert logits_of(model, ids).dtype == torch.bfloat16
+
+
+def test_folder_holds_safetensors_and_no_code(tmp_path, new_decoder):
+    trained_skip(new_decoder()).save_pretrained(tmp_path)
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"config.json", "generation_config.json", "model.safetensors", "README.md"}
+    assert "auto_map" not in (tmp_path / "config.json").read_text(encoding="utf-8")
+
+
+def test_model_card_says_how_to_load_it(tmp_path, new_decoder):
+    trained_skip(new_decoder("llama"), 2, 4).save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "# llama with a skip connection" in card
+    assert "from block 2 to block\n4" in card
+    assert "import skipclm" in card
+
+
+def _said_by_the_base_class(folder, architecture):
+    """Load a folder in another process as what its base was, and return what it prints."""
+    code = f"import transformers; transformers.{architecture}.from_pretrained({str(folder)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"), [("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM"), ("xglm", "XGLMForCausalLM")]
+)
+def test_loading_as_the_base_warns_loudly(tmp_path, new_decoder, architecture, name):
+    trained_skip(new_decoder(architecture)).save_pretrained(tmp_path)
+    said = _said_by_the_base_class(tmp_path, name)
+    assert "skip.linear.weight" in said  # which the base does not know,
+    assert "MISSING" in said  # nor finds its own
+    assert "newly initialized" in said
+
+
+def test_auto_class_without_the_package_says_what_it_does_not_know(tmp_path, new_decoder):
+    trained_skip(new_decoder()).save_pretrained(tmp_path)
+    code = f"from transformers import AutoModelForCausalLM; AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "model type `skipclm`" in done.stderr
+
+
+def test_package_alone_lets_the_auto_class_load(tmp_path, new_decoder):
+    trained_skip(new_decoder()).save_pretrained(tmp_path)
+    code = f"""
+import skipclm
+from transformers import AutoConfig, AutoModelForCausalLM
+print(AutoConfig.from_pretrained({str(tmp_path)!r}).skip_target)
+print(type(AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3", "SkipCLMForCausalLM"]
+
+
+def test_code_travels_with_the_weights_if_the_user_asks(tmp_path, new_decoder, ids):
+    model = trained_skip(new_decoder())
+    code = f"""
+from skipclm.modeling import SkipCLMConfig, SkipCLMForCausalLM
+SkipCLMConfig.register_for_auto_class()
+SkipCLMForCausalLM.register_for_auto_class("AutoModelForCausalLM")
+SkipCLMForCausalLM.from_pretrained({str(tmp_path / "plain")!r}).save_pretrained({str(tmp_path / "coded")!r})
+"""
+    model.save_pretrained(tmp_path / "plain")
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    load = f"""
+import sys
+sys.modules["skipclm"] = None  # as if it were not installed
+import torch
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained({str(tmp_path / "coded")!r}, trust_remote_code=True)
+torch.save(model(torch.tensor({ids.tolist()})).logits, {str(tmp_path / "logits.pt")!r})
+"""
+    environment = os.environ | {"HF_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", load], check=True, capture_output=True, env=environment)
+    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), logits_of(model, ids))
+
+
+def test_configuration_answers_for_its_base(decoder):
+    config = SkipCLMForCausalLM.around(decoder, 1, 3).config
+    assert (config.hidden_size, config.num_hidden_layers, config.vocab_size) == (32, 4, decoder.config.vocab_size)
+    with pytest.raises(AttributeError):
+        config.no_such_thing  # noqa: B018

@@ -284,6 +284,7 @@ def reruns(folder, script, module):
         ("train", "losses"),  # through training
         ("train", "loop"),  # through training
         ("train", "modeling"),  # through checkpoints
+        ("train", "configuration"),  # by a relative import of modeling
         ("train", "examples"),  # by `from skipclm.examples import ...`
         ("train", "runs"),
         ("prepare_base", "base"),

@@ -9,9 +9,10 @@ from skipclm.errors import InputError
 from skipclm.runs import Cell
 
 CONFIG = {
-    "contrastive": {"enabled": True, "layer": "best", "weight": 0.5},
+    "contrastive": {"enabled": True, "layer": "best", "weight": 0.5, "loss": "info_nce"},
     "skip": {"enabled": True, "source": "best", "target": 4, "activation": "gelu"},
-    "training": {"enabled": True, "steps": 300},
+    "lora": {"rank": 8},
+    "training": {"enabled": True, "weights": "full", "steps": 300},
     "ablation": {
         "variants": {
             "full": {},
@@ -20,6 +21,8 @@ CONFIG = {
             "dropped": None,
             "finetune": {"contrastive": {"enabled": False}, "skip": {"enabled": False}},
             "base": {"training": {"enabled": False}},
+            "light": {"training": {"weights": "lora"}, "lora": {"rank": 2}},
+            "frozen": {"training": {"weights": "frozen"}, "contrastive": {"loss": "triplet"}},
         }
     },
 }
@@ -196,14 +199,15 @@ def test_a_cell_has_everything_enabled_at_its_layers():
     for section in runs.METHOD_SECTIONS:
         config[section]["enabled"] = False
     assert runs.cell_settings(config, Cell(3, 1, 5)) == {
-        "contrastive": {"enabled": True, "layer": 3, "weight": 0.5},
+        "contrastive": {"enabled": True, "layer": 3, "weight": 0.5, "loss": "info_nce"},
         "skip": {"enabled": True, "source": 1, "target": 5, "activation": "gelu"},
-        "training": {"enabled": True, "steps": 300},
+        "lora": OFF,
+        "training": {"enabled": True, "weights": "full", "steps": 300},
     }
 
 
 def test_null_drops_a_variant():
-    assert list(runs.variants(CONFIG)) == ["full", "contrastive_only", "fixed", "finetune", "base"]
+    assert list(runs.variants(CONFIG)) == ["full", "contrastive_only", "fixed", "finetune", "base", "light", "frozen"]
 
 
 @pytest.mark.parametrize(
@@ -214,18 +218,25 @@ def test_null_drops_a_variant():
         (
             "fixed",
             {
-                "contrastive": {"enabled": True, "layer": "0.5", "weight": 0.5},
+                "contrastive": {"enabled": True, "layer": "0.5", "weight": 0.5, "loss": "info_nce"},
                 "skip": {"enabled": True, "source": 1, "target": 4, "activation": "gelu"},
-                "training": {"enabled": True, "steps": 7},
+                "training": {"enabled": True, "weights": "full", "steps": 7},
             },
         ),
         ("finetune", {"contrastive": OFF, "skip": OFF}),
         ("base", {"contrastive": OFF, "skip": OFF, "training": OFF}),
+        (
+            "light",
+            {
+                "lora": {"enabled": True, "rank": 2},
+                "training": {"enabled": True, "weights": "lora", "steps": 300},
+            },
+        ),
     ],
 )
 def test_a_variant_changes_what_it_names_and_keeps_nothing_of_what_is_off(variant, changed):
     before = copy.deepcopy(CONFIG)
-    sections = {name: CONFIG[name] for name in runs.METHOD_SECTIONS}
+    sections = {name: CONFIG[name] for name in runs.METHOD_SECTIONS} | {"lora": OFF}
     assert runs.variant_settings(CONFIG, variant) == sections | changed
     assert before == CONFIG
 
@@ -281,6 +292,8 @@ def test_a_fixed_layer_beyond_the_depth_is_refused():
         ("fixed", "InfoNCE at 3 and skip 1 to 4"),
         ("finetune", "plain"),
         ("base", "untrained"),
+        ("light", "InfoNCE at 3 and skip 2 to 4, by LoRA"),
+        ("frozen", "triplet loss at 3 and skip 2 to 4, all else frozen"),
     ],
 )
 def test_a_run_is_described_in_a_few_words(variant, text):

@@ -36,6 +36,8 @@ def refusal(overlay):
 @pytest.mark.parametrize("path", [None, *OVERLAYS], ids=lambda path: path.name if path else "config.yaml")
 def test_the_default_and_every_overlay_are_sound(path):
     config = overlaid(path.read_text(encoding="utf-8") if path else "")
+    if config["model"]["source"] != "scratch":
+        config["model"]["layers"] = config["model"]["layers"] or 4  # what a folder says itself
     schema.check(config, SCHEMA)
     experiment.check_pairs(config)
     experiment.check_metrics(config["evaluation"])
@@ -147,7 +149,7 @@ def test_an_unknown_key_is_named_with_its_nearest(overlay, where, nearest):
         (
             "ablation: {variants: {full: {corpus: {seed: 2}}}}",  # a section, but not one of the method
             "ablation.variants.full: unknown key 'corpus'; correct it, or remove it. "
-            "Known keys: contrastive, skip, training",
+            "Known keys: contrastive, skip, lora, training",
         ),
         (
             "corpus: {sources: {a: {kind: lines, path: x, fields: y}}}",  # of another kind of source

@@ -1,42 +1,18 @@
 """The objective equals independent computations, and training learns, repeats itself and reports what it did."""
 
 import math
+from datetime import timedelta
 
 import pytest
 import torch
+from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING, logits_of, trained_skip
 from transformers import AutoModelForCausalLM
 
-from skipclm import modeling, training
+from skipclm import decoders, losses, training
 from skipclm.errors import InputError
-from skipclm.examples import Collator, Examples
-from skipclm.modeling import SkipCLMForCausalLM
+from skipclm.examples import Collator, Examples, LengthGroupedBatches
 
-OFF = {"enabled": False}
-CONTRASTIVE = {"enabled": True, "layer": 2, "weight": 0.5, "temperature": 0.2}
-SKIP = {
-    "enabled": True,
-    "source": 1,
-    "target": 3,
-    "activation": "gelu",
-    "normalize": True,
-    "gate": "learned",
-    "warmup_steps": 4,
-}
-TRAINING = {
-    "enabled": True,
-    "steps": 8,
-    "batch_size": 16,
-    "max_tokens": 60,
-    "learning_rate": 3e-3,
-    "schedule": "cosine",
-    "warmup": 0.1,
-    "weight_decay": 0.01,
-    "max_gradient_norm": 1.0,
-    "precision": "fp32",
-    "log_every": 2,
-    "validations": 0,
-}
-
+SIDES = ("source", "target")
 
 # The objective
 
@@ -48,24 +24,22 @@ def batch(examples, prompt):
     return Collator(prompt)([examples[i] for i in chosen])
 
 
+def _mask(batch):
+    return (torch.arange(batch["input_ids"].shape[1]) < batch["length"][:, None]).long()
+
+
 def _objective(model, **contrastive):
     return training.Objective(model, CONTRASTIVE | contrastive)
 
 
-def _trained_skip(decoder, source, target):
-    model = SkipCLMForCausalLM.around(decoder, source, target)
-    torch.nn.init.constant_(model.skip.gate, 0.7)
-    return model
-
-
 def test_translation_part_is_the_loss_of_transformers(decoder, batch):
     outputs = training.Objective(decoder, OFF)(**batch)
-    expected = decoder(batch["input_ids"], attention_mask=batch["attention_mask"], labels=batch["labels"]).loss
+    expected = decoder(batch["input_ids"], attention_mask=_mask(batch), labels=batch["labels"]).loss
     torch.testing.assert_close(outputs["loss"], expected)
     assert outputs["lm_loss"] is outputs["loss"]
     assert outputs.keys() == {"loss", "lm_loss", "tokens", "predicted_tokens"}
     assert outputs["predicted_tokens"] == sum(label != -100 for row in batch["labels"].tolist() for label in row)
-    assert outputs["tokens"] == sum(map(sum, batch["attention_mask"].tolist()))
+    assert outputs["tokens"] == _mask(batch).sum()
 
 
 def _vector(model, begin, ids, layer):
@@ -103,7 +77,7 @@ def test_contrastive_part_equals_passes_for_single_sentences(decoder, prompt, ex
 def test_contrastive_part_sees_the_skip(decoder, prompt, examples, source, target, layer):
     pairs = [examples[i] for i in range(5)]
     plain = _info_nce_alone(decoder, prompt, pairs, layer, 0.2)
-    model = _trained_skip(decoder, source, target)
+    model = trained_skip(decoder, source, target)
     outputs = _objective(model, layer=layer).train()(**Collator(prompt)(pairs))
     expected = _info_nce_alone(model.eval(), prompt, pairs, layer, 0.2)
     assert outputs["contrastive_loss"].item() == pytest.approx(expected, rel=1e-4)
@@ -111,14 +85,92 @@ def test_contrastive_part_sees_the_skip(decoder, prompt, examples, source, targe
     assert outputs["gate"].item() == pytest.approx(0.7)
 
 
-def test_full_pass_yields_the_source_as_if_alone(decoder, prompt, batch):
-    with modeling.Recorder(decoder, 2) as recorder, torch.no_grad():
-        decoder(batch["input_ids"], attention_mask=batch["attention_mask"])
-    for row, mask, states in zip(batch["input_ids"], batch["source_mask"], recorder.state, strict=True):
-        end = len(prompt.begin) + int(mask.sum())
+def test_full_pass_yields_the_source_as_if_alone(decoder, batch):
+    with decoders.Recorder(decoder, 2) as recorder, torch.no_grad():
+        decoder(batch["input_ids"])
+    for row, weights, states in zip(batch["input_ids"], batch["source_weights"], recorder.state, strict=True):
+        end = int(weights.nonzero().max()) + 1
         with torch.no_grad():
             alone = decoder(row[None, :end], output_hidden_states=True).hidden_states[2][0]
         torch.testing.assert_close(states[:end], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["last", "end", "position"])
+def test_contrastive_part_pools_as_asked(decoder, prompt, examples, pooling):
+    pairs = [examples[i] for i in range(5)]
+
+    def vector(ids):
+        with torch.no_grad():
+            states = decoder(torch.tensor([[*prompt.begin, *ids, prompt.end]]), output_hidden_states=True).hidden_states
+        own = states[2][0, len(prompt.begin) : -1]
+        weights = torch.arange(1.0, len(own) + 1)[:, None]
+        return {"last": own[-1], "end": states[2][0, -1], "position": (weights * own).sum(0) / weights.sum()}[pooling]
+
+    sources, targets = ([vector(pair[side]) for pair in pairs] for side in ("source", "target"))
+    expected = (_one_way(sources, targets, 0.2) + _one_way(targets, sources, 0.2)) / 2
+    outputs = _objective(decoder).train()(**Collator(prompt, pooling)(pairs))
+    assert outputs["contrastive_loss"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_triplet_takes_the_place_of_info_nce(new_decoder, prompt, examples):
+    decoder, pairs = new_decoder(), [examples[i] for i in range(5)]
+    vectors = [torch.stack([_vector(decoder, prompt.begin, pair[side], 2) for pair in pairs]) for side in SIDES]
+    outputs = _objective(decoder, loss="triplet", margin=0.7).train()(**Collator(prompt)(pairs))
+    torch.testing.assert_close(outputs["contrastive_loss"], losses.triplet(*vectors, 0.7), rtol=1e-4, atol=1e-5)
+
+
+def test_retrieval_accuracy_is_that_of_the_vectors(decoder, prompt, examples):
+    pairs = [examples[i] for i in range(5)]
+    vectors = [torch.stack([_vector(decoder, prompt.begin, pair[side], 2) for pair in pairs]) for side in SIDES]
+    outputs = _objective(decoder).train()(**Collator(prompt)(pairs))
+    assert outputs["retrieval_accuracy"] == losses.retrieval_accuracy(*vectors)
+
+
+def test_padding_changes_no_loss(decoder, prompt, examples):
+    """Pairs of all lengths together cost what they cost one by one: the mean over tokens."""
+    pairs = [examples[i] for i in range(7)]
+    together = training.Objective(decoder, OFF)(**Collator(prompt)(pairs))
+    alone = [training.Objective(decoder, OFF)(**Collator(prompt)([pair])) for pair in pairs]
+    total = sum(each["lm_loss"] * each["predicted_tokens"] for each in alone)
+    torch.testing.assert_close(together["lm_loss"], total / together["predicted_tokens"])
+
+
+def _gradients(objective, batch):
+    objective.zero_grad()
+    outputs = objective.train()(**batch)
+    outputs["loss"].backward()
+    return outputs, {name: weight.grad for name, weight in objective.named_parameters()}
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 5])
+def test_micro_batches_change_neither_loss_nor_gradients(decoder, batch, micro_batch):
+    model = trained_skip(decoder, 1, 3)
+    whole, expected = _gradients(training.Objective(model, CONTRASTIVE), batch)
+    parts, gradients = _gradients(training.Objective(model, CONTRASTIVE, micro_batch), batch)
+    assert parts.keys() == whole.keys()
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_micro_batches_keep_little_for_the_way_back(new_decoder, prompt, examples):
+    """What autograd keeps, in numbers, hardly grows with the batch."""
+
+    def kept(count, micro_batch):
+        total = 0
+
+        def pack(tensor):
+            nonlocal total
+            total += tensor.numel()
+            return tensor
+
+        objective = training.Objective(new_decoder(), CONTRASTIVE, micro_batch).train()
+        batch = Collator(prompt)([examples[i] for i in range(count)])
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            objective(**batch)
+        return total
+
+    assert kept(64, None) > 3 * kept(16, None)
+    assert kept(64, 4) < 0.1 * kept(64, None)
 
 
 def test_repeated_pairs_are_no_negatives_of_each_other(new_decoder, prompt, examples):
@@ -128,7 +180,7 @@ def test_repeated_pairs_are_no_negatives_of_each_other(new_decoder, prompt, exam
 
 def test_only_targets_run_again_and_only_below_the_layer(new_decoder, batch):
     decoder, ran = new_decoder(), []
-    for number, block in enumerate(modeling.find_blocks(decoder), start=1):
+    for number, block in enumerate(decoders.find_blocks(decoder), start=1):
         block.register_forward_hook(lambda *call, number=number: ran.append((number, tuple(call[-1].shape[:2]))))
     _objective(decoder, layer=2).train()(**batch)
     full, targets = tuple(batch["input_ids"].shape), tuple(batch["target_ids"].shape)
@@ -141,6 +193,24 @@ def test_contrastive_gradient_stays_at_and_below_its_layer(new_decoder, batch):
     moved = {name for name, weight in decoder.named_parameters() if weight.grad is not None and weight.grad.any()}
     below = [name for name, _ in decoder.named_parameters() if ".layers.0." in name or ".layers.1." in name]
     assert moved == {"model.embed_tokens.weight", *below}
+
+
+def test_contrastive_gradient_reaches_no_block_above_its_layer(decoder, batch):
+    model = trained_skip(decoder, 1, 4)
+    _objective(model, layer=2).train()(**batch)["contrastive_loss"].backward()
+    moved = {name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
+    blocks = {id(w): i for i, block in enumerate(decoders.find_blocks(decoder), 1) for w in block.parameters()}
+    reached = {blocks.get(id(weight), 0) for name, weight in model.named_parameters() if name in moved}
+    assert reached == {0, 1, 2}  # 0 are the embeddings
+    assert not any(name.startswith("skip.") for name in moved)
+
+
+def test_full_loss_reaches_every_weight(decoder, batch):
+    model = trained_skip(decoder, 1, 3)
+    _objective(model).train()(**batch)["loss"].backward()
+    still = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    # Attention takes no notice of what all keys have in common.
+    assert not [name for name in still if "k_proj.bias" not in name]
 
 
 def test_validation_leaves_the_contrastive_part_out(new_decoder, batch):
@@ -157,7 +227,7 @@ def fit(tmp_path, new_decoder, prompt, examples):
     """A function that trains a small decoder on the toy pair; `changes` go to the training section."""
 
     def run(contrastive=CONTRASTIVE, skip=SKIP, seed=1, decoder=None, data=examples, **changes):
-        settings = {"contrastive": contrastive, "skip": skip, "training": TRAINING | changes}
+        settings = {"contrastive": contrastive, "skip": skip, "lora": LORA, "training": TRAINING | changes}
         decoder = decoder or new_decoder(spread=0.02)
         return training.train(decoder, prompt, settings, data, _some(examples, 40), seed, tmp_path)
 
@@ -218,7 +288,7 @@ def test_history_has_a_column_for_each_part(fit, parts):
     contrastive, skip = PARTS[parts]
     rows = fit(contrastive, skip, steps=4).history
     columns = {"step", "loss", "lm_loss", "learning_rate", "tokens_per_second"}
-    columns |= {"contrastive_loss"} if contrastive["enabled"] else set()
+    columns |= {"contrastive_loss", "retrieval_accuracy"} if contrastive["enabled"] else set()
     columns |= {"gate"} if skip["enabled"] else set()
     assert [row["step"] for row in rows] == [2, 4]
     assert all(row.keys() - {"grad_norm"} == columns for row in rows)
@@ -235,7 +305,7 @@ def test_validation_loss_is_the_final_models(fit, prompt, examples):
     assert losses.keys() == {4, 8}
     batch = Collator(prompt)([examples[i] for i in range(40)])
     model = outcome.model.cpu().eval()
-    expected = model(batch["input_ids"], attention_mask=batch["attention_mask"], labels=batch["labels"]).loss
+    expected = model(batch["input_ids"], attention_mask=_mask(batch), labels=batch["labels"]).loss
     assert losses[8] == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -306,12 +376,131 @@ def test_too_few_short_pairs_are_refused(fit):
 
 def test_frozen_weights_stay(fit, new_decoder):
     decoder = new_decoder(spread=0.02)
-    frozen, free = modeling.find_blocks(decoder)[0], modeling.find_blocks(decoder)[1]
+    frozen, free = decoders.find_blocks(decoder)[0], decoders.find_blocks(decoder)[1]
     frozen.requires_grad_(False)
     before = [frozen.fc1.weight.clone(), free.fc1.weight.clone()]
     fit(decoder=decoder, steps=4)
     assert torch.equal(frozen.fc1.weight.cpu(), before[0])
     assert not torch.equal(free.fc1.weight.cpu(), before[1])
+
+
+def test_frozen_base_trains_the_skip_alone(fit, decoder):
+    before = {name: weight.clone() for name, weight in decoder.state_dict().items()}
+    outcome = fit(decoder=decoder, weights="frozen", steps=4)
+    trained = {name for name, weight in outcome.model.named_parameters() if weight.requires_grad}
+    assert trained == {"skip.linear.weight", "skip.linear.bias", "skip.gate"}
+    assert _same_weights(before, {name: weight.cpu() for name, weight in decoder.state_dict().items()})
+    assert outcome.model.skip.gate != 0
+
+
+def test_lora_is_merged_and_the_skip_trained_in_full(fit, decoder, tmp_path, ids):
+    before = {name: weight.clone() for name, weight in decoder.state_dict().items()}
+    outcome = fit(decoder=decoder, weights="lora", steps=4, learning_rate=1e-2)
+    after = {name: weight.cpu() for name, weight in decoder.state_dict().items()}
+    assert after.keys() == before.keys()  # no adapters are left
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    stack, _ = decoders.find_stack(decoder)
+    assert changed
+    assert all(name.startswith(stack) for name in changed)
+    for name in changed:  # what was added has the rank asked for
+        assert torch.linalg.matrix_rank(after[name] - before[name], tol=1e-5) <= LORA["rank"]
+    assert outcome.model.skip.gate != 0
+    outcome.model.cpu().save_pretrained(tmp_path / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    torch.testing.assert_close(logits_of(loaded, ids), logits_of(outcome.model.eval(), ids), rtol=1e-4, atol=1e-4)
+
+
+def test_lora_learns_at_a_layer_too(fit, new_decoder):
+    rows = fit(decoder=new_decoder(), weights="lora", steps=60, log_every=10, learning_rate=1e-2).history
+    assert rows[-1]["lm_loss"] < rows[0]["lm_loss"]
+    assert rows[-1]["contrastive_loss"] < rows[0]["contrastive_loss"]
+
+
+def test_token_budget_holds_in_training(fit, monkeypatch):
+    seen = []
+    forward = training.Objective.forward
+    monkeypatch.setattr(
+        training.Objective,
+        "forward",
+        lambda self, **batch: seen.append(batch["input_ids"].numel()) or forward(self, **batch),
+    )
+    fit(batch_tokens=100, steps=6)
+    assert len(seen) == 6
+    assert max(seen) <= 100
+
+
+def test_micro_batches_train_the_same_model(fit):
+    whole, parts = fit(), fit(micro_batch=4)
+    for one, other in zip(whole.history, parts.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    torch.testing.assert_close(_weights(parts), _weights(whole), rtol=1e-2, atol=1e-3)
+
+
+def test_gradient_cosine_is_logged_on_request(fit, new_decoder, prompt, examples, monkeypatch):
+    rows = fit(gradient_cosine=True, steps=4, log_every=2).history
+    assert all(-1 <= row["gradient_cosine"] <= 1 for row in rows)
+    # the first step, by hand
+    order = next(iter(LengthGroupedBatches([n + 3 for n in examples.lengths()], 16, 1, 1)))
+    objective = _objective(trained_skip(new_decoder(spread=0.02), 1, 3)).train()
+    torch.manual_seed(1)
+    first = fit(gradient_cosine=True, steps=1, log_every=1, skip=OFF).history[0]["gradient_cosine"]
+    objective = _objective(new_decoder(spread=0.02)).train()
+    outputs = objective(**Collator(prompt)([examples[i] for i in order]))
+    gradients = []
+    for name in ("lm_loss", "contrastive_loss"):
+        objective.zero_grad()
+        outputs[name].backward(retain_graph=True)
+        gradients.append({n: w.grad.clone() for n, w in objective.named_parameters() if w.grad is not None})
+    shared = [name for name in gradients[0] if name in gradients[1]]
+    one, other = (torch.cat([each[name].flatten() for name in shared]) for each in gradients)
+    assert first == pytest.approx(torch.cosine_similarity(one, other, dim=0).item(), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_compiled_blocks_train_the_same_model(fit):
+    plain, compiled = fit(steps=4), fit(steps=4, compile=True)
+    for one, other in zip(plain.history, compiled.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+
+
+# Two processes
+
+
+def _on_one_of_two(rank, folder, settings, batch, decoder):
+    """Take the gradients of one process's half of a batch, as the Trainer would, and save them."""
+    torch.set_num_threads(1)
+    meeting, patience = f"file://{folder}/meeting", timedelta(seconds=60)
+    torch.distributed.init_process_group("gloo", meeting, world_size=2, rank=rank, timeout=patience)
+    objective = torch.nn.parallel.DistributedDataParallel(
+        training.Objective(decoder, settings).train(), find_unused_parameters=True
+    )
+    outputs = objective(**{name: rows[rank::2] for name, rows in batch.items()})
+    outputs["loss"].backward()
+    gradients = {name: weight.grad for name, weight in objective.module.named_parameters()}
+    torch.save((outputs, gradients), f"{folder}/{rank}.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "count"), [("info_nce", 6), ("info_nce", 5), ("triplet", 5)])  # 5: unequal halves
+def test_two_processes_are_one_on_the_joined_batch(new_decoder, prompt, examples, tmp_path, loss, count):
+    settings = CONTRASTIVE | {"loss": loss, "weight": 1.0}
+    pairs = [examples[i] for i in range(count)]
+    pairs[1] = pairs[0]  # a false negative across processes
+    batch = Collator(prompt)(pairs)
+    model = trained_skip(new_decoder(), 1, 3)
+    whole, expected = _gradients(training.Objective(model, settings), batch)
+    model.zero_grad()
+    torch.multiprocessing.spawn(_on_one_of_two, (str(tmp_path), settings, batch, model), nprocs=2)
+    halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+    for outputs, gradients in halves:
+        torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(outputs["contrastive_loss"], whole["contrastive_loss"])
+        torch.testing.assert_close(outputs["retrieval_accuracy"], whole["retrieval_accuracy"])
+    mean = (halves[0][0]["loss"] + halves[1][0]["loss"]) / 2
+    torch.testing.assert_close(mean, whole["loss"])
+    assert torch.equal(losses.gathered(torch.arange(3)), torch.arange(3))  # a process alone has all there is
 
 
 # The gate

@@ -38,7 +38,8 @@ pytestmark = pytest.mark.slow
 
 def snakemake(folder, *arguments, check=True):
     """Run Snakemake in a copy of the repository, with the copy's own package."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", "tiny.yaml"]
+    configs = [] if "--configfile" in arguments else ["--configfile", "tiny.yaml"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *configs]
     environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     output = done.stdout + done.stderr
@@ -317,3 +318,20 @@ def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):
     assert not {"train_cell", "translate"} & jobs.keys()
     configure(copied, keep_weights=False, skip_source=[1, 2], constraints=["skip_source < skip_target"])
     assert planned(copied, str(RESULTS / "grid/best.json"))["train_cell"] == 1
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_any_decoder_in_a_folder_goes_through_the_whole_graph(tmp_path, architecture):
+    folder = make_copy(tmp_path)
+    sizes = ["--layers", "4", "--width", "16", "--heads", "2", "--vocabulary", "600"]
+    make = [sys.executable, "-c", "from skipclm.cli import main; main()", "random-model", architecture, "models/small"]
+    subprocess.run(make + sizes, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": str(folder / "src")})
+    shutil.copy(REPO / "configs/any_decoder.yaml", folder / "any.yaml")
+    tiny = {key: TINY[key] for key in ("experiment", "corpus", "skip", "training", "evaluation")}
+    tiny |= {"model": {"source": "models/small"}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
+    snakemake(folder, "--configfile", "any.yaml", "tiny.yaml")
+    table = rows(folder / RESULTS / "ablation/scores.tsv")
+    assert {row["status"] for row in table} == {"ok", "untrained"}
+    saved = json.loads((folder / RESULTS / "ablation/en-de/full/seed2/model/config.json").read_text(encoding="utf-8"))
+    assert (saved["model_type"], saved["base"]["model_type"]) == ("skipclm", architecture)

@@ -8,10 +8,19 @@ from pathlib import Path
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, XGLMConfig, XGLMForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    XGLMConfig,
+    XGLMForCausalLM,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from skipclm import checkpoints, loop, modeling, tokenizer
-from skipclm.errors import InputError, naming
+from skipclm.decoders import find_blocks, fuse_attention
+from skipclm.errors import InputError, naming, suggestion
 from skipclm.examples import Prompt, encode
 
 CONTEXT = 512  # positions of a model from scratch
@@ -35,7 +44,7 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
             )
     if isinstance(model, modeling.SkipCLMForCausalLM):
         raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
-    found = len(modeling.find_blocks(model))
+    found = len(find_blocks(model))
     if layers not in (None, found):
         raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
     return model, encoder
@@ -64,6 +73,7 @@ def from_scratch(
     encoder = tokenizer.train(everything, settings["vocabulary"], CONTEXT)
     transformers.set_seed(seed)
     model = XGLMForCausalLM(architecture(settings, len(encoder)))
+    fuse_attention(model)
     return model, encoder, _train(model, Blocks(encoder, sampled), settings, folder)
 
 
@@ -75,10 +85,9 @@ def _train(model: PreTrainedModel, blocks: "Blocks", settings: dict, folder: str
             f"model.scratch: expected at least {settings['batch_tokens']} tokens of text to train on, "
             f"found {len(blocks) * Blocks.LENGTH}; give more text or lower batch_tokens"
         )
-    options = {key: settings[key] for key in ("steps", "learning_rate", "seed")}
-    trainer = loop.Loop(
-        LanguageModel(model), loop.arguments(folder, batch_size=batch_size, **options), train_dataset=blocks
-    )
+    options = {key: settings[key] for key in ("steps", "learning_rate")}
+    options |= {"batch_size": batch_size}
+    trainer = loop.Loop(LanguageModel(model), folder, settings["seed"], options, train_dataset=blocks)
     trainer.train()
     model.eval()
     if trainer.diverged():
@@ -102,6 +111,49 @@ def architecture(settings: dict, vocabulary: int) -> XGLMConfig:
         dropout=0.0,  # small models on little text for few steps underfit
         attention_dropout=0.0,
     )
+
+
+def untrained(
+    architecture: str, sentences: Iterable[str], layers: int, width: int, heads: int, vocabulary: int, seed: int
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Make a small random decoder of any architecture of transformers, and a tokenizer trained on sentences.
+
+    Raises an `InputError` for an architecture that transformers has not, or not as a decoder.
+    """
+    if architecture not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise InputError(
+            f"expected a decoder's model_type, such as llama, gpt2 or xglm, found {architecture!r}; "
+            f"{suggestion(architecture, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)}"
+        )
+    if width % (2 * heads):
+        raise InputError(
+            f"expected a width that is a multiple of {2 * heads}, twice the {heads} heads, found {width}; change one"
+        )
+    encoder = tokenizer.train(sentences, vocabulary, CONTEXT)
+    usual = {
+        "vocab_size": len(encoder),
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "max_position_embeddings": CONTEXT,
+        "bos_token_id": encoder.bos_token_id,
+        "eos_token_id": encoder.eos_token_id,
+        "pad_token_id": encoder.pad_token_id,
+    }
+    # Not every architecture has these, nor by one name.
+    others = {
+        "intermediate_size": 4 * width,
+        "ffn_dim": 4 * width,
+        "word_embed_proj_dim": width,
+        "head_dim": width // heads,
+        "num_key_value_heads": heads,
+    }
+    known = AutoConfig.for_model(architecture)
+    settings = usual | {name: value for name, value in others.items() if hasattr(known, name)}
+    transformers.set_seed(seed)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **settings))
+    find_blocks(model)
+    return model, encoder
 
 
 class Blocks(torch.utils.data.Dataset):

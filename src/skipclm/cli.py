@@ -1,4 +1,4 @@
-"""The command line: translate with a trained model, and write the built-in corpus."""
+"""The command line: translate with a trained model, write the built-in corpus, make a model to try things with."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,9 @@ def translate(
     pair: Annotated[str, typer.Option(help="Source and target language, such as en-de.")],
     files: Annotated[list[Path] | None, typer.Argument(help="Text, a sentence a line; standard input if none.")] = None,
     beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 1,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sentences translated at a time.")] = 32,
+    batch_tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens at a time, translations and padding included.")
+    ] = 16384,
     length_ratio: Annotated[float, typer.Option(min=0, help="Target tokens allowed for each source token ...")] = 2.0,
     length_extra: Annotated[int, typer.Option(min=1, help="... and on top.")] = 10,
 ) -> None:
@@ -37,7 +39,7 @@ def translate(
     filled = [line for line in lines if line]
     sources = examples.encode(tokenizer, filled) if filled else []
     options = {"length_ratio": length_ratio, "length_extra": length_extra, "progress": sys.stderr.isatty()}
-    found = iter(translation.translate(decoder, tokenizer, sources, beams=beams, batch_size=batch_size, **options))
+    found = iter(translation.translate(decoder, tokenizer, sources, beams=beams, batch_tokens=batch_tokens, **options))
     for line in lines:
         print(next(found) if line else "")
 
@@ -75,6 +77,35 @@ def demo_corpus(
     experiment.check_writable(output)
     for path in demo.write_corpus(output, count, seed):
         print(path)
+
+
+@app.command("random-model")
+def random_model(
+    architecture: Annotated[str, typer.Argument(help="A decoder's model_type in transformers, such as llama or gpt2.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write the model to.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Text for the tokenizer; the built-in corpus if none.")
+    ] = None,
+    layers: Annotated[int, typer.Option(min=2, help="Number of blocks.")] = 4,
+    width: Annotated[int, typer.Option(min=8, help="Width of the residual stream.")] = 64,
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 4,
+    vocabulary: Annotated[int, typer.Option(min=300, help="Entries of the tokenizer, at most.")] = 3200,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the weights.")] = 1,
+) -> None:
+    """Write a small random decoder with its tokenizer: to try the workflow with an architecture."""
+    from skipclm import base, checkpoints, corpus, demo, experiment, provenance
+
+    experiment.check_writable(output)
+    if output.exists():
+        raise InputError(f"{output}: expected a folder that does not exist yet, found one; remove it or name another")
+    if files:
+        sentences = [line for path in files for line in corpus.read_lines(path)]
+    else:
+        sentences = [sentence for row in demo.generate(8000, 1) for sentence in row.values()]
+    model, tokenizer = base.untrained(architecture, sentences, layers, width, heads, vocabulary, seed)
+    with provenance.new_folder(output) as folder:
+        checkpoints.save(model, tokenizer, folder, {"random": architecture} | provenance.environment())
+    print(output)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ An example reads `<begin> source </s> target </s>`; a prompt is its part up to t
 tokenizer puts before a text (XGLM's is `</s>`, Llama's `<s>`), or `</s>` if it puts nothing there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +42,8 @@ class Prompt:
         return cls(tuple(begin) or (end,), end, pad)
 
     def source(self, ids: list[int]) -> list[int]:
-        """Return the tokens of a prompt for a source sentence."""
+        """Return the tokens of a prompt for a source sentence; of any sentence, in the place that a source has."""
         return [*self.begin, *ids, self.end]
-
-    def alone(self, ids: list[int]) -> list[int]:
-        """Return the tokens of a sentence by itself, in the place that a source has in a prompt."""
-        return [*self.begin, *ids]
 
     def target(self, ids: list[int]) -> list[int]:
         """Return the tokens that should follow the prompt."""
@@ -96,8 +92,16 @@ class Examples(Dataset):
 
     def within(self, max_tokens: int) -> "Examples":
         """Return the pairs of at most `max_tokens` tokens, source and target together."""
-        kept = [i for i in range(len(self)) if len(self.source[i]) + len(self.target[i]) <= max_tokens]
-        return Examples([self.source[i] for i in kept], [self.target[i] for i in kept], self.keys[kept])
+        return self.chosen([i for i, length in enumerate(self.lengths()) if length <= max_tokens])
+
+    def by_length(self) -> "Examples":
+        """Return the pairs with the shortest first, so that batches in this order need little padding."""
+        lengths = self.lengths()
+        return self.chosen(sorted(range(len(self)), key=lengths.__getitem__))
+
+    def chosen(self, indices: list[int]) -> "Examples":
+        """Return the pairs of these numbers, in this order."""
+        return Examples([self.source[i] for i in indices], [self.target[i] for i in indices], self.keys[indices])
 
     def lengths(self) -> list[int]:
         """Return the tokens of each pair, source and target together."""
@@ -116,67 +120,115 @@ class Examples(Dataset):
         }
 
 
-class LengthGroupedSampler(Sampler[int]):
-    """Batches of similar length, which need little padding, in an order that the seed decides.
+class LengthGroupedBatches(Sampler[list[int]]):
+    """As many batches as asked for, of similar length, which need little padding, in an order that the seed decides.
 
-    Transformers' own sampler leaves long batches before short ones, so that the loss goes up and down with them.
+    A batch has at most `batch_size` pairs and, if `batch_tokens` is given, at most so many tokens with padding, or one
+    pair. With several processes, each gets every n-th pair of a batch. Transformers' own sampler leaves long batches
+    before short ones, so that the loss goes up and down with them.
     """
 
     POOL = 50  # batches that are sorted together: enough for little padding ...
-    POOLS = 8  # ... and few enough of them that a small corpus is mixed anew in each epoch
+    POOLS = 8  # ... and few enough of them that a small corpus is mixed anew in each pass
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
-        self.lengths = torch.tensor(lengths)
-        self.batch_size = batch_size
-        self.generator = torch.Generator().manual_seed(seed)
+    def __init__(
+        self,
+        lengths: list[int],
+        batch_size: int,
+        steps: int,
+        seed: int,
+        batch_tokens: int | None = None,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.lengths = lengths
+        self.batch_size, self.batch_tokens = batch_size, batch_tokens
+        self.steps, self.seed = steps, seed
+        self.process, self.processes = process, processes
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return self.steps
 
-    def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(len(self), generator=self.generator)
-        whole = len(self) // self.batch_size
-        pool_size = self.batch_size * min(self.POOL, max(1, whole // self.POOLS))
-        pools = order[: whole * self.batch_size].split(pool_size)
-        sorted_pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in pools]
-        batches = [batch for pool in sorted_pools for batch in pool.split(self.batch_size)]
-        for i in torch.randperm(whole, generator=self.generator).tolist():
-            yield from batches[i].tolist()
-        yield from order[whole * self.batch_size :].tolist()  # less than a batch
+    def __iter__(self) -> Iterator[list[int]]:
+        generator, left = torch.Generator().manual_seed(self.seed), self.steps
+        while left:
+            batches = self._one_pass(generator)[:left]
+            left -= len(batches)
+            for batch in batches:
+                yield batch[self.process :: self.processes]
+
+    def _one_pass(self, generator: torch.Generator) -> list[list[int]]:
+        """Return all pairs, in batches."""
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        pool_size = self.batch_size * min(self.POOL, max(1, len(order) // self.batch_size // self.POOLS))
+        pools = [order[start : start + pool_size] for start in range(0, len(order), pool_size)]
+        batches = [
+            batch for pool in pools for batch in batches_within(sorted(pool, key=self.lengths.__getitem__), self._fits)
+        ]
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+    def _fits(self, batch: list[int]) -> bool:
+        padded = len(batch) * max(self.lengths[i] for i in batch)
+        return len(batch) <= self.batch_size and (self.batch_tokens is None or padded <= self.batch_tokens)
+
+
+def batches_within(order: list[int], fits: Callable[[list[int]], bool]) -> list[list[int]]:
+    """Cut items, in their order, into batches as large as `fits` allows; an item that does not fit alone is alone."""
+    batches: list[list[int]] = []
+    for item in order:
+        if batches and fits([*batches[-1], item]):
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return batches
 
 
 @dataclass(frozen=True)
 class Collator:
     """Turn items into one batch, padded on the right.
 
-    `input_ids`, `attention_mask` and `labels` (pairs, tokens) hold the examples, `target_ids` and `target_attention`
-    the targets alone. `source_mask` and `target_mask` mark the sentences' own tokens; the first ends with the longest
-    source. `source_key` and `target_key` (pairs,) tell equal sentences.
+    `input_ids` and `labels` (pairs, tokens) hold the examples, `target_ids` the targets alone. `source_weights` and
+    `target_weights` (pairs, tokens) say how much each state counts in the vector of its sentence, by `pooling`; the
+    first ends with the longest source. `source_key` and `target_key` (pairs,) tell equal sentences; `length` (pairs,)
+    counts the tokens of each example.
+
+    There is no attention mask: in a causal model, no token sees the padding on its right.
     """
 
     prompt: Prompt
+    pooling: str = "mean"
 
     def __call__(self, items: list[dict]) -> dict[str, Tensor]:
         """Collate items of `Examples`."""
         prompts = [self.prompt.source(item["source"]) for item in items]
         targets = [self.prompt.target(item["target"]) for item in items]
-        alone = [self.prompt.alone(item["target"]) for item in items]
+        alone = [self.prompt.source(item["target"]) for item in items]
         pairs = list(zip(prompts, targets, strict=True))
-        begin = len(self.prompt.begin)
         return {
             "input_ids": pad([p + t for p, t in pairs], self.prompt.pad),
-            "attention_mask": pad([[1] * len(p + t) for p, t in pairs], 0),
             "labels": pad([[IGNORED] * len(p) + t for p, t in pairs], IGNORED),
-            "source_mask": pad([[0] * begin + [1] * len(item["source"]) for item in items], 0),
+            "source_weights": pad([self._weights(ids) for ids in prompts], 0.0),
             "target_ids": pad(alone, self.prompt.pad),
-            "target_attention": pad([[1] * len(ids) for ids in alone], 0),
-            "target_mask": pad([[0] * begin + [1] * (len(ids) - begin) for ids in alone], 0),
+            "target_weights": pad([self._weights(ids) for ids in alone], 0.0),
             "source_key": torch.tensor([item["source_key"] for item in items]),
             "target_key": torch.tensor([item["target_key"] for item in items]),
+            "length": torch.tensor([len(p + t) for p, t in pairs]),
         }
 
+    def _weights(self, ids: list[int]) -> list[float]:
+        """Return the weight of each token of `<begin> sentence </s>`."""
+        begin = len(self.prompt.begin)
+        words = len(ids) - begin - 1
+        numbers = {  # of the sentence's own tokens, and of </s>
+            "mean": [1] * words + [0],
+            "last": [0] * (words - 1) + [1] * (words > 0) + [0],
+            "end": [0] * words + [1],
+            "position": [*range(1, words + 1), 0],
+        }[self.pooling]
+        return [0.0] * begin + [number / max(1, sum(numbers)) for number in numbers]
 
-def pad(rows: list[list[int]], value: int, left: bool = False) -> Tensor:
+
+def pad(rows: list[list[float]], value: float, left: bool = False) -> Tensor:
     """Return rows of unequal length as one tensor (rows, longest), filled up with `value`."""
     longest = max(map(len, rows))
     filled = [[value] * (longest - len(row)) + row if left else row + [value] * (longest - len(row)) for row in rows]

@@ -264,6 +264,7 @@ def check_variants(config: dict, cells: list[runs.Cell]) -> None:
         }
         check_layers(settings, keys, cells, depth(config))
         check_gate(settings, f"ablation.variants.{variant}: skip.warmup_steps")
+        check_trained(settings, f"ablation.variants.{variant}: training.weights")
 
 
 def check_gate(settings: dict, key: str) -> None:
@@ -273,6 +274,15 @@ def check_gate(settings: dict, key: str) -> None:
         raise InputError(
             f"{key}: expected less than training.steps, which is {steps}, found {skip['warmup_steps']}; lower it, "
             "or the skip would never come fully into play"
+        )
+
+
+def check_trained(settings: dict, key: str) -> None:
+    """Raise an `InputError`, which calls the setting by `key`, if a training would have no weights to train."""
+    if settings["training"].get("weights") == "frozen" and not settings["skip"]["enabled"]:
+        raise InputError(
+            f"{key}: expected full or lora, since there is no skip connection to train, found frozen; change it, "
+            "enable the skip, or drop the variant"
         )
 
 

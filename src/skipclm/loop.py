@@ -1,18 +1,21 @@
 """What every training has in common: Hugging Face's Trainer, a readable log and a history."""
 
+import ctypes
 import math
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.utils import is_torch_bf16_gpu_available
 
-from skipclm.examples import LengthGroupedSampler
+from skipclm.examples import LengthGroupedBatches
 
 
 def arguments(
@@ -31,6 +34,7 @@ def arguments(
     validations: int = 0,
 ) -> TrainingArguments:
     """Return the Trainer's arguments; the names are those of the configuration's `training` section."""
+    bf16 = precision == "bf16" or (precision == "auto" and is_torch_bf16_gpu_available())
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -41,7 +45,7 @@ def arguments(
         warmup_steps=round(warmup * steps),
         weight_decay=weight_decay,
         max_grad_norm=max_gradient_norm,
-        bf16=precision == "bf16",
+        bf16=bf16,
         seed=seed,
         logging_steps=min(log_every, steps),  # a row at least
         logging_nan_inf_filter=False,  # a diverged run must show
@@ -55,6 +59,16 @@ def arguments(
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+
+
+def return_large_blocks() -> None:
+    """Have glibc give blocks of 8 MiB and more back to the system as soon as they are free; elsewhere do nothing.
+
+    Left alone it keeps them, and batches of ever new sizes leave holes between them: by a half more memory.
+    """
+    threshold = -3  # M_MMAP_THRESHOLD in malloc.h
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(threshold, 8 * 2**20)
 
 
 class Progress(TrainerCallback):
@@ -109,13 +123,26 @@ class StopIfDiverged(TrainerCallback):
 class Loop(Trainer):
     """The Trainer, with batches of similar length, and with means of what the model reports in the history.
 
+    `options` are `arguments`' and, with the `lengths` of the examples, `batch_tokens` (see `LengthGroupedBatches`) and
+    `gradient_cosine`, which logs the cosine between the gradients of the two losses.
+
     The model's output is a dict of `loss`, `tokens` (read in this batch) and any number of further scalars to be
     averaged. In evaluation, `lm_loss` and `predicted_tokens`, over which it is a mean, are read instead.
     """
 
     def __init__(
-        self, model: nn.Module, args: TrainingArguments, lengths: list[int] | None = None, **kwargs: object
+        self,
+        model: nn.Module,
+        folder: str | Path,
+        seed: int,
+        options: dict,
+        lengths: list[int] | None = None,
+        **kwargs: object,
     ) -> None:
+        return_large_blocks()
+        options = dict(options)
+        self.batch_tokens, self.gradient_cosine = (options.pop(k, None) for k in ("batch_tokens", "gradient_cosine"))
+        args = arguments(folder, seed=seed, **options)
         # Several processes share a training, not several threads (DataParallel), which hooks on blocks do not bear.
         args._n_gpu = min(1, args.n_gpu)
         super().__init__(model=model, args=args, **kwargs)
@@ -130,10 +157,21 @@ class Loop(Trainer):
         self._batches, self._since = 0, time.perf_counter()
         self._valid_loss, self._valid_tokens = 0.0, 0
 
-    def _get_train_sampler(self, train_dataset: object = None) -> Sampler | None:
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the batches; with several processes, this one's share of each."""
         if self.lengths is None:
-            return super()._get_train_sampler(train_dataset)
-        return LengthGroupedSampler(self.lengths, self.args.train_batch_size, self.args.seed)
+            return super().get_train_dataloader()
+        batches = LengthGroupedBatches(
+            self.lengths,
+            self.args.train_batch_size,
+            self.args.max_steps,
+            self.args.seed,
+            self.batch_tokens,
+            self.args.process_index,
+            self.args.world_size,
+        )
+        pin = self.args.dataloader_pin_memory
+        return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=pin)
 
     def compute_loss(
         self,
@@ -148,11 +186,25 @@ class Loop(Trainer):
             self._valid_loss += outputs["lm_loss"] * outputs["predicted_tokens"]
             self._valid_tokens += outputs["predicted_tokens"]
             return (outputs["lm_loss"], outputs) if return_outputs else outputs["lm_loss"]
+        if self.gradient_cosine and "contrastive_loss" in outputs and self._is_logged(self.state.global_step + 1):
+            self._cosine = self._gradient_cosine(outputs["lm_loss"], outputs["contrastive_loss"])
         for name, value in outputs.items():
             if name not in ("loss", "predicted_tokens"):
                 self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._batches += 1
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def _is_logged(self, step: int) -> bool:
+        return step % self.args.logging_steps == 0
+
+    def _gradient_cosine(self, *losses: torch.Tensor) -> float:
+        """Return the cosine between the gradients of two losses, over the weights that both reach."""
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        options = {"retain_graph": True, "allow_unused": True}
+        pairs = zip(*(torch.autograd.grad(loss, weights, **options) for loss in losses), strict=True)
+        shared = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
+        one, other = (torch.cat([each.flatten().float() for each in side]) for side in zip(*shared, strict=True))
+        return float(torch.cosine_similarity(one, other, dim=0))
 
     def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
         """Evaluate without a trace in the training's random numbers and speed."""
@@ -167,6 +219,8 @@ class Loop(Trainer):
         if "loss" in logs:
             tokens = float(self._sums.pop("tokens"))
             logs |= {name: float(total) / self._batches for name, total in self._sums.items()}
+            if self.gradient_cosine and "contrastive_loss" in logs:
+                logs["gradient_cosine"] = self._cosine
             logs["tokens_per_second"] = tokens / (time.perf_counter() - self._since)
             self._reset_sums()
         if "eval_loss" in logs:  # the Trainer's own is a mean over sentences, short ones counting as much as long ones

@@ -1,49 +1,41 @@
 """A learnable skip connection around any Hugging Face decoder.
 
-Layer k is the residual stream after block k. The state after block `skip_source` is carried, through a linear map and
-an activation, to the input of block `skip_target`.
+The state after block `skip_source` is carried, through a linear map and an activation, to the input of block
+`skip_target`.
 """
 
-from copy import copy
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
-from skipclm.errors import InputError
+from .configuration import SkipCLMConfig
+from .decoders import find_blocks, state_of
+from .errors import InputError
 
+CARD = """\
+---
+library_name: skipclm
+pipeline_tag: translation
+---
 
-class SkipCLMConfig(PreTrainedConfig):
-    """The base decoder's configuration and the place and form of the skip connection."""
+# {base} with a skip connection
 
-    model_type = "skipclm"
+This folder holds a {base} decoder around which skipclm has put a skip connection, from block {source} to block
+{target}. **Load it with skipclm installed, or the skip is lost and with it what the model learned:**
 
-    def __init__(
-        self,
-        base: dict | None = None,
-        skip_source: int = 1,
-        skip_target: int = 2,
-        skip_activation: str = "gelu",
-        skip_normalize: bool = True,
-        skip_gate: str = "learned",
-        **kwargs: object,
-    ) -> None:
-        self.base = base
-        self.skip_source = skip_source
-        self.skip_target = skip_target
-        self.skip_activation = skip_activation
-        self.skip_normalize = skip_normalize
-        self.skip_gate = skip_gate
-        super().__init__(**kwargs)
+    import skipclm
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    def base_config(self) -> PreTrainedConfig:
-        """Return the configuration of the decoder that the skip connection is put around."""
-        settings = dict(self.base)
-        return AutoConfig.for_model(settings.pop("model_type"), **settings)
+    model = AutoModelForCausalLM.from_pretrained("this folder")
+
+Without `import skipclm`, transformers does not know the model type `skipclm`. To load it as a plain {base} is wrong:
+its weights lie under other names, so that all of them would be random.
+"""
 
 
 class SkipConnection(nn.Module):
@@ -69,7 +61,7 @@ class SkipConnection(nn.Module):
         return self.gate * self.activation(self.linear(state))
 
 
-class SkipCLMForCausalLM(PreTrainedModel):
+class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
     """Any decoder with a skip connection; loading and saving work as for the decoder, which does the generating."""
 
     config_class = SkipCLMConfig
@@ -80,8 +72,12 @@ class SkipCLMForCausalLM(PreTrainedModel):
         super().__init__(config)
         self.decoder = decoder or AutoModelForCausalLM.from_config(config.base_config())
         self.skip = SkipConnection(
-            self.decoder.config.hidden_size, config.skip_activation, config.skip_normalize, config.skip_gate
+            self.decoder.config.get_text_config().hidden_size,
+            config.skip_activation,
+            config.skip_normalize,
+            config.skip_gate,
         )
+        self._no_split_modules = self.decoder._no_split_modules
         self._tied_weights_keys = {
             f"decoder.{copy}": f"decoder.{original}"
             for copy, original in (getattr(self.decoder, "_tied_weights_keys", None) or {}).items()
@@ -109,7 +105,9 @@ class SkipCLMForCausalLM(PreTrainedModel):
             tie_word_embeddings=decoder.config.tie_word_embeddings,
             **skip,
         )
-        return cls(config, decoder)
+        model = cls(config, decoder)
+        model.skip.to(decoder.device, decoder.dtype)
+        return model
 
     def _init_weights(self, module: nn.Module) -> None:
         # Initial values set in __init__ do not survive from_pretrained, which builds the model without memory.
@@ -146,91 +144,42 @@ class SkipCLMForCausalLM(PreTrainedModel):
         """Generate with the decoder; the skip works token by token, so its cache needs nothing new."""
         return self.decoder.generate(*inputs, **named)
 
+    @property
+    def generation_config(self) -> GenerationConfig | None:
+        """The decoder's defaults of generation."""
+        return self.decoder.generation_config if "decoder" in self._modules else None
+
+    @generation_config.setter
+    def generation_config(self, value: GenerationConfig | None) -> None:
+        if "decoder" in self._modules:  # PreTrainedModel sets one before there is a decoder
+            self.decoder.generation_config = value
+
+    def save_pretrained(self, save_directory: str | Path, **options: object) -> None:
+        """Save as any model of transformers, with a model card that says how to load it."""
+        super().save_pretrained(save_directory, **options)
+        config = self.config
+        card = CARD.format(base=config.base["model_type"], source=config.skip_source, target=config.skip_target)
+        Path(save_directory, "README.md").write_text(card, encoding="utf-8")
+
     def get_input_embeddings(self) -> nn.Module:
         """Return the decoder's token embeddings."""
         return self.decoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the decoder's token embeddings."""
+        self.decoder.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
         """Return the decoder's head."""
         return self.decoder.get_output_embeddings()
 
 
-AutoConfig.register("skipclm", SkipCLMConfig)
-AutoModelForCausalLM.register(SkipCLMConfig, SkipCLMForCausalLM)
+AutoModelForCausalLM.register(SkipCLMConfig, SkipCLMForCausalLM, exist_ok=True)
 
 
 def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """Return the plain decoder within `model`, which may or may not have a skip connection."""
     return model.decoder if isinstance(model, SkipCLMForCausalLM) else model
-
-
-def find_blocks(decoder: PreTrainedModel) -> nn.ModuleList:
-    """Return the decoder's stack of blocks: the one list of modules as long as the model is deep.
-
-    Raises an `InputError` for a model without such a list.
-    """
-    depth = decoder.config.num_hidden_layers
-    lists = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
-    if not lists:
-        raise InputError(f"{type(decoder).__name__}: expected a list of {depth} blocks, found none")
-    return lists[0]
-
-
-def first_blocks(decoder: PreTrainedModel, count: int) -> PreTrainedModel:
-    """Return the decoder without head and upper blocks; it shares all else with the original, hooks included.
-
-    Make it anew for each pass: what it does not share are flags such as training mode.
-    """
-    blocks = find_blocks(decoder)
-
-    def shortened(module: nn.Module) -> nn.Module:
-        """Copy the modules on the way to the blocks, and share the others."""
-        if module is blocks:
-            return blocks[:count]
-        copied = copy(module)
-        copied._modules = {
-            name: shortened(child) if blocks in set(child.modules()) else child
-            for name, child in module._modules.items()
-        }
-        return copied
-
-    return shortened(decoder.base_model)
-
-
-def logits_of(decoder: PreTrainedModel, states: Tensor) -> Tensor:
-    """Return the logits (n, vocabulary) of final states (n, width), scaled and capped as the decoder does it."""
-    config = decoder.config
-    logits = decoder.get_output_embeddings()(states)
-    if getattr(config, "logit_scale", None):  # Cohere
-        logits = logits * config.logit_scale
-    if getattr(config, "final_logit_softcapping", None):  # Gemma
-        logits = torch.tanh(logits / config.final_logit_softcapping) * config.final_logit_softcapping
-    return logits
-
-
-def state_of(output: Tensor | tuple) -> Tensor:
-    """Return the residual stream from a block's output, a tensor or a tuple that starts with it."""
-    return output if isinstance(output, Tensor) else output[0]
-
-
-class Recorder:
-    """Remember the state after one block in each forward pass within a `with`; with no layer, remember nothing."""
-
-    def __init__(self, decoder: PreTrainedModel, layer: int | None) -> None:
-        self.block = None if layer is None else find_blocks(decoder)[layer - 1]
-        self.state: Tensor | None = None
-
-    def __enter__(self) -> "Recorder":
-        if self.block is not None:
-            self.handle = self.block.register_forward_hook(self._record)
-        return self
-
-    def _record(self, block: nn.Module, inputs: tuple, output: Tensor | tuple) -> None:
-        self.state = state_of(output)
-
-    def __exit__(self, *error: object) -> None:
-        if self.block is not None:
-            self.handle.remove()
 
 
 def context(model: PreTrainedModel) -> int | None:

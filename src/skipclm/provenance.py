@@ -179,7 +179,9 @@ def _imported_modules(code: str) -> set[str]:
     """Return the modules of this package that a piece of code imports."""
     names = set()
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and node.module == "skipclm":
+        if isinstance(node, ast.ImportFrom) and node.level:
+            names.add(node.module)
+        elif isinstance(node, ast.ImportFrom) and node.module == "skipclm":
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("skipclm."):
             names.add(node.module.split(".")[1])

@@ -1,6 +1,6 @@
 """Which systems an experiment trains: the cells of its grid, the variants of its ablation, and their settings.
 
-Settings are the configuration's sections `contrastive`, `skip` and `training` as they hold for one run.
+Settings are the configuration's sections `contrastive`, `skip`, `lora` and `training` as they hold for one run.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from skipclm.errors import InputError
 
-METHOD_SECTIONS = ("contrastive", "skip", "training")
+METHOD_SECTIONS = ("contrastive", "skip", "lora", "training")
 COMPARISONS = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -119,7 +119,7 @@ def variants(config: dict) -> dict[str, dict]:
 
 
 def cell_settings(config: dict, cell: Cell) -> dict:
-    """Return the method settings of one cell: contrastive, skip and training."""
+    """Return the method settings of one cell."""
     layers = {
         "contrastive": {"enabled": True, "layer": cell.contrastive_layer},
         "skip": {"enabled": True, "source": cell.skip_source, "target": cell.skip_target},
@@ -138,6 +138,8 @@ def _settings(config: dict, override: dict) -> dict:
     merged = {name: config[name] | override.get(name, {}) for name in METHOD_SECTIONS}
     if not merged["training"]["enabled"]:
         merged["contrastive"] = merged["skip"] = {"enabled": False}
+    lora = merged["training"]["enabled"] and merged["training"]["weights"] == "lora"
+    merged["lora"] |= {"enabled": lora}
     return {name: in_order(section) if section["enabled"] else {"enabled": False} for name, section in merged.items()}
 
 
@@ -188,7 +190,11 @@ def describe(settings: dict) -> str:
     """Say in a few words which parts of the method a run uses."""
     parts = []
     if settings["contrastive"]["enabled"]:
-        parts.append(f"InfoNCE at {settings['contrastive']['layer']}")
+        loss = {"info_nce": "InfoNCE", "triplet": "triplet loss"}[settings["contrastive"]["loss"]]
+        parts.append(f"{loss} at {settings['contrastive']['layer']}")
     if settings["skip"]["enabled"]:
         parts.append(f"skip {settings['skip']['source']} to {settings['skip']['target']}")
-    return " and ".join(parts) or ("plain" if settings["training"]["enabled"] else "untrained")
+    if not settings["training"]["enabled"]:
+        return "untrained"
+    weights = {"full": "", "lora": ", by LoRA", "frozen": ", all else frozen"}[settings["training"]["weights"]]
+    return (" and ".join(parts) or "plain") + weights

@@ -1,68 +1,80 @@
 """Fine-tune a decoder to translate: one loop for every cell and variant."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+import torch
 import transformers
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from skipclm import loop, losses, modeling
+from skipclm import adapters, decoders, loop, losses, modeling
 from skipclm.errors import InputError
 from skipclm.examples import IGNORED, Collator, Examples, Prompt
 
 
 class Objective(nn.Module):
-    """The training loss of a decoder: translation, and InfoNCE at one layer if asked for.
+    """The training loss of a decoder: translation, and a contrastive loss at one layer if asked for.
 
     In a causal model the source half of an example has the states that it would have alone, so one full pass yields
     the source vectors too; only the targets go through the first blocks again.
+
+    With `micro_batch`, so many pairs go through the model at a time, and once more for their gradients: memory does
+    not grow with the batch, whose pairs are all negatives of each other nonetheless (as in GradCache, Gao et al. 2021).
+    Between processes, which bring equal shares of a batch, loss and gradient are those of the whole batch.
     """
 
-    def __init__(self, model: PreTrainedModel, contrastive: dict) -> None:
+    def __init__(self, model: PreTrainedModel, contrastive: dict, micro_batch: int | None = None) -> None:
         super().__init__()
         self.model = model
         self.contrastive = contrastive
+        self.micro_batch = micro_batch
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """Return `loss`, its parts, the gate if there is one and the numbers of tokens for a `Collator` batch."""
-        decoder = modeling.decoder_of(self.model)
         # Validation compares systems by the loss they share.
-        uses_contrastive = self.contrastive["enabled"] and self.training
-        with modeling.Recorder(decoder, self.contrastive["layer"] if uses_contrastive else None) as recorder:
-            states = decoder.base_model(
-                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-            ).last_hidden_state
-            lm_loss = losses.translation_loss(states, batch["labels"], partial(modeling.logits_of, decoder))
-            outputs = {
-                "loss": lm_loss,
-                "lm_loss": lm_loss,
-                "tokens": batch["attention_mask"].sum(),
-                "predicted_tokens": (batch["labels"] != IGNORED).sum(),
-            }
-            if uses_contrastive:
-                contrastive_loss = self._contrastive_loss(decoder, recorder, batch)
-                outputs["loss"] = lm_loss + self.contrastive["weight"] * contrastive_loss
-                outputs["contrastive_loss"] = contrastive_loss
+        layer = self.contrastive["layer"] if self.contrastive["enabled"] and self.training else None
+        predicted = (batch["labels"][:, 1:] != IGNORED).sum()
+        # Gradients are averaged over processes, so that each divides by the mean of what they have.
+        count = losses.gathered(predicted[None]).float().mean()
+        parts = [self._pass(part, layer, count) for part in self._parts(batch)]
+        lm_losses, sources, targets = zip(*parts, strict=True)
+        lm_loss = sum(lm_losses)
+        outputs = {"loss": lm_loss, "lm_loss": lm_loss}
+        if layer is not None:
+            keys = (batch["source_key"], batch["target_key"])
+            loss, accuracy = losses.contrastive(torch.cat(sources), torch.cat(targets), keys, self.contrastive)
+            outputs["loss"] = lm_loss + self.contrastive["weight"] * loss
+            outputs |= {"contrastive_loss": loss, "retrieval_accuracy": accuracy}
         if isinstance(self.model, modeling.SkipCLMForCausalLM):
             outputs["gate"] = self.model.skip.gate
-        return outputs
+        return outputs | {"tokens": batch["length"].sum(), "predicted_tokens": predicted}
 
-    def _contrastive_loss(
-        self, decoder: PreTrainedModel, recorder: modeling.Recorder, batch: dict[str, Tensor]
-    ) -> Tensor:
-        """Take the source vectors from what the full pass left in the recorder, and run the targets' own pass."""
-        source_states = recorder.state[:, : batch["source_mask"].shape[1]]
-        lower = modeling.first_blocks(decoder, self.contrastive["layer"])
-        lower(input_ids=batch["target_ids"], attention_mask=batch["target_attention"], use_cache=False)
-        return losses.info_nce(
-            losses.mean_pool(source_states, batch["source_mask"]),
-            losses.mean_pool(recorder.state, batch["target_mask"]),
-            self.contrastive["temperature"],
-            losses.shared_sentences(batch["source_key"], batch["target_key"]),
-        )
+    def _parts(self, batch: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Cut a batch into micro-batches."""
+        size = self.micro_batch or len(batch["length"])
+        split = {name: rows.split(size) for name, rows in batch.items()}
+        return [dict(zip(split, rows, strict=True)) for rows in zip(*split.values(), strict=True)]
+
+    def _pass(self, batch: dict[str, Tensor], layer: int | None, count: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the translation loss and, with a layer, the vectors (pairs, width) of sources and targets there."""
+        if self.micro_batch is None or not self.training:
+            return self._run(batch, layer, count)
+        return checkpoint(self._run, batch, layer, count, use_reentrant=False)
+
+    def _run(self, batch: dict[str, Tensor], layer: int | None, count: Tensor) -> tuple[Tensor | None, ...]:
+        decoder = modeling.decoder_of(self.model)
+        with decoders.Recorder(decoder, layer) as recorder:
+            states = decoder.base_model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+            lm_loss = losses.translation_loss(states, batch["labels"], decoders.Head(decoder), count)
+            if layer is None:
+                return lm_loss, None, None
+            sources = losses.pool(recorder.state[:, : batch["source_weights"].shape[1]], batch["source_weights"])
+            decoders.first_blocks(decoder, layer)(input_ids=batch["target_ids"], use_cache=False)
+            return lm_loss, sources, losses.pool(recorder.state, batch["target_weights"])
 
 
 class GateWarmup(TrainerCallback):
@@ -76,6 +88,10 @@ class GateWarmup(TrainerCallback):
     ) -> None:
         """Set the gate for the coming step."""
         self.gate.fill_(min(1.0, state.global_step / self.steps))
+
+
+# Settings of training that are no matter of the loop.
+OWN = ("weights", "max_tokens", "micro_batch", "compile")
 
 
 @dataclass(frozen=True)
@@ -109,42 +125,55 @@ def train(
     valid: Examples,
     seed: int,
     folder: str | Path,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Outcome:
-    """Fine-tune `model`, in place, on `examples` by the method settings (contrastive, skip, training).
+    """Fine-tune `model`, in place, on `examples` by the method settings (contrastive, skip, lora, training).
 
-    `folder` is for the Trainer's own files. The facts hold `status`, which is `diverged` if the loss was no longer
-    finite. Raises an `InputError` if fewer pairs than a batch are short enough.
+    `folder` is for the Trainer's own files, `callbacks` look on. The facts hold `status`, which is `diverged` if the
+    loss was no longer finite. Raises an `InputError` if fewer pairs than a batch are short enough.
     """
-    options = {k: v for k, v in settings["training"].items() if k not in ("enabled", "max_tokens")}
-    usable = examples.within(settings["training"]["max_tokens"])
+    options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *OWN)}
+    weights, max_tokens, micro_batch, compiled = (settings["training"][key] for key in OWN)
+    usable = examples.within(max_tokens)
     if len(usable) < options["batch_size"]:
         raise InputError(
             f"training.max_tokens: expected at least a batch of {options['batch_size']} pairs within "
-            f"{settings['training']['max_tokens']} tokens, found {len(usable)} of {len(examples)}; raise it, lower "
+            f"{max_tokens} tokens, found {len(usable)} of {len(examples)}; raise it, lower "
             "training.batch_size or give more text"
         )
-    _check_context(model, prompt, settings["training"]["max_tokens"])
+    _check_context(model, prompt, max_tokens)
     transformers.set_seed(seed)
+    decoders.fuse_attention(model)
+    if compiled:
+        for block in decoders.find_blocks(model):
+            block.forward = torch.compile(block.forward, dynamic=True)
+    merge = adapters.adapt(model, weights, settings["lora"])
     model = with_skip(model, settings["skip"])
+    contrastive = settings["contrastive"]
     trainer = loop.Loop(
-        Objective(model, settings["contrastive"]),
-        loop.arguments(folder, seed=seed, **options),
-        lengths=usable.lengths(),
+        Objective(model, contrastive, micro_batch),
+        folder,
+        seed,
+        options,
+        lengths=[length + len(prompt.source(prompt.target([]))) for length in usable.lengths()],
         train_dataset=usable,
-        eval_dataset=valid.within(settings["training"]["max_tokens"]),
-        data_collator=Collator(prompt),
+        eval_dataset=valid.within(max_tokens).by_length(),
+        data_collator=Collator(prompt, contrastive.get("pooling", "mean")),
+        callbacks=list(callbacks),
     )
     if settings["skip"]["enabled"] and settings["skip"]["gate"] == "warmup":
         trainer.add_callback(GateWarmup(model.skip.gate, settings["skip"]["warmup_steps"]))
     started = time.perf_counter()
     trainer.train()
     facts = {"train_seconds": time.perf_counter() - started, "train_pairs": len(usable)}
-    return Outcome(model, trainer.history(), facts | _summary(trainer))
+    outcome = Outcome(model, trainer.history(), facts | _summary(trainer))
+    merge()
+    return outcome
 
 
 def _check_context(model: PreTrainedModel, prompt: Prompt, max_tokens: int) -> None:
     """Raise an `InputError` if an example could be longer than what the model reads."""
-    context, special = modeling.context(model), len(prompt.source([])) + len(prompt.target([]))
+    context, special = modeling.context(model), len(prompt.source(prompt.target([])))
     if context is not None and max_tokens + special > context:
         raise InputError(
             f"training.max_tokens: expected at most {context - special}, since the model reads {context} tokens, "

@@ -1,12 +1,20 @@
 """Translate sentences with a trained decoder."""
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from skipclm import modeling
+from skipclm.decoders import fuse_attention
 from skipclm.errors import InputError
-from skipclm.examples import Prompt, pad
+from skipclm.examples import Prompt, batches_within, pad
 
 
 @torch.inference_mode()
@@ -16,34 +24,37 @@ def translate(
     sources: list[list[int]],
     *,
     beams: int = 1,
-    batch_size: int = 100,
+    batch_tokens: int = 16384,
     length_ratio: float = 2.0,
     length_extra: int = 10,
     progress: bool = True,
 ) -> list[str]:
     """Translate sentences, given as token ids without special tokens; returns them in order, each on one line.
 
-    A translation has at most `length_ratio` tokens for each source token and `length_extra` more. With `progress`, a
-    bar on standard error counts the batches.
+    A translation has at most `length_ratio` tokens for each source token and `length_extra` more. As many sentences are
+    translated at a time as `batch_tokens` leaves room for: prompts and what may follow them, with padding, times the
+    beams. With `progress`, a bar on standard error counts the batches.
     """
     prompt, translations = Prompt.of(tokenizer), [""] * len(sources)
     model.eval()
     # A checkpoint may carry habits of its own, such as a penalty on repetition.
     modeling.decoder_of(model).generation_config = GenerationConfig(eos_token_id=prompt.end, pad_token_id=prompt.pad)
-    by_length = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)  # little padding
-    for start in tqdm(range(0, len(by_length), batch_size), unit="batch", mininterval=2.0, disable=not progress):
-        chosen = by_length[start : start + batch_size]
-        limits = [int(length_ratio * len(sources[i])) + length_extra for i in chosen]
-        generated = _generate(model, prompt, [sources[i] for i in chosen], max(limits), beams)
-        for i, limit, ids in zip(chosen, limits, generated, strict=True):
-            translations[i] = one_line(tokenizer.decode(ids[:limit], skip_special_tokens=True))
+    fuse_attention(modeling.decoder_of(model))
+    limits = [int(length_ratio * len(ids)) + length_extra for ids in sources]
+    tokens = [len(prompt.source(ids)) + limit for ids, limit in zip(sources, limits, strict=True)]
+    by_length = sorted(range(len(sources)), key=tokens.__getitem__, reverse=True)  # little padding, and little waiting
+    batches = batches_within(by_length, lambda batch: len(batch) * tokens[batch[0]] * beams <= batch_tokens)
+    for batch in tqdm(batches, unit="batch", mininterval=2.0, disable=not progress):
+        generated = _generate(model, prompt, [sources[i] for i in batch], [limits[i] for i in batch], beams)
+        for i, ids in zip(batch, generated, strict=True):
+            translations[i] = one_line(tokenizer.decode(ids[: limits[i]], skip_special_tokens=True))
     return translations
 
 
 def _generate(
-    model: PreTrainedModel, prompt: Prompt, sources: list[list[int]], limit: int, beams: int
+    model: PreTrainedModel, prompt: Prompt, sources: list[list[int]], limits: list[int], beams: int
 ) -> list[list[int]]:
-    """Return what the model puts after each prompt, at most `limit` tokens, `</s>` and padding included."""
+    """Return what the model puts after each prompt, at least up to its limit or `</s>`, and perhaps padding."""
     prompts = [prompt.source(ids) for ids in sources]
     context, longest = modeling.context(model), max(map(len, prompts))
     if context is not None and longest >= context:
@@ -51,14 +62,58 @@ def _generate(
             f"expected sentences that leave room for a translation, found a prompt of {longest} tokens, where the "
             f"model reads {context}; shorten the sentence, or lower corpus.cleaning.max_bytes"
         )
-    generated = model.generate(
-        input_ids=pad(prompts, prompt.pad, left=True).to(model.device),
-        attention_mask=pad([[1] * len(ids) for ids in prompts], 0, left=True).to(model.device),
-        max_new_tokens=limit if context is None else min(limit, context - longest),
-        num_beams=beams,
-        do_sample=False,
-    )
-    return generated[:, longest:].tolist()
+    ids = pad(prompts, prompt.pad, left=True).to(model.device)
+    mask = pad([[1] * len(row) for row in prompts], 0, left=True).to(model.device)
+    room = torch.tensor(limits, device=model.device).clamp(max=None if context is None else context - longest)
+    if beams == 1:
+        return _greedy(model, ids, mask, room, prompt.end)
+    options = {"max_new_tokens": int(room.max()), "num_beams": beams, "do_sample": False}
+    return model.generate(input_ids=ids, attention_mask=mask, **options)[:, longest:].tolist()
+
+
+def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, limits: Tensor, end: int) -> list[list[int]]:
+    """Generate, and each time that half of the sentences have ended go on with the others alone.
+
+    Otherwise a batch costs as much as if all were as long as the longest. `ids` and `mask` (rows, tokens) are prompts
+    padded on the left, `limits` (rows,) how much may follow.
+    """
+    width, cache = ids.shape[1], None
+    rows, finished = torch.arange(len(ids), device=ids.device), [[] for _ in ids]
+    while len(rows):
+        enough = _Enough(width, limits, end)
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            max_new_tokens=width + int(limits.max()) - ids.shape[1],
+            stopping_criteria=StoppingCriteriaList([enough]),
+            do_sample=False,
+            return_dict_in_generate=True,
+        )
+        ended = enough.ended(output.sequences)
+        for row, written in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
+            finished[row] = written
+        rows, limits, ids, cache = rows[~ended], limits[~ended], output.sequences[~ended], output.past_key_values
+        cache.batch_select_indices(~ended)
+        mask = torch.cat([mask[~ended], mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
+    return finished
+
+
+class _Enough(StoppingCriteria):
+    """Stop when half of the sentences have ended: by `</s>` after the prompt's `width`, or at their limit."""
+
+    def __init__(self, width: int, limits: Tensor, end: int) -> None:
+        self.width, self.limits, self.end = width, limits, end
+
+    def ended(self, ids: Tensor) -> Tensor:
+        """Tell which rows have ended."""
+        written = ids[:, self.width :]
+        return (written == self.end).any(dim=1) | (self.limits <= written.shape[1])
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **named: object) -> Tensor:
+        """Stop rows that have ended, and all if they are half of them."""
+        ended = self.ended(input_ids)
+        return ended | (2 * ended.sum() >= len(ended))
 
 
 def one_line(text: str) -> str:

@@ -17,8 +17,8 @@ with provenance.job(snakemake.log[0]):
     if record["status"] != "diverged":
         model, tokenizer = checkpoints.load(snakemake.input.model)
         sources = Examples.load(snakemake.input.tokens).source
-        # No parameter of the rule: how many at a time is a matter of memory, and no reason to translate again.
-        batch_size = snakemake.config["evaluation"]["batch_size"]
-        options = snakemake.params.options | {"batch_size": batch_size}
+        # No parameter of the rule: how much at a time is a matter of memory, and no reason to translate again.
+        batch_tokens = snakemake.config["evaluation"]["batch_tokens"]
+        options = snakemake.params.options | {"batch_tokens": batch_tokens}
         translations = translation.translate(model, tokenizer, sources, **options)
     provenance.write_lines(snakemake.output.hypotheses, translations)

@@ -1,0 +1,73 @@
+"""Time translation against `generate` of transformers on unsorted batches, with the same trained model."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from arms import default_config
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from skipclm import base, checkpoints, demo, runs, training, translation
+from skipclm.examples import Examples, Prompt, encode, pad
+
+BATCH = 128
+TEST = 500
+TOKENS = default_config()["evaluation"]["batch_tokens"]
+LIMITS = {"length_ratio": 2.0, "length_extra": 10}
+
+
+def trained_model() -> tuple[Path, Examples]:
+    """Train a model on the built-in corpus by the default configuration; return its folder and held-out pairs."""
+    config, sentences = default_config(), demo.generate(8000, 1)
+    source, target = ([row[language] for row in sentences] for language in ("en", "de"))
+    folder = Path(tempfile.mkdtemp())
+    texts = {"en": source[TEST:], "de": target[TEST:]}
+    decoder, tokenizer, _ = base.from_scratch(texts, config["model"]["scratch"], folder)
+    settings = runs.cell_settings(config, runs.Cell(2, 2, 3))
+    pairs = Examples.encoded(tokenizer, source, target)
+    seen, held_out = pairs.chosen(list(range(TEST, len(pairs)))), pairs.chosen(list(range(TEST)))
+    outcome = training.train(decoder, Prompt.of(tokenizer), settings, seen, held_out, 1, folder)
+    checkpoints.save(outcome.model, tokenizer, folder / "model", {})
+    return folder / "model", held_out
+
+
+def _stock(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sources: list, beams: int) -> list[list[int]]:
+    """Return the tokens of translations by `generate`, in batches as they come."""
+    prompt, rows = Prompt.of(tokenizer), []
+    for start in range(0, len(sources), BATCH):
+        batch = sources[start : start + BATCH]
+        limits = [int(LIMITS["length_ratio"] * len(ids)) + LIMITS["length_extra"] for ids in batch]
+        prompts = [prompt.source(ids) for ids in batch]
+        with torch.inference_mode():
+            generated = model.generate(
+                input_ids=pad(prompts, prompt.pad, left=True),
+                attention_mask=pad([[1] * len(ids) for ids in prompts], 0, left=True),
+                max_new_tokens=max(limits),
+                num_beams=beams,
+                do_sample=False,
+                eos_token_id=prompt.end,
+                pad_token_id=prompt.pad,
+            )
+        generated = generated[:, max(map(len, prompts)) :].tolist()
+        rows += [ids[:limit] for ids, limit in zip(generated, limits, strict=True)]
+    return rows
+
+
+def compare(rounds: int, beams: int, folder: Path, pairs: Examples) -> dict[str, list]:
+    """Return the seconds of each round by arm, the number of tokens translated and how many outputs are the same."""
+    ours, tokenizer = checkpoints.load(folder)
+    stock = AutoModelForCausalLM.from_pretrained(folder)
+    found: dict[str, list] = {"stock": [], "ours": []}
+    for _ in range(rounds):
+        started = time.perf_counter()
+        rows = _stock(stock, tokenizer, pairs.source, beams)
+        texts = [translation.one_line(tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
+        found["stock"].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        own = translation.translate(
+            ours, tokenizer, pairs.source, beams=beams, batch_tokens=TOKENS, progress=False, **LIMITS
+        )
+        found["ours"].append(time.perf_counter() - started)
+    tokens = sum(map(len, encode(tokenizer, texts))) + len(texts)  # and an end for each
+    return found | {"tokens": tokens, "same": sum(a == b for a, b in zip(own, texts, strict=True)), "of": len(texts)}
