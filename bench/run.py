@@ -95,13 +95,12 @@ def draw(table: pd.DataFrame, stem: Path) -> None:
     """Draw speed and memory of the arms side by side."""
     with figures.drawing(stem, (figures.PAGE, 1.7)) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
-        colours = ["0.75", "0.75", *[figures.VIRIDIS(0.3)] * (len(table) - 2)]
+        colours = ["0.5", "0.5", *[figures.VIRIDIS(0.3)] * (len(table) - 2)]
         panels = (left, "sentences_per_second", "Sentences per second"), (right, "peak_mib", "Peak memory (MiB)")
         for axes, column, label in panels:
             bars = axes.barh(table["arm"], table[column], color=colours)
-            axes.bar_label(bars, fmt="%.4g", padding=2, fontsize=7)
+            axes.bar_label(bars, fmt="%.4g", label_type="center", color="white", fontsize=7)
             axes.set_xlabel(label)
-            axes.margins(x=0.15)
         low, high = (abs(table[column] - table["sentences_per_second"]) for column in ("lowest", "highest"))
         left.errorbar(table["sentences_per_second"], table["arm"], xerr=[low, high], fmt="none", ecolor="black", lw=0.8)
         left.invert_yaxis()

@@ -193,7 +193,7 @@ def test_translation_loss_is_taken_in_full_precision():
     assert loss.item() == expected.item()
 
 
-def _many(decoder, rows=40):
+def _many(decoder, rows=90):
     """Return states, labels and a plain loss for more rows than fit in a chunk."""
     states = torch.randn(rows, 9, 32, requires_grad=True)
     labels = torch.randint(0, decoder.config.vocab_size, (rows, 9))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-CHUNK = 128  # rows of logits that exist at a time
+CHUNK = 512  # rows of logits that exist at a time
 
 
 def translation_loss(
