@@ -113,6 +113,17 @@ def test_triplet_equals_the_margin_loss_of_torch():
     torch.testing.assert_close(loss, torch.stack(terms).mean(), rtol=1e-4, atol=1e-5)
 
 
+def test_triplet_sees_small_distances_between_long_vectors():
+    sources = 100 * torch.randn(64, 90)
+    targets = sources + 0.01 * torch.randn(64, 90)
+    exact = (sources.double() - targets.double()).norm(dim=1)
+    hinge = losses.triplet(sources, targets.flip(0), 0.0, directions="source_to_target")
+    table = torch.cdist(sources.double(), targets.flip(0).double())
+    wanted = (table.diagonal()[:, None] - table).clamp(min=0)
+    assert exact.max() < 0.2
+    assert hinge.item() == pytest.approx(wanted.sum().item() / (64 * 63), rel=1e-5)
+
+
 def test_triplet_leaves_shared_sentences_out():
     sources, targets = torch.randn(3, 7), torch.randn(3, 7)
     same = losses.shared_sentences(torch.tensor([0, 0, 1]), torch.arange(3))

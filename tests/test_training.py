@@ -152,6 +152,14 @@ def test_micro_batches_change_neither_loss_nor_gradients(decoder, batch, micro_b
     torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_micro_batches_run_twice_and_no_more(new_decoder, prompt, examples, monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK", 4)
+    decoder, runs = new_decoder(), []
+    decoders.find_blocks(decoder)[3].register_forward_hook(lambda *_: runs.append(1))
+    _gradients(training.Objective(decoder, CONTRASTIVE, 4), Collator(prompt)([examples[i] for i in range(8)]))
+    assert len(runs) == 2 * 2
+
+
 def test_micro_batches_keep_little_for_the_way_back(new_decoder, prompt, examples):
     """What autograd keeps, in numbers, hardly grows with the batch."""
 

@@ -39,7 +39,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def forward(ctx: object, head: Callable, wanted: Tensor, states: Tensor, *weights: Tensor) -> Tensor:
         total, state_grads, weight_grads = states.new_zeros((), dtype=torch.float32), [], []
         for chunk, labels in zip(states.split(CHUNK), wanted.split(CHUNK), strict=True):
-            with torch.enable_grad():
+            # The hooks, which do nothing, are to keep a checkpoint around this from running again for each chunk.
+            with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_same, _same):
                 chunk = chunk.detach().requires_grad_()
                 logits = head(chunk)
             # The gradient of cross-entropy is softmax less one at the label; made in place, it takes no more memory.
@@ -55,6 +56,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, grad: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, *[grad.to(saved.dtype) * saved for saved in ctx.saved_tensors]
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def pool(states: Tensor, weights: Tensor) -> Tensor:
@@ -94,7 +99,9 @@ def triplet(
     those of `info_nce`. With no negatives the loss is zero.
     """
     with torch.autocast(sources.device.type, enabled=False):
-        distances = torch.cdist(sources.float(), targets.float())
+        # By matrix products it would be faster, and lose all that is small beside the vectors' length.
+        exact = "donot_use_mm_for_euclid_dist"
+        distances = torch.cdist(sources.float(), targets.float(), compute_mode=exact)
     negatives = ~torch.eye(len(sources), dtype=torch.bool, device=sources.device)
     if same is not None:
         negatives &= ~same
