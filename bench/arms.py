@@ -58,7 +58,7 @@ class PublishedCost(Trainer):
     """Stock training, and three passes through the first blocks: for an anchor, a positive and a negative.
 
     The triples are those of the published code: source and target, the source twice, source and another sentence.
-    It collects garbage at each step and in the collator, and so does this.
+    It collects garbage at each step and in the collator; this does so twice in each step.
     """
 
     LAYER = 3
