@@ -57,8 +57,8 @@ def published(tokenizer: PreTrainedTokenizerBase, pairs: Examples, rounds: int, 
 class PublishedCost(Trainer):
     """Stock training, and three passes through the first blocks: for an anchor, a positive and a negative.
 
-    The triples are those of the published code: source and target, the source twice, source and another sentence.
-    It collects garbage at each step and in the collator; this does so twice in each step.
+    Positive and negative are no sentences, only token ids as many as the anchor has: what counts is what they cost. The
+    published code collects garbage at each step and in its collator; this does so twice in each step.
     """
 
     LAYER = 3

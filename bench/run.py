@@ -128,8 +128,9 @@ dropout.
 - **full, c = 3** and **full, c = 12**: InfoNCE after block 3 or 12 as well, and a skip from 3 to 18.
 
 `lowest` and `highest` are the slowest and the fastest round. `cost_of_plain` says how many times as long as plain
-fine-tuning an arm takes. `peak_mib` is the highest resident memory of the process, some 440 MiB of it libraries. The
-shorter the sentences, the smaller the gain: then the optimiser, which is the same for all, takes most of a step.
+fine-tuning an arm takes. `peak_mib` is the highest resident memory of the process, libraries included; our arms
+have glibc return large blocks, as every training of this package does. The shorter the sentences, the smaller the gain:
+then the optimiser, which is the same for all, takes most of a step.
 
 ## Translation
 
@@ -138,9 +139,10 @@ shorter the sentences, the smaller the gain: then the optimiser, which is the sa
 
 {_markdown(translated)}
 
-Sentences are sorted by length, as many go together as {translation.TOKENS:,} tokens leave room for, and, in greedy
-search, each time that half of a batch have ended the others go on without them. In beam search a sentence may come out
-differently in another batch, since how long the search goes on is the batch's affair.
+Attention is eager in `generate` and fused here. Sentences are sorted by length, as many go together as
+{translation.TOKENS:,} tokens leave room for, and, in greedy search, each time that half of a batch have ended the
+others go on without them. In beam search a sentence may come out differently in another batch, since how long the
+search goes on is the batch's affair.
 
 Numbers of a GPU are missing: none was at hand.
 """

@@ -5,12 +5,11 @@ import sys
 
 import pytest
 import torch
-from helpers import CONTRASTIVE, OFF, SKIP, TRAINING
+from helpers import CONTRASTIVE, OFF, SKIP, TRAINING, logits_of, trained_skip
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipclm import checkpoints, training, translation
 from skipclm.errors import InputError
-from skipclm.modeling import SkipCLMForCausalLM
 
 RECORD = {"pair": "en-de", "seed": 1, "settings": {"skip": {"enabled": True}}, "note": "größer"}
 
@@ -21,20 +20,13 @@ def model(request, new_decoder):
     decoder = new_decoder()
     if request.param == "plain":
         return decoder
-    model = SkipCLMForCausalLM.around(decoder, 1, 3).eval()
-    torch.nn.init.constant_(model.skip.gate, 0.7)
-    return model
-
-
-def _logits(model, ids):
-    with torch.no_grad():
-        return model(ids).logits
+    return trained_skip(decoder)
 
 
 def test_saved_model_comes_back(tmp_path, model, tokenizer, ids):
     checkpoints.save(model, tokenizer, tmp_path, RECORD)
     loaded, loaded_tokenizer = checkpoints.load(tmp_path)
-    assert torch.equal(_logits(loaded.cpu(), ids), _logits(model, ids))
+    assert torch.equal(logits_of(loaded.cpu(), ids), logits_of(model, ids))
     assert not loaded.training
     assert loaded_tokenizer("vier Übel")["input_ids"] == tokenizer("vier Übel")["input_ids"]
     assert checkpoints.read_record(tmp_path) == RECORD
@@ -43,7 +35,7 @@ def test_saved_model_comes_back(tmp_path, model, tokenizer, ids):
 def test_folder_is_one_of_transformers(tmp_path, model, tokenizer, ids):
     checkpoints.save(model, tokenizer, tmp_path, RECORD)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert torch.equal(_logits(loaded, ids), _logits(model, ids))
+    assert torch.equal(logits_of(loaded, ids), logits_of(model, ids))
     prompt = AutoTokenizer.from_pretrained(tmp_path)("one two", return_tensors="pt")
     generated = loaded.generate(**prompt, max_new_tokens=4)
     assert torch.equal(generated, model.generate(**prompt, max_new_tokens=4))

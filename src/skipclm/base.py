@@ -152,7 +152,7 @@ def untrained(
     settings = usual | {name: value for name, value in others.items() if hasattr(known, name)}
     transformers.set_seed(seed)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **settings))
-    find_blocks(model)
+    find_blocks(model)  # or say what is missing, before the model is saved
     return model, encoder
 
 

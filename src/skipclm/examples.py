@@ -168,7 +168,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
     def _fits(self, batch: list[int]) -> bool:
-        padded = len(batch) * max(self.lengths[i] for i in batch)
+        padded = len(batch) * self.lengths[batch[-1]]  # the longest, since they are sorted
         return len(batch) <= self.batch_size and (self.batch_tokens is None or padded <= self.batch_tokens)
 
 

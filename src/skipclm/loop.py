@@ -188,16 +188,14 @@ class Loop(Trainer):
             self._valid_loss += outputs["lm_loss"] * outputs["predicted_tokens"]
             self._valid_tokens += outputs["predicted_tokens"]
             return (outputs["lm_loss"], outputs) if return_outputs else outputs["lm_loss"]
-        if self.gradient_cosine and "contrastive_loss" in outputs and self._is_logged(self.state.global_step + 1):
+        is_logged = (self.state.global_step + 1) % self.args.logging_steps == 0
+        if self.gradient_cosine and is_logged and "contrastive_loss" in outputs:
             self._cosine = self._gradient_cosine(outputs["lm_loss"], outputs["contrastive_loss"])
         for name, value in outputs.items():
             if name not in ("loss", "predicted_tokens"):
                 self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._batches += 1
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
-
-    def _is_logged(self, step: int) -> bool:
-        return step % self.args.logging_steps == 0
 
     def _gradient_cosine(self, *losses: torch.Tensor) -> float:
         """Return the cosine between the gradients of two losses, over the weights that both reach."""

@@ -37,6 +37,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: object, head: Callable, wanted: Tensor, states: Tensor, *weights: Tensor) -> Tensor:
+        """Return the loss of states (n, width) for labels `wanted` (n,), a scalar; keep its gradients."""
         total, state_grads, weight_grads = states.new_zeros((), dtype=torch.float32), [], []
         for chunk, labels in zip(states.split(CHUNK), wanted.split(CHUNK), strict=True):
             # The hooks, which do nothing, are to keep a checkpoint around this from running again for each chunk.
@@ -55,6 +56,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: object, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the kept gradients, scaled."""
         return None, None, *[grad.to(saved.dtype) * saved for saved in ctx.saved_tensors]
 
 
@@ -85,7 +87,7 @@ def info_nce(
     (batch, batch) is true: those share a sentence with the pair and are left out. `directions` says what looks for
     its counterpart: `source_to_target`, `target_to_source`, or `both`, whose mean is taken.
     """
-    similarities = _without(cosines(sources, targets) / temperature, same, float("-inf"))
+    similarities = _without(cosines(sources, targets) / temperature, same)
     pairs = torch.arange(len(similarities), device=similarities.device)
     return _mean_of(directions, similarities, lambda table: F.cross_entropy(table, pairs))
 
@@ -118,16 +120,16 @@ def retrieval_accuracy(sources: Tensor, targets: Tensor, same: Tensor | None = N
 
     Arguments are those of `info_nce`.
     """
-    similarities = _without(cosines(sources, targets), same, float("-inf"))
+    similarities = _without(cosines(sources, targets), same)
     pairs = torch.arange(len(similarities), device=similarities.device)
     return _mean_of("both", similarities, lambda table: (table.argmax(dim=1) == pairs).float().mean())
 
 
-def _without(table: Tensor, same: Tensor | None, value: float) -> Tensor:
-    """Put `value` at what is marked as the same in the table (batch, batch), but for the pairs themselves."""
+def _without(similarities: Tensor, same: Tensor | None) -> Tensor:
+    """Put what is marked as the same in a table (batch, batch) out of reach, but for the pairs themselves."""
     if same is None:
-        return table
-    return table.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), value)
+        return similarities
+    return similarities.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), float("-inf"))
 
 
 def _mean_of(directions: str, table: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
@@ -170,8 +172,11 @@ def processes() -> int:
 
 
 class _Gathered(torch.autograd.Function):
+    """What `gathered` does, and the way back."""
+
     @staticmethod
     def forward(ctx: object, rows: Tensor) -> Tensor:
+        """Return the rows (n, ...) of all processes: padded to the longest for the way, and cut again."""
         counts = [torch.zeros((), dtype=torch.long, device=rows.device) for _ in range(processes())]
         distributed.all_gather(counts, torch.tensor(len(rows), device=rows.device))
         ctx.counts = [int(count) for count in counts]
@@ -183,6 +188,7 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: object, grad: Tensor) -> Tensor:
+        """Return this process's part of the gradient, summed over processes."""
         grad = grad.contiguous()
         distributed.all_reduce(grad)
         return grad.split(ctx.counts)[distributed.get_rank()]

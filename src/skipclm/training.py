@@ -134,22 +134,14 @@ def train(
     """
     options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *OWN)}
     weights, max_tokens, micro_batch, compiled = (settings["training"][key] for key in OWN)
-    usable = examples.within(max_tokens)
-    if len(usable) < options["batch_size"]:
-        raise InputError(
-            f"training.max_tokens: expected at least a batch of {options['batch_size']} pairs within "
-            f"{max_tokens} tokens, found {len(usable)} of {len(examples)}; raise it, lower "
-            "training.batch_size or give more text"
-        )
+    usable = _usable(examples, max_tokens, options["batch_size"])
     _check_context(model, prompt, max_tokens)
     transformers.set_seed(seed)
     decoders.fuse_attention(model)
     if compiled:
-        for block in decoders.find_blocks(model):
-            block.forward = torch.compile(block.forward, dynamic=True)
+        _compile(model)
     merge = adapters.adapt(model, weights, settings["lora"])
-    model = with_skip(model, settings["skip"])
-    contrastive = settings["contrastive"]
+    model, contrastive = with_skip(model, settings["skip"]), settings["contrastive"]
     trainer = loop.Loop(
         Objective(model, contrastive, micro_batch),
         folder,
@@ -169,6 +161,23 @@ def train(
     outcome = Outcome(model, trainer.history(), facts | _summary(trainer))
     merge()
     return outcome
+
+
+def _usable(examples: Examples, max_tokens: int, batch_size: int) -> Examples:
+    """Return the pairs that are short enough; raise an `InputError` if they are fewer than a batch."""
+    usable = examples.within(max_tokens)
+    if len(usable) < batch_size:
+        raise InputError(
+            f"training.max_tokens: expected at least a batch of {batch_size} pairs within {max_tokens} tokens, found "
+            f"{len(usable)} of {len(examples)}; raise it, lower training.batch_size or give more text"
+        )
+    return usable
+
+
+def _compile(decoder: PreTrainedModel) -> None:
+    """Compile what the blocks compute, in place; hooks on them stay as they are."""
+    for block in decoders.find_blocks(decoder):
+        block.forward = torch.compile(block.forward, dynamic=True)
 
 
 def _check_context(model: PreTrainedModel, prompt: Prompt, max_tokens: int) -> None:
