@@ -8,7 +8,7 @@ from helpers import logits_of, stack_of, states_of, trained_skip
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from skipclm import decoders
-from skipclm.decoders import Head, Recorder, find_blocks, find_stack, first_blocks, fuse_attention
+from skipclm.decoders import Head, Recorder, embedded, find_blocks, find_stack, first_blocks, fuse_attention
 from skipclm.errors import InputError
 from skipclm.examples import pad
 
@@ -118,6 +118,30 @@ def test_first_blocks_share_weights_and_skip(decoder, ids):
     assert torch.equal(recorder.state, states_of(model, ids)[3])
     shared = {id(weight) for weight in decoder.parameters()}
     assert all(id(weight) in shared for weight in first_blocks(decoder, 3).parameters())
+
+
+# Embeddings
+
+
+def test_embeddings_are_looked_up_once_for_several_passes(decoder, ids):
+    looked_up = []
+    decoder.get_input_embeddings().register_forward_hook(lambda *call: looked_up.append(call[-1]))
+    expected = [decoder.base_model(each).last_hidden_state for each in (ids, ids[:2, 3:])]
+    looked_up.clear()
+    copies = embedded(decoder, ids, ids[:2, 3:])
+    assert len(looked_up) == 1
+    for copied, each, state in zip(copies, (ids, ids[:2, 3:]), expected, strict=True):
+        torch.testing.assert_close(copied.base_model(each).last_hidden_state, state)
+    torch.testing.assert_close(decoder.base_model(ids).last_hidden_state, expected[0])  # which is as it was
+
+
+def test_embeddings_that_are_looked_up_before_have_their_gradient(decoder, ids):
+    weight = decoder.get_input_embeddings().weight
+    gradients = []
+    for pair in ([decoder, decoder], embedded(decoder, ids, ids[:2, 3:])):
+        loss = sum(one(each).logits.sum() for one, each in zip(pair, (ids, ids[:2, 3:]), strict=True))
+        gradients.append(torch.autograd.grad(loss, weight)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
 
 
 # The head

@@ -52,6 +52,26 @@ def first_blocks(decoder: PreTrainedModel, count: int) -> PreTrainedModel:
     return _replaced(decoder, path, blocks[:count]).base_model
 
 
+def embedded(decoder: PreTrainedModel, *ids: Tensor) -> list[PreTrainedModel]:
+    """Return the decoder once for each of `ids` (rows, tokens), which that copy embeds by what is looked up here.
+
+    All are looked up at once, for the gradient of a lookup is as large as the vocabulary, however few the tokens.
+    """
+    embedding = decoder.get_input_embeddings()
+    path = next(path for path, module in decoder.named_modules() if module is embedding)
+    vectors = embedding(torch.cat([each.flatten() for each in ids])).split([each.numel() for each in ids])
+    return [
+        _replaced(decoder, path, _looked_up(embedding, part.view(*each.shape, -1)))
+        for each, part in zip(ids, vectors, strict=True)
+    ]
+
+
+def _looked_up(embedding: nn.Module, vectors: Tensor) -> nn.Module:
+    copied = copy(embedding)
+    copied.forward = lambda _: vectors
+    return copied
+
+
 class Head:
     """What the decoder makes of final states: its own code from there on, with whatever scales or caps the logits."""
 

@@ -66,15 +66,17 @@ class Objective(nn.Module):
         return checkpoint(self._run, batch, layer, count, use_reentrant=False)
 
     def _run(self, batch: dict[str, Tensor], layer: int | None, count: Tensor) -> tuple[Tensor | None, ...]:
-        decoder = modeling.decoder_of(self.model)
+        """Return what `_pass` does."""
+        decoder, examples, targets = modeling.decoder_of(self.model), batch["input_ids"], batch["target_ids"]
+        for_examples, for_targets = (decoder, None) if layer is None else decoders.embedded(decoder, examples, targets)
         with decoders.Recorder(decoder, layer) as recorder:
-            states = decoder.base_model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+            states = for_examples.base_model(input_ids=examples, use_cache=False).last_hidden_state
             lm_loss = losses.translation_loss(states, batch["labels"], decoders.Head(decoder), count)
             if layer is None:
                 return lm_loss, None, None
-            sources = losses.pool(recorder.state[:, : batch["source_weights"].shape[1]], batch["source_weights"])
-            decoders.first_blocks(decoder, layer)(input_ids=batch["target_ids"], use_cache=False)
-            return lm_loss, sources, losses.pool(recorder.state, batch["target_weights"])
+            vectors = losses.pool(recorder.state[:, : batch["source_weights"].shape[1]], batch["source_weights"])
+            decoders.first_blocks(for_targets, layer)(input_ids=targets, use_cache=False)
+            return lm_loss, vectors, losses.pool(recorder.state, batch["target_weights"])
 
 
 class GateWarmup(TrainerCallback):
