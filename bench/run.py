@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--source", help="sentences, one a line; the built-in corpus if not given")
     parser.add_argument("--target", help="their translations, line by line")
     parser.add_argument("--name", default="the built-in corpus, en-de", help="what the page calls the text")
-    parser.add_argument("--sample", type=int, default=256, help="pairs that a round passes over")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sample", type=int, default=192, help="pairs that a round passes over")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.source:
         sides = [corpus.read_lines(options.source), corpus.read_lines(options.target)]
@@ -77,7 +77,7 @@ def translate(rounds: int) -> pd.DataFrame:
     rows = []
     for beams in (1, 4):
         translation.compare(1, beams, folder, pairs)  # warm up
-        found = translation.compare(2 * rounds + 1, beams, folder, pairs)
+        found = translation.compare(rounds, beams, folder, pairs)
         stock, ours = (found["tokens"] / statistics.median(found[arm]) for arm in ("stock", "ours"))
         rows.append(
             {
@@ -135,7 +135,7 @@ then the optimiser, which is the same for all, takes most of a step.
 ## Translation
 
 {translation.TEST} sentences by a model trained on the built-in corpus, against `generate` on unsorted batches of
-{translation.BATCH} with the same limits; medians of {2 * options.rounds + 1} alternating rounds:
+{translation.BATCH} with the same limits; medians of {options.rounds} alternating rounds:
 
 {_markdown(translated)}
 

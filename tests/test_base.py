@@ -4,7 +4,14 @@ import random
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, T5Config, T5ForConditionalGeneration, XGLMForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    T5Config,
+    T5ForConditionalGeneration,
+    XGLMForCausalLM,
+)
 
 from skipclm import base, checkpoints
 from skipclm.decoders import find_blocks
@@ -193,6 +200,14 @@ def test_what_is_no_decoder_is_refused(tmp_path, tokenizer):
         base.fetch(str(tmp_path), None, None)
 
 
+def test_model_that_looks_ahead_is_refused(tmp_path, tokenizer):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = AutoConfig.for_model("bert", vocab_size=len(tokenizer), **sizes)
+    checkpoints.save(AutoModelForCausalLM.from_config(config), tokenizer, tmp_path, {})
+    with pytest.raises(InputError, match=r"model\.source: expected a causal decoder, found .*, of type bert"):
+        base.fetch(str(tmp_path), None, None)
+
+
 def test_missing_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="missing: expected a Hugging Face decoder"):
         base.fetch(str(tmp_path / "missing"), None, None)
@@ -245,3 +260,8 @@ def test_what_is_no_decoder_is_not_made(architecture):
 def test_random_decoder_needs_a_width_for_its_heads():
     with pytest.raises(InputError, match="a multiple of 6, twice the 3 heads, found 16"):
         base.untrained("llama", ["one two"], 2, 16, 3, 300, 1)
+
+
+def test_architecture_that_these_sizes_do_not_fit_is_refused():
+    with pytest.raises(InputError, match="expected an architecture that can be made by these sizes, but falcon"):
+        base.untrained("falcon", ["one two"], 2, 16, 2, 300, 1)

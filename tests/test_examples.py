@@ -32,6 +32,7 @@ def _word_tokenizer(template=None, **special):
         ("</s> $A", (2,)),  # XGLM
         ("</s> <s> $A", (2, 0)),
         ("$A </s>", (2,)),  # what follows a text is not what precedes it
+        ("<s> $A </s>", (0,)),
     ],
 )
 def test_prompt_begins_with_what_the_tokenizer_puts_first(template, begin):

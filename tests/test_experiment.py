@@ -622,6 +622,16 @@ def test_a_frozen_base_without_a_skip_has_nothing_to_train(variant):
     assert message.startswith(f"ablation.variants.{variant}: training.weights: expected full or lora")
 
 
+def test_a_frozen_base_learns_nothing_below_its_skip():
+    frozen = "training: {weights: frozen}"
+    message = refusal(f"{frozen}\ngrid: {{contrastive_layer: [3], skip_target: [4]}}")
+    assert message.startswith("training.weights: expected full or lora, since only the skip would learn, which ends at")
+    assert "block 4, above the contrastive layer 3" in message
+    experiment.check(overlaid("grid: {contrastive_layer: [4], skip_target: [4]}"), SCHEMA)
+    message = refusal(f"ablation: {{variants: {{full: {{{frozen}, contrastive: {{layer: 2}}}}}}}}")
+    assert message.startswith("ablation.variants.full: training.weights: expected full or lora, since only the skip")
+
+
 def test_a_frozen_base_may_have_a_skip():
     experiment.check(overlaid("ablation: {variants: {skip_only: {training: {weights: frozen}}}}"), SCHEMA)
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from skipclm import loop
+from skipclm.errors import InputError
 
 
 class _Scripted(nn.Module):
@@ -117,3 +118,17 @@ def test_bar_shows_loss_and_rate(tmp_path, capsys):
 def test_training_leaves_no_files(tmp_path):
     _run(tmp_path, [1.0, 2.0], steps=2, validations=1)
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="an accelerator takes part")
+def test_precision_is_the_one_asked_for(tmp_path):
+    settings = {"steps": 1, "batch_size": 1, "learning_rate": 0.1, "seed": 1}
+    halves = [loop.arguments(tmp_path, precision=name, **settings).bf16 for name in ("fp32", "auto", "bf16")]
+    assert halves == [False, False, True]
+
+
+def test_accelerator_without_bf16_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(loop, "is_torch_bf16_gpu_available", lambda: False)
+    with pytest.raises(InputError, match=r"training\.precision: expected fp32 or auto"):
+        loop.arguments(tmp_path, precision="bf16", steps=1, batch_size=1, learning_rate=0.1, seed=1)

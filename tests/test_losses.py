@@ -23,6 +23,20 @@ def test_pool_keeps_what_half_precision_would_lose():
     assert pooled.item() == pytest.approx(302 / 300)
 
 
+@pytest.mark.parametrize(
+    "measure",
+    [losses.cosines, lambda a, b: losses.info_nce(a, b, 0.01), lambda a, b: losses.triplet(a, b, 0.1)],
+    ids=["cosines", "info_nce", "triplet"],
+)
+def test_half_precision_around_changes_nothing(measure):
+    vectors = 1 + 0.01 * torch.randn(2, 6, 300)  # near each other, as states of one layer are
+    expected = measure(*vectors)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(measure(*vectors), expected)
+    half = [each.bfloat16() for each in vectors]
+    torch.testing.assert_close(measure(*half), measure(*[each.float() for each in half]))
+
+
 def _cosine(a, b):
     dot = sum(x * y for x, y in zip(a, b, strict=True))
     return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))

@@ -5,11 +5,24 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 from helpers import logits_of, stack_of, states_of, trained_skip
-from transformers import AutoModelForCausalLM, T5Config, T5ForConditionalGeneration
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import EntryNotFoundError
+from transformers import (
+    AutoModelForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+    modeling_utils,
+)
+from transformers.utils import hub
 
 from skipclm import modeling
 from skipclm.errors import InputError
@@ -25,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:
 @pytest.mark.parametrize("gate", ["learned", "warmup"])
 def test_fresh_skip_changes_no_bit(decoder, ids, gate):
     expected = logits_of(decoder, ids)
-    model = SkipCLMForCausalLM.around(decoder, 1, 3, skip_gate=gate)
+    model = SkipCLMForCausalLM.around(decoder, 1, 3, gate=gate)
     assert torch.equal(logits_of(model, ids), expected)
     with torch.no_grad():
         model.skip.gate.fill_(0.01)
@@ -86,7 +99,7 @@ def test_trained_skip_follows_its_formula(decoder, ids, source, target):
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activation_and_normalization_are_those_asked_for(new_decoder, ids, activation, normalize):
-    model = trained_skip(new_decoder(), skip_activation=activation, skip_normalize=normalize)
+    model = trained_skip(new_decoder(), activation=activation, normalize=normalize)
     expected = _by_formula(new_decoder(), model, ids, activation, normalize)
     torch.testing.assert_close(logits_of(model, ids), expected)
 
@@ -100,7 +113,7 @@ def test_fresh_skip_keeps_the_variance_and_the_gate_closed(new_decoder):
 
 def test_gate_is_trained_or_set_as_asked(new_decoder):
     learned = SkipCLMForCausalLM.around(new_decoder(), 1, 3)
-    warmed = SkipCLMForCausalLM.around(new_decoder(), 1, 3, skip_gate="warmup")
+    warmed = SkipCLMForCausalLM.around(new_decoder(), 1, 3, gate="warmup")
     assert "skip.gate" in dict(learned.named_parameters())
     assert "skip.gate" not in dict(warmed.named_parameters())
     assert "skip.gate" in warmed.state_dict()
@@ -122,6 +135,20 @@ def test_copy_leaves_the_graph_of_the_last_pass_behind(new_decoder, ids):
     assert torch.equal(logits_of(copy.deepcopy(model).eval(), ids), logits_of(model.eval(), ids))
 
 
+def test_skip_around_a_skip_is_refused(new_decoder):
+    decoder = new_decoder()
+    model = SkipCLMForCausalLM.around(decoder, 1, 3)
+    for taken in (model, decoder):
+        with pytest.raises(InputError, match="expected a decoder without a skip connection"):
+            SkipCLMForCausalLM.around(taken, 1, 2)
+
+
+@pytest.mark.parametrize("form", [{"gate": "ajar"}, {"activation": "bell"}])
+def test_form_that_there_is_not_is_refused(new_decoder, form):
+    with pytest.raises(InputError, match=r"expected a gate .* found '(ajar|learned)' and '(gelu|bell)'"):
+        SkipCLMForCausalLM.around(new_decoder(), 1, 3, **form)
+
+
 @pytest.mark.parametrize(("source", "target"), [(0, 2), (2, 2), (3, 2), (1, 5)])
 def test_skip_must_lead_upwards_within_the_model(new_decoder, source, target):
     with pytest.raises(InputError, match=f"1 <= source < target <= 4, found {source} and {target}"):
@@ -133,7 +160,7 @@ def test_skip_must_lead_upwards_within_the_model(new_decoder, source, target):
 
 @pytest.mark.parametrize("gate", ["learned", "warmup"])
 def test_saved_skip_comes_back_through_the_auto_class(tmp_path, decoder, ids, gate):
-    model = trained_skip(decoder, skip_gate=gate, skip_activation="tanh")
+    model = trained_skip(decoder, gate=gate, activation="tanh")
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert type(loaded) is SkipCLMForCausalLM
@@ -182,6 +209,53 @@ def test_gradient_checkpointing_changes_no_gradient(decoder, ids):
     checkpointed = copy.deepcopy(model)
     checkpointed.gradient_checkpointing_enable()
     torch.testing.assert_close(_gradients(checkpointed, ids), _gradients(model, ids))
+
+
+def test_trainer_of_transformers_trains_it(tmp_path, decoder, ids):
+    """As its users do: with columns that the model does not know, and a loss that is a mean over tokens."""
+    model, rows = trained_skip(decoder), [{"input_ids": row, "labels": row, "note": "x"} for row in ids.tolist()]
+    with torch.no_grad():
+        expected = decoder(ids, labels=ids).loss.item()
+    arguments = TrainingArguments(
+        tmp_path, max_steps=1, per_device_train_batch_size=3, logging_steps=1, report_to="none", use_cpu=True
+    )
+    before = model.skip.linear.weight.clone()
+    trainer = Trainer(model, arguments, train_dataset=rows, data_collator=default_data_collator)
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(expected, rel=1e-3)
+    assert not torch.equal(model.skip.linear.weight, before)
+
+
+def test_resized_vocabulary_comes_back(tmp_path, decoder, ids):
+    model = trained_skip(decoder)
+    vocabulary = decoder.config.vocab_size
+    model.resize_token_embeddings(vocabulary + 8)
+    assert model.config.vocab_size == vocabulary + 8
+    model.save_pretrained(tmp_path)
+    assert torch.equal(logits_of(AutoModelForCausalLM.from_pretrained(tmp_path), ids), logits_of(model, ids))
+
+
+def test_embeddings_and_head_can_be_replaced(new_decoder, ids):
+    model = trained_skip(new_decoder("llama", tied=False))
+    head = torch.nn.Linear(32, 7, bias=False)
+    model.set_output_embeddings(head)
+    assert model.get_output_embeddings() is head
+    assert logits_of(model, ids).shape[-1] == 7
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_is_the_one_asked_for(tmp_path, new_decoder, attention):
+    trained_skip(new_decoder("llama")).save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation=attention)
+    assert loaded.decoder.config._attn_implementation == attention
+
+
+def test_attention_that_the_decoder_has_not_is_refused(tmp_path, new_decoder):
+    trained_skip(new_decoder("xglm")).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="XGLMForCausalLM does not support"):
+        AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="sdpa")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert loaded.decoder.config._attn_implementation == "eager"
 
 
 def test_decoder_within(new_decoder):
@@ -248,9 +322,50 @@ def test_folder_holds_safetensors_and_no_code(tmp_path, new_decoder):
 def test_model_card_says_how_to_load_it(tmp_path, new_decoder):
     trained_skip(new_decoder("llama"), 2, 4).save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: skipclm\n")
     assert "# llama with a skip connection" in card
-    assert "from block 2 to block\n4" in card
     assert "import skipclm" in card
+
+
+def test_card_that_somebody_wrote_stays(tmp_path, new_decoder):
+    model, card = trained_skip(new_decoder()), tmp_path / "README.md"
+    card.write_text("# Mine\n", encoding="utf-8")
+    for _ in range(2):
+        model.save_pretrained(tmp_path)
+        text = card.read_text(encoding="utf-8")
+        assert text.startswith("# Mine\n\n# xglm with a skip connection\n")
+        assert text.count("# xglm with a skip connection") == 1
+
+
+@pytest.mark.parametrize("there", [None, "# Ours, already\n"])
+@pytest.mark.parametrize("way", ["push_to_hub", "save_pretrained"])
+def test_card_goes_to_the_hub(tmp_path, new_decoder, monkeypatch, there, way):
+    """The hub is not reached: what would be uploaded is looked at instead."""
+
+    def card_of_the_repository(*where, **options):
+        if there is None:
+            raise EntryNotFoundError("no card")
+        return ModelCard(there)
+
+    sent = {}
+
+    def upload(self, folder, *where, **options):
+        sent.update({path.name: path.read_bytes() for path in Path(folder).iterdir()})
+
+    monkeypatch.setattr(hub.ModelCard, "load", card_of_the_repository)
+    monkeypatch.setattr(hub, "hf_api", MagicMock())
+    monkeypatch.setattr(modeling_utils, "hf_api", MagicMock(), raising=False)
+    monkeypatch.setattr(hub.PushToHubMixin, "_upload_modified_files", upload)
+    model = trained_skip(new_decoder())
+    if way == "push_to_hub":
+        model.push_to_hub("us/skip")
+    else:
+        model.save_pretrained(tmp_path / "skip", push_to_hub=True, repo_id="us/skip")
+    card = sent["README.md"].decode()
+    assert "model.safetensors" in sent
+    assert "automatically generated" not in card
+    assert "import skipclm" in card
+    assert ("# Ours, already" in card) == (there is not None)
 
 
 def _said_by_the_base_class(folder, architecture):

@@ -241,6 +241,20 @@ def test_a_variant_changes_what_it_names_and_keeps_nothing_of_what_is_off(varian
     assert before == CONFIG
 
 
+def test_settings_that_the_run_does_not_use_are_left_out():
+    config = copy.deepcopy(CONFIG)
+    config["contrastive"] |= {"temperature": 0.1, "margin": 0.2}
+    config["skip"] |= {"gate": "learned", "warmup_steps": 9}
+    settings = runs.cell_settings(config, Cell(3, 1, 5))
+    assert "margin" not in settings["contrastive"]
+    assert settings["contrastive"]["temperature"] == 0.1
+    assert "warmup_steps" not in settings["skip"]
+    config["contrastive"]["loss"], config["skip"]["gate"] = "triplet", "warmup"
+    settings = runs.cell_settings(config, Cell(3, 1, 5))
+    assert "temperature" not in settings["contrastive"]
+    assert (settings["contrastive"]["margin"], settings["skip"]["warmup_steps"]) == (0.2, 9)
+
+
 def test_what_is_off_reruns_nothing():
     edited = copy.deepcopy(CONFIG)
     edited["contrastive"]["weight"] = edited["training"]["steps"] = 9

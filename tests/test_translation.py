@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers import CONTRASTIVE, OFF, SKIP, TRAINING
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from skipclm import checkpoints, training, translation
 from skipclm.errors import InputError
@@ -136,3 +137,30 @@ def test_translation_ends_where_the_model_reads_no_further(new_decoder, tokenize
     assert translated == _by_hand(decoder, tokenizer, [[300] * 60], 0, 2)[0][0]
     with pytest.raises(InputError, match=r"found a prompt of 65 tokens, where the model reads 64"):
         translation.translate(decoder, tokenizer, [[300] * 63])
+
+
+def test_long_neighbours_take_no_room_from_others(new_decoder, tokenizer):
+    decoder = new_decoder("gpt2")
+    sources = [[300] * 50, [301] * 3, [302, 303], [304] * 30]
+    options = {"length_ratio": 1.0, "length_extra": 20}
+    together = translation.translate(decoder, tokenizer, sources, **options)
+    alone = [translation.translate(decoder, tokenizer, [ids], **options)[0] for ids in sources]
+    assert together == alone
+    _, tokens = _by_hand(decoder, tokenizer, sources[1:3], 1.0, 20)
+    assert max(map(len, tokens)) > 12  # which is all that the longest would leave
+
+
+def test_model_is_left_as_it_was(model, tokenizer, sources):
+    habits = model.generation_config
+    for mode in (True, False):
+        translation.translate(model.train(mode), tokenizer, sources)
+        assert model.training == model.decoder.training == mode
+        assert model.generation_config is habits
+
+
+def test_recurrent_decoder_translates_too(tokenizer, sources):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "vocab_size": len(tokenizer)}
+    decoder = AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba", **sizes)).eval()
+    same = [sources[0]] * 5  # of one length: no padding, which a recurrent model would read
+    expected, _ = _by_hand(decoder, tokenizer, same, 2.0, 2)
+    assert translation.translate(decoder, tokenizer, same, length_ratio=2.0, length_extra=2) == expected

@@ -44,10 +44,22 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
             )
     if isinstance(model, modeling.SkipCLMForCausalLM):
         raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
+    if not _is_causal(model):
+        raise InputError(
+            f"model.source: expected a causal decoder, found {source}, of type {model.config.model_type}, whose tokens "
+            "see those that follow them; choose another"
+        )
     found = len(find_blocks(model))
     if layers not in (None, found):
         raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
     return model, encoder
+
+
+@torch.inference_mode()
+def _is_causal(model: PreTrainedModel) -> bool:
+    """Tell whether a token's logits are the same whatever follows it."""
+    logits = [model(torch.tensor([[5, 6, last]], device=model.device)).logits[0, 0] for last in (7, 8)]
+    return torch.allclose(*logits, rtol=1e-4, atol=1e-5)
 
 
 def sample(sentences: Iterable[str], share: float, seed: int) -> list[str]:
@@ -151,7 +163,12 @@ def untrained(
     known = AutoConfig.for_model(architecture)
     settings = usual | {name: value for name, value in others.items() if hasattr(known, name)}
     transformers.set_seed(seed)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **settings))
+    try:
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **settings))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"expected an architecture that can be made by these sizes, but {architecture}: {error}"
+        ) from error
     find_blocks(model)  # or say what is missing, before the model is saved
     return model, encoder
 

@@ -25,15 +25,16 @@ def find_stack(decoder: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
     Raises an `InputError` for a model with no such list, or several.
     """
-    kind, depth = decoder.config.model_type, decoder.config.get_text_config().num_hidden_layers
+    kind, depth = decoder.config.model_type, getattr(decoder.config.get_text_config(), "num_hidden_layers", None)
     if kind in BLOCKS:
         return BLOCKS[kind], decoder.get_submodule(BLOCKS[kind])
     modules = decoder.named_modules()
     lists = {path: module for path, module in modules if isinstance(module, nn.ModuleList) and len(module) == depth}
     if len(lists) != 1:
         raise InputError(
-            f"{type(decoder).__name__}: expected one list of {depth} blocks, found {', '.join(lists) or 'none'}; add "
-            f"{kind!r} with the path of its blocks, such as 'model.layers', to BLOCKS in skipclm/decoders.py"
+            f"{type(decoder).__name__}: expected one list of {depth or 'num_hidden_layers'} blocks, found "
+            f"{', '.join(lists) or 'none'}; add {kind!r} with the path of its blocks, such as 'model.layers', to "
+            "BLOCKS in skipclm/decoders.py"
         )
     return lists.popitem()
 

@@ -37,7 +37,8 @@ class Prompt:
             raise InputError("tokenizer: expected an end-of-sequence token, found none; set eos_token")
         ids = tokenizer("a")["input_ids"]
         plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-        begin = ids[: len(ids) - len(plain)] if ids[len(ids) - len(plain) :] == plain else []
+        starts = [start for start in range(len(ids)) if ids[start : start + len(plain)] == plain]
+        begin = ids[: starts[0]] if starts else []
         pad = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         return cls(tuple(begin) or (end,), end, pad)
 

@@ -23,6 +23,8 @@ def check(config: dict, rules: dict) -> None:
     check_model(config)
     cells = runs.grid_cells(config["grid"], depth(config))
     check_gate(runs.cell_settings(config, cells[0]), "skip.warmup_steps")
+    for cell in cells:
+        check_trained(runs.cell_settings(config, cell), "training.weights", [cell], depth(config))
     check_variants(config, cells)
 
 
@@ -264,7 +266,7 @@ def check_variants(config: dict, cells: list[runs.Cell]) -> None:
         }
         check_layers(settings, keys, cells, depth(config))
         check_gate(settings, f"ablation.variants.{variant}: skip.warmup_steps")
-        check_trained(settings, f"ablation.variants.{variant}: training.weights")
+        check_trained(settings, f"ablation.variants.{variant}: training.weights", cells, depth(config))
 
 
 def check_gate(settings: dict, key: str) -> None:
@@ -277,13 +279,28 @@ def check_gate(settings: dict, key: str) -> None:
         )
 
 
-def check_trained(settings: dict, key: str) -> None:
-    """Raise an `InputError`, which calls the setting by `key`, if a training would have no weights to train."""
-    if settings["training"].get("weights") == "frozen" and not settings["skip"]["enabled"]:
+def check_trained(settings: dict, key: str, cells: list[runs.Cell], depth: int) -> None:
+    """Raise an `InputError`, which calls the setting by `key`, if a loss would have no weights to train.
+
+    A layer that is left to the grid can become that of any of its `cells`.
+    """
+    if settings["training"].get("weights") != "frozen":
+        return
+    if not settings["skip"]["enabled"]:
         raise InputError(
             f"{key}: expected full or lora, since there is no skip connection to train, found frozen; change it, "
             "enable the skip, or drop the variant"
         )
+    if not settings["contrastive"]["enabled"]:
+        return
+    for cell in cells:
+        layers = runs.used_layers(runs.with_layers(settings, depth, vars(cell)))
+        if layers["contrastive"] < layers["target"]:
+            raise InputError(
+                f"{key}: expected full or lora, since only the skip would learn, which ends at block "
+                f"{layers['target']}, above the contrastive layer {layers['contrastive']}, found frozen; change it, or "
+                "put the contrastive layer no lower than skip.target"
+            )
 
 
 def check_layers(settings: dict, keys: dict[tuple[str, str], str], cells: list[runs.Cell], depth: int) -> None:

@@ -15,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import is_torch_bf16_gpu_available
 
+from skipclm.errors import InputError
 from skipclm.examples import LengthGroupedBatches
 
 
@@ -33,8 +34,14 @@ def arguments(
     log_every: int = 10,
     validations: int = 0,
 ) -> TrainingArguments:
-    """Return the Trainer's arguments; the names are those of the configuration's `training` section."""
-    bf16 = precision == "bf16" or (precision == "auto" and is_torch_bf16_gpu_available())
+    """Return the Trainer's arguments; the names are those of the configuration's `training` section.
+
+    Raises an `InputError` if `bf16` is asked for and the accelerator has it not.
+    """
+    has_accelerator, has_bf16 = torch.accelerator.is_available(), is_torch_bf16_gpu_available()
+    if precision == "bf16" and has_accelerator and not has_bf16:
+        raise InputError("training.precision: expected fp32 or auto, since the accelerator has no bf16, found bf16")
+    bf16 = precision == "bf16" or (precision == "auto" and has_bf16)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -46,6 +53,7 @@ def arguments(
         weight_decay=weight_decay,
         max_grad_norm=max_gradient_norm,
         bf16=bf16,
+        use_cpu=not has_accelerator,
         seed=seed,
         logging_steps=min(log_every, steps),  # a row at least
         logging_nan_inf_filter=False,  # a diverged run must show

@@ -4,6 +4,7 @@ The state after block `skip_source` is carried, through a linear map and an acti
 `skip_target`.
 """
 
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -17,21 +18,22 @@ from .configuration import SkipCLMConfig
 from .decoders import find_blocks, state_of
 from .errors import InputError
 
-CARD = """\
+METADATA = """\
 ---
 library_name: skipclm
 pipeline_tag: translation
 ---
-
+"""
+CARD = """
 # {base} with a skip connection
 
-This folder holds a {base} decoder around which skipclm has put a skip connection, from block {source} to block
-{target}. **Load it with skipclm installed, or the skip is lost and with it what the model learned:**
+This is a {base} decoder around which skipclm has put a skip connection; config.json says between which blocks. **Load
+it with skipclm installed, or the skip is lost and with it what the model learned:**
 
     import skipclm
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained("this folder")
+    model = AutoModelForCausalLM.from_pretrained("this folder or repository")
 
 Without `import skipclm`, transformers does not know the model type `skipclm`. To load it as a plain {base} is wrong:
 its weights lie under other names, so that all of them would be random.
@@ -46,6 +48,11 @@ class SkipConnection(nn.Module):
 
     def __init__(self, width: int, activation: str, normalize: bool, gate: str) -> None:
         super().__init__()
+        if activation not in ACT2FN or gate not in ("learned", "warmup"):
+            raise InputError(
+                f"skip: expected a gate `learned` or `warmup` and an activation of transformers, such as gelu, found "
+                f"{gate!r} and {activation!r}"
+            )
         self.linear = nn.Linear(width, width)
         self.activation = ACT2FN[activation]
         self.normalize = normalize
@@ -67,17 +74,20 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = SkipCLMConfig
     base_model_prefix = "decoder"
     supports_gradient_checkpointing = True
+    # How to attend is for the decoder to say.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: SkipCLMConfig, decoder: PreTrainedModel | None = None) -> None:
+        attention = config._attn_implementation
         super().__init__(config)
-        self.decoder = decoder or AutoModelForCausalLM.from_config(config.base_config())
+        self.decoder = decoder or AutoModelForCausalLM.from_config(config.base_config(), attn_implementation=attention)
         self.skip = SkipConnection(
             self.decoder.config.get_text_config().hidden_size,
             config.skip_activation,
             config.skip_normalize,
             config.skip_gate,
         )
-        self._no_split_modules = self.decoder._no_split_modules
+        self._no_split_modules = [*(self.decoder._no_split_modules or []), "SkipConnection"]
         self._tied_weights_keys = {
             f"decoder.{copy}": f"decoder.{original}"
             for copy, original in (getattr(self.decoder, "_tied_weights_keys", None) or {}).items()
@@ -86,12 +96,23 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         self._connect()
 
     @classmethod
-    def around(cls, decoder: PreTrainedModel, source: int, target: int, **skip: object) -> "SkipCLMForCausalLM":
+    def around(
+        cls,
+        decoder: PreTrainedModel,
+        source: int,
+        target: int,
+        *,
+        activation: str = "gelu",
+        normalize: bool = True,
+        gate: str = "learned",
+    ) -> "SkipCLMForCausalLM":
         """Put a fresh skip from block `source` to block `target` around `decoder`, whose weights are shared.
 
-        `skip` may hold `skip_activation`, `skip_normalize` and `skip_gate`. Raises an `InputError` for layers that
-        the decoder has not or that do not lead upwards.
+        Raises an `InputError` for a decoder that has a skip, for layers that it has not or that do not lead upwards,
+        and for an activation or a gate that there is not.
         """
+        if isinstance(decoder, cls) or getattr(decoder, "has_skip", False):
+            raise InputError("skip: expected a decoder without a skip connection, found one that has it; load it anew")
         depth = len(find_blocks(decoder))
         if not 1 <= source < target <= depth:
             raise InputError(f"skip: expected 1 <= source < target <= {depth}, found {source} and {target}")
@@ -99,11 +120,13 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
             base=decoder.config.to_dict(),
             skip_source=source,
             skip_target=target,
+            skip_activation=activation,
+            skip_normalize=normalize,
+            skip_gate=gate,
             pad_token_id=decoder.config.pad_token_id,
             bos_token_id=decoder.config.bos_token_id,
             eos_token_id=decoder.config.eos_token_id,
             tie_word_embeddings=decoder.config.tie_word_embeddings,
-            **skip,
         )
         model = cls(config, decoder)
         model.skip.to(decoder.device, decoder.dtype)
@@ -119,6 +142,7 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _connect(self) -> None:
         """Have block `skip_source` leave its state and block `skip_target` add what the skip makes of it."""
+        self.decoder.has_skip = True
         blocks = find_blocks(self.decoder)
         blocks[self.config.skip_source - 1].register_forward_hook(self._carry)
         blocks[self.config.skip_target - 1].register_forward_pre_hook(self._add, with_kwargs=True)
@@ -128,17 +152,31 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _add(self, block: nn.Module, inputs: tuple, named: dict) -> tuple[tuple, dict]:
         added = self.skip(self._carried)
+        state = inputs[0] if inputs else named["hidden_states"]
+        state = state + added.to(state.device)  # the blocks may be spread over several
         if inputs:
-            return (inputs[0] + added, *inputs[1:]), named
-        return inputs, named | {"hidden_states": named["hidden_states"] + added}
+            return (state, *inputs[1:]), named
+        return inputs, named | {"hidden_states": state}
 
     def __getstate__(self) -> dict:
         # The carried state belongs to a pass, and to its graph: a copy of the model is one without it.
         return {name: value for name, value in self.__dict__.items() if name != "_carried"}
 
-    def forward(self, *inputs: object, **named: object) -> object:
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **named: object,
+    ) -> object:
         """Run the decoder; inputs and output are the decoder's own."""
-        return self.decoder(*inputs, **named)
+        return self.decoder(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **named)
+
+    @property
+    def accepts_loss_kwargs(self) -> bool:
+        """Tell the Trainer whether the decoder divides its loss by the number of tokens that it is given."""
+        usual = any(each.kind == each.VAR_KEYWORD for each in signature(self.decoder.forward).parameters.values())
+        return getattr(self.decoder, "accepts_loss_kwargs", usual)
 
     def generate(self, *inputs: object, **named: object) -> Tensor:
         """Generate with the decoder; the skip works token by token, so its cache needs nothing new."""
@@ -157,9 +195,21 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
     def save_pretrained(self, save_directory: str | Path, **options: object) -> None:
         """Save as any model of transformers, with a model card that says how to load it."""
         super().save_pretrained(save_directory, **options)
-        config = self.config
-        card = CARD.format(base=config.base["model_type"], source=config.skip_source, target=config.skip_target)
-        Path(save_directory, "README.md").write_text(card, encoding="utf-8")
+        if options.get("is_main_process", True):
+            self._write_card(Path(save_directory, "README.md"))
+
+    def _upload_modified_files(self, working_dir: str | Path, *where: object, **options: object) -> object:
+        # For an upload, transformers has just put a form or the repository's own card in the place of ours.
+        self._write_card(Path(working_dir, "README.md"))
+        return super()._upload_modified_files(working_dir, *where, **options)
+
+    def _write_card(self, path: Path) -> None:
+        """Write the model card; what somebody has written there stays, and what it lacks is added."""
+        text = path.read_text(encoding="utf-8") if path.exists() else METADATA
+        if "automatically generated" in text:
+            text = METADATA
+        if "import skipclm" not in text:
+            path.write_text(text + CARD.format(base=self.config.base["model_type"]), encoding="utf-8")
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the decoder's token embeddings."""
@@ -172,6 +222,16 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         """Return the decoder's head."""
         return self.decoder.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the decoder's head."""
+        self.decoder.set_output_embeddings(value)
+
+    def resize_token_embeddings(self, *size: object, **options: object) -> nn.Module:
+        """Resize the decoder's vocabulary, in its configuration too; see there."""
+        embeddings = self.decoder.resize_token_embeddings(*size, **options)
+        self.config.base = self.decoder.config.to_dict()
+        return embeddings
 
 
 AutoModelForCausalLM.register(SkipCLMConfig, SkipCLMForCausalLM, exist_ok=True)

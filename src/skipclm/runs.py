@@ -13,6 +13,12 @@ from dataclasses import dataclass
 from skipclm.errors import InputError
 
 METHOD_SECTIONS = ("contrastive", "skip", "lora", "training")
+# Settings that mean something only with one value of another: what a run does not use must not make it run again.
+USED_WITH = {
+    ("contrastive", "temperature"): ("loss", "info_nce"),
+    ("contrastive", "margin"): ("loss", "triplet"),
+    ("skip", "warmup_steps"): ("gate", "warmup"),
+}
 COMPARISONS = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -134,12 +140,15 @@ def variant_settings(config: dict, variant: str) -> dict:
 
 
 def _settings(config: dict, override: dict) -> dict:
-    """Merge an override into the method sections; a disabled section keeps nothing that could cause a rerun."""
+    """Merge an override into the method sections; what the run does not use is left out, for it could cause a rerun."""
     merged = {name: config[name] | override.get(name, {}) for name in METHOD_SECTIONS}
     if not merged["training"]["enabled"]:
         merged["contrastive"] = merged["skip"] = {"enabled": False}
     lora = merged["training"]["enabled"] and merged["training"]["weights"] == "lora"
     merged["lora"] |= {"enabled": lora}
+    for (section, key), (other, value) in USED_WITH.items():
+        if merged[section].get(other) != value:
+            merged[section] = {k: v for k, v in merged[section].items() if k != key}
     return {name: in_order(section) if section["enabled"] else {"enabled": False} for name, section in merged.items()}
 
 

@@ -113,9 +113,9 @@ def with_skip(model: PreTrainedModel, skip: dict) -> PreTrainedModel:
         model,
         skip["source"],
         skip["target"],
-        skip_activation=skip["activation"],
-        skip_normalize=skip["normalize"],
-        skip_gate=skip["gate"],
+        activation=skip["activation"],
+        normalize=skip["normalize"],
+        gate=skip["gate"],
     )
 
 

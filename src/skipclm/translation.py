@@ -1,5 +1,8 @@
 """Translate sentences with a trained decoder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -31,44 +34,65 @@ def translate(
 ) -> list[str]:
     """Translate sentences, given as token ids without special tokens; returns them in order, each on one line.
 
-    A translation has at most `length_ratio` tokens for each source token and `length_extra` more. As many sentences are
-    translated at a time as `batch_tokens` leaves room for: prompts and what may follow them, with padding, times the
-    beams. With `progress`, a bar on standard error counts the batches.
+    A translation has at most `length_ratio` tokens for each source token and `length_extra` more, and ends where the
+    model reads no further. As many sentences are translated at a time as `batch_tokens` leaves room for: prompts and
+    what may follow them, with padding, times the beams. With `progress`, a bar on standard error counts the batches.
+    Raises an `InputError` for a sentence that leaves no room for a translation.
     """
     prompt, translations = Prompt.of(tokenizer), [""] * len(sources)
-    model.eval()
-    # A checkpoint may carry habits of its own, such as a penalty on repetition.
-    modeling.decoder_of(model).generation_config = GenerationConfig(eos_token_id=prompt.end, pad_token_id=prompt.pad)
-    fuse_attention(modeling.decoder_of(model))
+    prompts, context = [prompt.source(ids) for ids in sources], _context(model)
     limits = [int(length_ratio * len(ids)) + length_extra for ids in sources]
-    tokens = [len(prompt.source(ids)) + limit for ids, limit in zip(sources, limits, strict=True)]
+    tokens = [len(row) + limit for row, limit in zip(prompts, limits, strict=True)]
     by_length = sorted(range(len(sources)), key=tokens.__getitem__, reverse=True)  # little padding, and little waiting
-    batches = batches_within(by_length, lambda batch: len(batch) * tokens[batch[0]] * beams <= batch_tokens)
-    for batch in tqdm(batches, unit="batch", mininterval=2.0, disable=not progress):
-        generated = _generate(model, prompt, [sources[i] for i in batch], [limits[i] for i in batch], beams)
-        for i, ids in zip(batch, generated, strict=True):
-            translations[i] = one_line(tokenizer.decode(ids[: limits[i]], skip_special_tokens=True))
+    if prompts and len(prompts[by_length[0]]) >= context:
+        raise InputError(
+            f"expected sentences that leave room for a translation, found a prompt of {len(prompts[by_length[0]])} "
+            f"tokens, where the model reads {context}; shorten the sentence, or lower corpus.cleaning.max_bytes"
+        )
+
+    def fits(batch: list[int]) -> bool:
+        longest = tokens[batch[0]]  # beyond the context, its room is cut, and would be for others too
+        return longest <= context and len(batch) * longest * beams <= batch_tokens
+
+    with _own_habits(model, prompt):
+        for batch in tqdm(batches_within(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
+            room = [min(limits[i], context - len(prompts[i])) for i in batch]
+            generated = _generate(model, prompt, [prompts[i] for i in batch], room, beams)
+            for i, ids, limit in zip(batch, generated, room, strict=True):
+                translations[i] = one_line(tokenizer.decode(ids[:limit], skip_special_tokens=True))
     return translations
 
 
+def _context(model: PreTrainedModel) -> float:
+    context = modeling.context(model)
+    return float("inf") if context is None else context
+
+
+@contextmanager
+def _own_habits(model: PreTrainedModel, prompt: Prompt) -> Iterator[None]:
+    """Leave out what a checkpoint says of generation, such as a penalty on repetition, and dropout."""
+    decoder = modeling.decoder_of(model)
+    fuse_attention(decoder)
+    config, training = decoder.generation_config, model.training
+    decoder.generation_config = GenerationConfig(eos_token_id=prompt.end, pad_token_id=prompt.pad)
+    model.eval()
+    try:
+        yield
+    finally:
+        decoder.generation_config = config
+        model.train(training)
+
+
 def _generate(
-    model: PreTrainedModel, prompt: Prompt, sources: list[list[int]], limits: list[int], beams: int
+    model: PreTrainedModel, prompt: Prompt, prompts: list[list[int]], limits: list[int], beams: int
 ) -> list[list[int]]:
     """Return what the model puts after each prompt, at least up to its limit or `</s>`, and perhaps padding."""
-    prompts = [prompt.source(ids) for ids in sources]
-    context, longest = modeling.context(model), max(map(len, prompts))
-    if context is not None and longest >= context:
-        raise InputError(
-            f"expected sentences that leave room for a translation, found a prompt of {longest} tokens, where the "
-            f"model reads {context}; shorten the sentence, or lower corpus.cleaning.max_bytes"
-        )
     ids = pad(prompts, prompt.pad, left=True).to(model.device)
     mask = pad([[1] * len(row) for row in prompts], 0, left=True).to(model.device)
-    room = torch.tensor(limits, device=model.device).clamp(max=None if context is None else context - longest)
     if beams == 1:
-        return _greedy(model, ids, mask, room, prompt.end)
-    options = {"max_new_tokens": int(room.max()), "num_beams": beams, "do_sample": False}
-    return model.generate(input_ids=ids, attention_mask=mask, **options)[:, longest:].tolist()
+        return _greedy(model, ids, mask, torch.tensor(limits, device=model.device), prompt.end)
+    options = {"max_new_tokens": max(limits), "num_beams": beams, "do_sample": False}
+    return model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :].tolist()
 
 
 def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, limits: Tensor, end: int) -> list[list[int]]:
@@ -93,8 +117,11 @@ def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, limits: Tensor, e
         ended = enough.ended(output.sequences)
         for row, written in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
             finished[row] = written
-        rows, limits, ids, cache = rows[~ended], limits[~ended], output.sequences[~ended], output.past_key_values
-        cache.batch_select_indices(~ended)
+        rows, limits, ids, cache = rows[~ended], limits[~ended], output.sequences[~ended], output.get("past_key_values")
+        if hasattr(cache, "batch_select_indices"):
+            cache.batch_select_indices(~ended)
+        else:  # a recurrent model, say, whose state is no such cache, reads again what there is
+            cache = None
         mask = torch.cat([mask[~ended], mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
     return finished
 
