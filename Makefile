@@ -12,8 +12,9 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/snakemake --cores all
 
+# Two at a time, and a file's tests together: they share what takes long to make.
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -13,8 +13,12 @@ WITH_TORCH = {"encode_split", "prepare_base", "train", "translate"}
 
 def _imports(script):
     tree = ast.parse((SCRIPTS / f"{script}.py").read_text(encoding="utf-8"))
-    nodes = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    nodes = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) or _is_loading(node)]
     return "\n".join(map(ast.unparse, nodes))
+
+
+def _is_loading(node):
+    return isinstance(node, ast.With) and "startup.loading" in ast.unparse(node.items[0])
 
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in SCRIPTS.glob("*.py")))

@@ -155,9 +155,9 @@ def test_a_second_run_has_nothing_to_do(finished):
 
 
 def test_a_second_run_from_scratch_gives_the_same_scores(finished, tmp_path):
-    again = make_copy(tmp_path)
-    snakemake(again)
-    for name in ("grid/scores.tsv", "ablation/scores.tsv"):
+    again, names = make_copy(tmp_path), ("grid/scores.tsv", "ablation/scores.tsv")
+    snakemake(again, *[str(RESULTS / name) for name in names])
+    for name in names:
         one, two = (rows(folder / RESULTS / name) for folder in (finished, again))
         for row in one + two:
             row.pop("train_seconds", None)
@@ -185,8 +185,9 @@ def test_another_pair_goes_through_the_ablation_at_the_layers_chosen(copied):
     config["pairs"].append("en-tr")
     (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     assert planned(copied)["train_variant"] >= 2
-    snakemake(copied)
-    record = json.loads((copied / RESULTS / "ablation/en-tr/full/seed1/training.json").read_text(encoding="utf-8"))
+    trained = RESULTS / "ablation/en-tr/full/seed1/training.json"
+    snakemake(copied, str(trained))
+    record = json.loads((copied / trained).read_text(encoding="utf-8"))
     best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-tr"]
     assert record["settings"]["contrastive"]["layer"] == best["contrastive_layer"]
 
@@ -328,7 +329,8 @@ def test_any_decoder_in_a_folder_goes_through_the_whole_graph(tmp_path, architec
     subprocess.run(make + sizes, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": str(folder / "src")})
     shutil.copy(REPO / "configs/any_decoder.yaml", folder / "any.yaml")
     tiny = {key: TINY[key] for key in ("experiment", "corpus", "skip", "training", "evaluation")}
-    tiny |= {"model": {"source": "models/small"}}
+    tiny |= {"model": {"source": "models/small"}, "grid": {"skip_target": ["1.0"]}}
+    tiny["ablation"] = {"variants": dict.fromkeys(("contrastive_only", "skip_only", "finetune"))}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     snakemake(folder, "--configfile", "any.yaml", "tiny.yaml")
     table = rows(folder / RESULTS / "ablation/scores.tsv")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from skipclm import startup
 from skipclm.errors import InputError
 
 app = typer.Typer(
@@ -30,7 +31,8 @@ def translate(
     length_extra: Annotated[int, typer.Option(min=1, help="... and on top.")] = 10,
 ) -> None:
     """Translate lines from files or standard input to lines on standard output."""
-    from skipclm import checkpoints, corpus, examples, translation  # torch takes seconds that --help need not wait for
+    with startup.loading():  # which takes seconds that --help need not wait for
+        from skipclm import checkpoints, corpus, examples, translation
 
     _check_trained(model, checkpoints.read_record(model), pair)
     lines = [corpus.tidy(line) for path in files or ["/dev/stdin"] for line in corpus.read_lines(path)]
@@ -93,7 +95,8 @@ def random_model(
     seed: Annotated[int, typer.Option(min=0, help="Decides the weights.")] = 1,
 ) -> None:
     """Write a small random decoder with its tokenizer: to try the workflow with an architecture."""
-    from skipclm import base, checkpoints, corpus, demo, experiment, provenance
+    with startup.loading():
+        from skipclm import base, checkpoints, corpus, demo, experiment, provenance
 
     experiment.check_writable(output)
     if output.exists():

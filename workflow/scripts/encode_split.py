@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import checkpoints, corpus, examples, provenance
+from skipclm import startup
+
+with startup.loading():
+    from skipclm import checkpoints, corpus, examples, provenance
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -2,10 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-import torch
+from skipclm import startup
 
-from skipclm import base, checkpoints, corpus, provenance, tsv
+with startup.loading():
+    import pandas as pd
+    import torch
+
+    from skipclm import base, checkpoints, corpus, provenance, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -2,11 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-import torch
+from skipclm import startup
 
-from skipclm import checkpoints, provenance, runs, training, tsv
-from skipclm.examples import Examples, Prompt
+with startup.loading():
+    import pandas as pd
+    import torch
+
+    from skipclm import checkpoints, provenance, runs, training, tsv
+    from skipclm.examples import Examples, Prompt
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -2,10 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-import torch
+from skipclm import startup
 
-from skipclm import checkpoints, provenance, translation
-from skipclm.examples import Examples
+with startup.loading():
+    import torch
+
+    from skipclm import checkpoints, provenance, translation
+    from skipclm.examples import Examples
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
