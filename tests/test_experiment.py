@@ -600,6 +600,11 @@ def test_braces_in_a_path_are_refused(folder):
     assert refusal("model: {source: './m{d}'}").startswith("model.source: expected a path without braces")
 
 
+def test_examples_must_fit_a_model_from_scratch():
+    experiment.check(overlaid("training: {max_tokens: 509}"), SCHEMA)
+    assert refusal("training: {max_tokens: 510}").startswith("training.max_tokens: expected at most 509, since a model")
+
+
 def test_layers_of_a_model_from_scratch_are_said_once():
     assert refusal("model: {layers: 8}").startswith("model.layers: expected null, since model.scratch.layers says it")
     experiment.check(overlaid("model: {layers: 6}"), SCHEMA)

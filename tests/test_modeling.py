@@ -1,6 +1,7 @@
 """The skip connection does what its formula says around any decoder, and nothing before it is trained."""
 
 import copy
+import json
 import math
 import os
 import subprocess
@@ -235,6 +236,33 @@ def test_resized_vocabulary_comes_back(tmp_path, decoder, ids):
     assert torch.equal(logits_of(AutoModelForCausalLM.from_pretrained(tmp_path), ids), logits_of(model, ids))
 
 
+def test_what_is_set_of_the_base_holds(tmp_path, new_decoder, ids):
+    model = trained_skip(new_decoder("llama"))
+    model.config.output_hidden_states, model.config.use_cache = True, False
+    outputs = model(ids)
+    assert len(outputs.hidden_states) == 5
+    assert outputs.past_key_values is None
+    model.decoder.config.max_position_embeddings = 99
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, attention_dropout=0.5)
+    assert loaded.config.max_position_embeddings == loaded.decoder.config.max_position_embeddings == 99
+    assert loaded.decoder.model.layers[0].self_attn.attention_dropout == 0.5
+    assert loaded.config.base is loaded.decoder.config
+
+
+def test_two_passes_before_one_way_back(decoder, ids):
+    """The state that is carried is each pass's own, with gradient checkpointing too."""
+    model = trained_skip(decoder)
+    checkpointed = copy.deepcopy(model)
+    checkpointed.gradient_checkpointing_enable()
+    for each in (model, checkpointed):
+        each.train()
+        losses = [each(rows, labels=rows, use_cache=False).loss for rows in (ids, ids.flip(0, 1)[:2])]
+        sum(losses).backward()
+    gradients = [{name: weight.grad for name, weight in each.named_parameters()} for each in (model, checkpointed)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_embeddings_and_head_can_be_replaced(new_decoder, ids):
     model = trained_skip(new_decoder("llama", tied=False))
     head = torch.nn.Linear(32, 7, bias=False)
@@ -271,6 +299,24 @@ def test_what_is_no_decoder_is_refused(tmp_path):
         T5Config(vocab_size=10, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
     ).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="expected a Hugging Face decoder"):
+        modeling.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"skip_target": 9}, "expected 1 <= source < target <= 4, found 1 and 9"),
+        ({"base": None}, "use `around`"),
+        ({"hidden_size": 8}, "cannot be loaded"),
+    ],
+)
+def test_folder_whose_configuration_was_spoilt_is_refused(tmp_path, new_decoder, change, reason):
+    trained_skip(new_decoder("llama")).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    (settings["base"] if "hidden_size" in change else settings).update(change)
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(InputError, match=reason):
         modeling.load(tmp_path)
 
 
@@ -322,7 +368,7 @@ def test_folder_holds_safetensors_and_no_code(tmp_path, new_decoder):
 def test_model_card_says_how_to_load_it(tmp_path, new_decoder):
     trained_skip(new_decoder("llama"), 2, 4).save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\nlibrary_name: skipclm\n")
+    assert card.startswith("---\nlibrary_name: transformers\n")
     assert "# llama with a skip connection" in card
     assert "import skipclm" in card
 

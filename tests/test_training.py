@@ -8,9 +8,9 @@ import torch
 from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING, logits_of, trained_skip
 from transformers import AutoModelForCausalLM
 
-from skipclm import decoders, losses, training
+from skipclm import base, decoders, losses, training, translation
 from skipclm.errors import InputError
-from skipclm.examples import Collator, Examples, LengthGroupedBatches
+from skipclm.examples import Collator, Examples, LengthGroupedBatches, Prompt
 
 SIDES = ("source", "target")
 
@@ -40,6 +40,29 @@ def test_translation_part_is_the_loss_of_transformers(decoder, batch):
     assert outputs.keys() == {"loss", "lm_loss", "tokens", "predicted_tokens"}
     assert outputs["predicted_tokens"] == sum(label != -100 for row in batch["labels"].tolist() for label in row)
     assert outputs["tokens"] == _mask(batch).sum()
+
+
+UNUSUAL = {  # what is unlike other decoders
+    "gemma3": "a language model within a model of images too",
+    "llama4_text": "a head that calls its body by another name than it says",
+    "qwen3_next": "blocks of attention and recurrent ones, with a cache of two kinds",
+}
+
+
+@pytest.mark.parametrize("architecture", UNUSUAL)
+def test_unusual_decoders_train_and_translate(architecture, pairs):
+    decoder, tokenizer = base.untrained(architecture, pairs[0] + pairs[1], 4, 16, 2, 400, 1)
+    model, prompt = trained_skip(decoder, 1, 3), Prompt.of(tokenizer)
+    own = Examples.encoded(tokenizer, *[side[:5] for side in pairs])
+    batch = Collator(prompt)([own[i] for i in range(5)])
+    outputs = _objective(model).train()(**batch)
+    model.eval()
+    expected = model(batch["input_ids"], attention_mask=_mask(batch), labels=batch["labels"]).loss
+    torch.testing.assert_close(outputs["lm_loss"], expected, rtol=1e-4, atol=1e-5)
+    contrastive = _info_nce_alone(decoder, prompt, [own[i] for i in range(5)], 2, 0.2)
+    assert outputs["contrastive_loss"].item() == pytest.approx(contrastive, rel=1e-4)
+    together = translation.translate(model, tokenizer, own.source)
+    assert together == [translation.translate(model, tokenizer, [ids])[0] for ids in own.source]
 
 
 def _vector(model, begin, ids, layer):

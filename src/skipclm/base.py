@@ -22,8 +22,7 @@ from skipclm import checkpoints, loop, modeling, tokenizer
 from skipclm.decoders import find_blocks, fuse_attention
 from skipclm.errors import InputError, naming, suggestion
 from skipclm.examples import Prompt, encode
-
-CONTEXT = 512  # positions of a model from scratch
+from skipclm.runs import CONTEXT
 
 
 def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -44,11 +43,8 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
             )
     if isinstance(model, modeling.SkipCLMForCausalLM):
         raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
-    if not _is_causal(model):
-        raise InputError(
-            f"model.source: expected a causal decoder, found {source}, of type {model.config.model_type}, whose tokens "
-            "see those that follow them; choose another"
-        )
+    with naming("model.source"):
+        _check_causal(model)
     found = len(find_blocks(model))
     if layers not in (None, found):
         raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
@@ -56,10 +52,14 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
 
 
 @torch.inference_mode()
-def _is_causal(model: PreTrainedModel) -> bool:
-    """Tell whether a token's logits are the same whatever follows it."""
+def _check_causal(model: PreTrainedModel) -> None:
+    """Raise an `InputError` if a token's logits depend on what follows it."""
     logits = [model(torch.tensor([[5, 6, last]], device=model.device)).logits[0, 0] for last in (7, 8)]
-    return torch.allclose(*logits, rtol=1e-4, atol=1e-5)
+    if not torch.allclose(*logits, rtol=1e-4, atol=1e-5):
+        raise InputError(
+            f"expected a causal decoder, found one of type {model.config.model_type}, whose tokens see those that "
+            "follow them; choose another"
+        )
 
 
 def sample(sentences: Iterable[str], share: float, seed: int) -> list[str]:
@@ -160,12 +160,13 @@ def untrained(
         "head_dim": width // heads,
         "num_key_value_heads": heads,
     }
-    known = AutoConfig.for_model(architecture)
-    settings = usual | {name: value for name, value in others.items() if hasattr(known, name)}
     transformers.set_seed(seed)
     try:
+        known = AutoConfig.for_model(architecture).to_dict()
+        settings = usual | {name: value for name, value in others.items() if name in known}
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **settings))
-    except (AttributeError, TypeError, ValueError) as error:
+        _check_causal(model.eval())
+    except Exception as error:  # whatever an architecture says to sizes that it cannot have
         raise InputError(
             f"expected an architecture that can be made by these sizes, but {architecture}: {error}"
         ) from error

@@ -4,20 +4,23 @@ This module, `modeling`, `decoders` and `errors` import each other relatively: t
 weights, for those who ask for that (`register_for_auto_class`), and they work there without this package.
 """
 
+from typing import ClassVar
+
 from transformers import AutoConfig, PreTrainedConfig
 
 
 class SkipCLMConfig(PreTrainedConfig):
-    """The base decoder's configuration and the place and form of the skip connection.
+    """The base decoder's configuration, and the place and form of the skip connection.
 
-    What is asked of it and it does not have, the number of heads say, is answered by the base's configuration.
+    What it does not have itself, the number of heads say, is asked of the base's configuration and set there.
     """
 
     model_type = "skipclm"
+    sub_configs: ClassVar[dict] = {"base": AutoConfig}
 
     def __init__(
         self,
-        base: dict | None = None,
+        base: dict | PreTrainedConfig | None = None,
         skip_source: int = 1,
         skip_target: int = 2,
         skip_activation: str = "gelu",
@@ -25,23 +28,27 @@ class SkipCLMConfig(PreTrainedConfig):
         skip_gate: str = "learned",
         **kwargs: object,
     ) -> None:
-        self.base = base
         self.skip_source = skip_source
         self.skip_target = skip_target
         self.skip_activation = skip_activation
         self.skip_normalize = skip_normalize
         self.skip_gate = skip_gate
         super().__init__(**kwargs)
-
-    def base_config(self) -> PreTrainedConfig:
-        """Return the configuration of the decoder that the skip connection is put around."""
-        settings = dict(self.base)
-        return AutoConfig.for_model(settings.pop("model_type"), **settings)
+        self.base = AutoConfig.for_model(**base) if isinstance(base, dict) else base
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("_") or not self.__dict__.get("base"):
+        base = self.__dict__.get("base")
+        if base is None or name.startswith("_"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return getattr(self.base_config(), name)
+        return getattr(base, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        base = self.__dict__.get("base")
+        if name != "base" and not name.startswith("_") and base is not None and hasattr(base, name):
+            setattr(base, name, value)
+            if name not in self.__dict__:
+                return
+        super().__setattr__(name, value)
 
 
 AutoConfig.register("skipclm", SkipCLMConfig, exist_ok=True)

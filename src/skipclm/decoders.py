@@ -44,13 +44,19 @@ def find_blocks(decoder: PreTrainedModel) -> nn.ModuleList:
     return find_stack(decoder)[1]
 
 
-def first_blocks(decoder: PreTrainedModel, count: int) -> PreTrainedModel:
+def body_of(decoder: PreTrainedModel) -> nn.Module:
+    """Return the decoder without its head, which ends in the final states; raises where `find_stack` does."""
+    # base_model_prefix says the same, in most models.
+    return decoder.get_submodule(find_stack(decoder)[0].partition(".")[0])
+
+
+def first_blocks(decoder: PreTrainedModel, count: int) -> nn.Module:
     """Return the decoder without head and upper blocks; it shares all else with the original, hooks included.
 
     Make it anew for each pass: what it does not share are flags such as training mode.
     """
     path, blocks = find_stack(decoder)
-    return _replaced(decoder, path, blocks[:count]).base_model
+    return _replaced(decoder, path, blocks[:count]).get_submodule(path.partition(".")[0])
 
 
 def embedded(decoder: PreTrainedModel, *ids: Tensor) -> list[PreTrainedModel]:
@@ -77,9 +83,9 @@ class Head:
     """What the decoder makes of final states: its own code from there on, with whatever scales or caps the logits."""
 
     def __init__(self, decoder: PreTrainedModel) -> None:
-        path, _ = find_stack(decoder)
-        self.states = _Given()
-        self.decoder = _replaced(decoder, path.rpartition(".")[0], self.states)
+        body, *inner = find_stack(decoder)[0].split(".")[:-1]
+        self.states = _Given(inner)
+        self.decoder = _replaced(decoder, body, self.states)
         self.weights = [w for w in decoder.get_output_embeddings().parameters() if w.requires_grad]
 
     def __call__(self, states: Tensor) -> Tensor:
@@ -89,7 +95,12 @@ class Head:
 
 
 class _Given(nn.Module):
-    """Stands in for a stack of blocks whose final states are known."""
+    """Stands in for a decoder's body whose final states are known, and for what is within by the names of `inner`."""
+
+    def __init__(self, inner: list[str]) -> None:
+        super().__init__()
+        for name in inner:
+            object.__setattr__(self, name, self)  # not as a part of itself, which would have no end
 
     def forward(self, *inputs: object, **named: object) -> "_States":
         return _States(last_hidden_state=self.value)

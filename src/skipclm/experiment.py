@@ -172,6 +172,12 @@ def check_model(config: dict) -> None:
                 f"model.layers: expected null, since model.scratch.layers says it for a model from scratch, found "
                 f"{model['layers']}; set that instead"
             )
+        special = 3  # <begin> source </s> target </s>
+        if config["training"]["max_tokens"] + special > runs.CONTEXT:
+            raise InputError(
+                f"training.max_tokens: expected at most {runs.CONTEXT - special}, since a model from scratch reads "
+                f"{runs.CONTEXT} tokens, {special} of them special; found {config['training']['max_tokens']}; lower it"
+            )
         step = 2 * scratch["heads"]
         if scratch["width"] % step:
             raise InputError(
@@ -207,10 +213,13 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{wanted}, which {what}; correct the path, or give a hub id such as facebook/xglm-564M")
     if not (folder / "config.json").is_file():
         raise InputError(f"{wanted}, which has no config.json; name the folder that save_pretrained wrote")
-    architectures = _folder_config(folder).get("architectures") or []
+    settings = _folder_config(folder)
+    architectures = settings.get("architectures") or []
     if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
         raise InputError(f"{wanted}, whose config.json has no list of names under architectures; save the model anew")
-    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+    # A model of several kinds of input names its decoder's part.
+    endings = ("ForCausalLM", "LMHeadModel", *(["ForConditionalGeneration"] if "text_config" in settings else []))
+    if not any(name.endswith(endings) for name in architectures):
         raise InputError(
             f"{wanted}, whose config.json names the architecture {', '.join(architectures) or 'nowhere'}; "
             "choose a model whose architecture is named ...ForCausalLM"
@@ -240,6 +249,7 @@ def depth(config: dict) -> int:
     if not is_folder(model["source"]):
         return model["layers"]
     settings, keys = _folder_config(Path(model["source"]).expanduser()), ("num_hidden_layers", "num_layers", "n_layer")
+    settings = settings.get("text_config", settings)
     for key in keys:
         if isinstance(settings.get(key), int):
             return settings[key]

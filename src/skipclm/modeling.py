@@ -20,8 +20,9 @@ from .errors import InputError
 
 METADATA = """\
 ---
-library_name: skipclm
-pipeline_tag: translation
+library_name: transformers
+pipeline_tag: text-generation
+tags: [skipclm, translation]
 ---
 """
 CARD = """
@@ -34,6 +35,15 @@ it with skipclm installed, or the skip is lost and with it what the model learne
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained("this folder or repository")
+    tokenizer = AutoTokenizer.from_pretrained("this folder or repository")
+
+If skipclm trained it, it translates what stands before an end-of-sequence token, as `skipclm.translation.translate`
+has it do:
+
+    from skipclm.examples import encode
+    from skipclm.translation import translate
+
+    translate(model, tokenizer, encode(tokenizer, ["A sentence."]))
 
 Without `import skipclm`, transformers does not know the model type `skipclm`. To load it as a plain {base} is wrong:
 its weights lie under other names, so that all of them would be random.
@@ -78,9 +88,14 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: SkipCLMConfig, decoder: PreTrainedModel | None = None) -> None:
+        if config.base is None:
+            raise InputError(
+                "expected the configuration of a skip model, found none of its base; use `around` for that"
+            )
         attention = config._attn_implementation
         super().__init__(config)
-        self.decoder = decoder or AutoModelForCausalLM.from_config(config.base_config(), attn_implementation=attention)
+        self.decoder = decoder or AutoModelForCausalLM.from_config(config.base, attn_implementation=attention)
+        config.base = self.decoder.config  # the same: what is set in one holds for the other
         self.skip = SkipConnection(
             self.decoder.config.get_text_config().hidden_size,
             config.skip_activation,
@@ -106,18 +121,16 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         normalize: bool = True,
         gate: str = "learned",
     ) -> "SkipCLMForCausalLM":
-        """Put a fresh skip from block `source` to block `target` around `decoder`, whose weights are shared.
+        """Put a fresh skip from block `source` to block `target` around `decoder`.
 
+        The decoder is part of the model from then on, and runs with the skip even if it is called by itself.
         Raises an `InputError` for a decoder that has a skip, for layers that it has not or that do not lead upwards,
         and for an activation or a gate that there is not.
         """
         if isinstance(decoder, cls) or getattr(decoder, "has_skip", False):
             raise InputError("skip: expected a decoder without a skip connection, found one that has it; load it anew")
-        depth = len(find_blocks(decoder))
-        if not 1 <= source < target <= depth:
-            raise InputError(f"skip: expected 1 <= source < target <= {depth}, found {source} and {target}")
         config = SkipCLMConfig(
-            base=decoder.config.to_dict(),
+            base=decoder.config,
             skip_source=source,
             skip_target=target,
             skip_activation=activation,
@@ -142,10 +155,12 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _connect(self) -> None:
         """Have block `skip_source` leave its state and block `skip_target` add what the skip makes of it."""
+        blocks, source, target = find_blocks(self.decoder), self.config.skip_source, self.config.skip_target
+        if not 1 <= source < target <= len(blocks):
+            raise InputError(f"skip: expected 1 <= source < target <= {len(blocks)}, found {source} and {target}")
         self.decoder.has_skip = True
-        blocks = find_blocks(self.decoder)
-        blocks[self.config.skip_source - 1].register_forward_hook(self._carry)
-        blocks[self.config.skip_target - 1].register_forward_pre_hook(self._add, with_kwargs=True)
+        blocks[source - 1].register_forward_hook(self._carry)
+        blocks[target - 1].register_forward_pre_hook(self._add, with_kwargs=True)
 
     def _carry(self, block: nn.Module, inputs: tuple, output: Tensor | tuple) -> None:
         self._carried = state_of(output)
@@ -166,6 +181,7 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        *,
         labels: Tensor | None = None,
         **named: object,
     ) -> object:
@@ -209,7 +225,7 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         if "automatically generated" in text:
             text = METADATA
         if "import skipclm" not in text:
-            path.write_text(text + CARD.format(base=self.config.base["model_type"]), encoding="utf-8")
+            path.write_text(text + CARD.format(base=self.config.base.model_type), encoding="utf-8")
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the decoder's token embeddings."""
@@ -229,9 +245,7 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
 
     def resize_token_embeddings(self, *size: object, **options: object) -> nn.Module:
         """Resize the decoder's vocabulary, in its configuration too; see there."""
-        embeddings = self.decoder.resize_token_embeddings(*size, **options)
-        self.config.base = self.decoder.config.to_dict()
-        return embeddings
+        return self.decoder.resize_token_embeddings(*size, **options)
 
 
 AutoModelForCausalLM.register(SkipCLMConfig, SkipCLMForCausalLM, exist_ok=True)
@@ -244,7 +258,7 @@ def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
 
 def context(model: PreTrainedModel) -> int | None:
     """Return how many tokens the decoder reads at most, None if its configuration names no limit."""
-    return getattr(decoder_of(model).config, "max_position_embeddings", None)
+    return getattr(decoder_of(model).config.get_text_config(), "max_position_embeddings", None)
 
 
 def load(folder: str | Path, **options: object) -> PreTrainedModel:
@@ -256,7 +270,7 @@ def load(folder: str | Path, **options: object) -> PreTrainedModel:
         # The checkpoint's own number format would be kept otherwise; training wants full precision.
         options = {"dtype": torch.float32, "output_loading_info": True} | options
         model, loaded = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: expected a Hugging Face decoder, but it cannot be loaded: {error}") from error
     if missing := sorted(loaded["missing_keys"]):
         raise InputError(

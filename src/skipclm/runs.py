@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from skipclm.errors import InputError
 
 METHOD_SECTIONS = ("contrastive", "skip", "lora", "training")
+CONTEXT = 512  # positions of a model from scratch
 # Settings that mean something only with one value of another: what a run does not use must not make it run again.
 USED_WITH = {
     ("contrastive", "temperature"): ("loss", "info_nce"),

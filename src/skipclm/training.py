@@ -70,7 +70,7 @@ class Objective(nn.Module):
         decoder, examples, targets = modeling.decoder_of(self.model), batch["input_ids"], batch["target_ids"]
         for_examples, for_targets = (decoder, None) if layer is None else decoders.embedded(decoder, examples, targets)
         with decoders.Recorder(decoder, layer) as recorder:
-            states = for_examples.base_model(input_ids=examples, use_cache=False).last_hidden_state
+            states = decoders.body_of(for_examples)(input_ids=examples, use_cache=False).last_hidden_state
             lm_loss = losses.translation_loss(states, batch["labels"], decoders.Head(decoder), count)
             if layer is None:
                 return lm_loss, None, None

@@ -118,9 +118,9 @@ def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, limits: Tensor, e
         for row, written in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
             finished[row] = written
         rows, limits, ids, cache = rows[~ended], limits[~ended], output.sequences[~ended], output.get("past_key_values")
-        if hasattr(cache, "batch_select_indices"):
+        try:
             cache.batch_select_indices(~ended)
-        else:  # a recurrent model, say, whose state is no such cache, reads again what there is
+        except AttributeError:  # a recurrent model's state is no such cache: it reads again what there is
             cache = None
         mask = torch.cat([mask[~ended], mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
     return finished
