@@ -67,7 +67,7 @@ def compare(rounds: int, beams: int, folder: Path, pairs: Examples) -> dict[str,
         started = time.perf_counter()
         own = translation.translate(
             ours, tokenizer, pairs.source, beams=beams, batch_tokens=TOKENS, progress=False, **LIMITS
-        )
+        ).texts
         found["ours"].append(time.perf_counter() - started)
     tokens = sum(map(len, encode(tokenizer, texts))) + len(texts)  # and an end for each
     return found | {"tokens": tokens, "same": sum(a == b for a, b in zip(own, texts, strict=True)), "of": len(texts)}

@@ -13,12 +13,19 @@ NAN = float("nan")
 
 def _ablation(seeds=3, lost=()):
     rows = [
-        (pair, variant, seed, "bleu", NAN if (pair, variant) in lost else base + seed, "sig", "ok")
+        (
+            pair,
+            variant,
+            seed,
+            "bleu",
+            *((NAN, "sig", "diverged") if (pair, variant) in lost else (base + seed, "sig", "ok")),
+        )
         for pair in ("en-de", "en-tr")
         for variant, base in (("full", 20.0), ("skip_only", 15.0), ("base", 5.0))
         for seed in range(seeds)
     ]
-    return pd.DataFrame(rows, columns=["pair", "variant", "seed", "metric", "value", "signature", "status"])
+    columns = ["pair", "variant", "seed", "metric", "value", "signature", "status"]
+    return pd.DataFrame(rows, columns=columns).assign(note=None)
 
 
 def test_bars(tmp_path, texts_in):

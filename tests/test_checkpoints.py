@@ -8,7 +8,7 @@ import torch
 from helpers import CONTRASTIVE, OFF, SKIP, TRAINING, logits_of, trained_skip
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from skipclm import checkpoints, training, translation
+from skipclm import checkpoints, provenance, training, translation
 from skipclm.errors import InputError
 
 RECORD = {"pair": "en-de", "seed": 1, "settings": {"skip": {"enabled": True}}, "note": "größer"}
@@ -74,7 +74,7 @@ def test_broken_tokenizer_is_one_error(tmp_path, new_decoder, tokenizer):
 
 
 def test_record_must_be_an_object(tmp_path):
-    (tmp_path / checkpoints.RECORD).write_text("[1]")
+    (tmp_path / provenance.RECORD).write_text("[1]")
     with pytest.raises(InputError, match=r"skipclm\.json: expected a JSON object"):
         checkpoints.read_record(tmp_path)
 
@@ -103,7 +103,7 @@ for text in {pairs[0][:5]}:
     print(written[0]["generated_text"].strip())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    expected = translation.translate(*checkpoints.load(trained), examples.source[:5], progress=False)
+    expected = translation.translate(*checkpoints.load(trained), examples.source[:5], progress=False).texts
     assert done.stdout.splitlines() == expected
     assert set(expected) & set(pairs[1][:5])
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import XGLMForCausalLM
 
-from skipclm import base, checkpoints, cli, examples, translation
+from skipclm import base, checkpoints, cli, examples, provenance, translation
 from skipclm import tokenizer as tokenizers
 
 LINES = ["one two three", "seven eight", "nine"]
@@ -29,7 +29,7 @@ def model(tmp_path_factory, pairs):
 def expected(model):
     """What the library makes of `LINES`."""
     decoder, encoder = checkpoints.load(model)
-    translations = translation.translate(decoder, encoder, examples.encode(encoder, LINES))
+    translations = translation.translate(decoder, encoder, examples.encode(encoder, LINES)).texts
     assert len(set(translations)) == len(LINES)  # or mixed lines would not show
     return translations
 
@@ -190,21 +190,21 @@ def test_a_model_must_have_learned_to_translate(skipclm, tmp_path, text):
 
 
 def test_a_model_without_weights_is_named(skipclm, tmp_path, text):
-    (tmp_path / checkpoints.RECORD).write_text('{"pair": "en-de"}')
+    (tmp_path / provenance.RECORD).write_text('{"pair": "en-de"}')
     message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
     assert message.startswith(f"error: {tmp_path}: expected a Hugging Face decoder, but it cannot be loaded: ")
 
 
 def test_a_model_that_diverged_is_refused(skipclm, tmp_path, text):
-    (tmp_path / checkpoints.RECORD).write_text('{"pair": "en-de", "status": "diverged"}')
+    (tmp_path / provenance.RECORD).write_text('{"pair": "en-de", "status": "diverged"}')
     message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
     assert message.startswith(f"error: --model: expected a model that learned to translate, found {tmp_path}, whose ")
 
 
 def test_a_broken_record_is_named(skipclm, tmp_path, text):
-    (tmp_path / checkpoints.RECORD).write_text("{")
+    (tmp_path / provenance.RECORD).write_text("{")
     message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
-    assert message.startswith(f"error: {tmp_path / checkpoints.RECORD}: expected JSON, found ")
+    assert message.startswith(f"error: {tmp_path / provenance.RECORD}: expected JSON, found ")
 
 
 def test_a_missing_file_is_named(skipclm, model, tmp_path):

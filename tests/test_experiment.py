@@ -142,8 +142,8 @@ def test_files_of_every_kind_are_found(folder, source, names):
         ),
         (
             "evaluation: {selection_metric: ter}",
-            "evaluation.selection_metric: expected one of evaluation.metrics (bleu, chrf), found 'ter'; "
-            "add it there or choose among them",
+            "evaluation.selection_metric: expected one of evaluation.metrics (bleu, chrf, empty, copied, "
+            "wrong_language, looping, length_ratio, cut), found 'ter'; add it there or choose among them",
         ),
     ],
 )

@@ -4,11 +4,14 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from skipclm import metrics
+from skipclm import demo, metrics
 from skipclm.errors import InputError
+from skipclm.metrics import METRICS, Translations
 
 LATIN = (
     ["The cat sat on the mat, quietly.", "We'll see you at 10.30 tomorrow!", "Nothing here matches"],
@@ -17,71 +20,190 @@ LATIN = (
 CHINESE = (["我今天去学校。", "猫坐在垫子上,很安静。"], ["我今天要去学校。", "猫安静地坐在垫子上。"])
 
 
-def _command_line(folder, hypotheses, references, tokenizer, *options):
-    for name, lines in (("hyp", hypotheses), ("ref", references)):
-        (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", "hyp", "-m", "bleu", "chrf"]
-    command += ["--tokenize", tokenizer, "-w", "10", *options]
+def _texts(hypotheses, references, tokenizer="13a", language="de", **more):
+    sources = more.pop("sources", ["x"] * len(hypotheses))
+    return Translations(hypotheses, references, sources, "en", language, tokenizer, **more)
+
+
+def _value(name, *texts, **more):
+    return metrics.measure(_texts(*texts, **more), [name])[0][name]["value"]
+
+
+# The command line of sacrebleu
+
+OPTIONS = {
+    "bleu": [],
+    "chrf": ["--chrf-word-order", "0"],
+    "chrfpp": ["--chrf-word-order", "2"],
+    "chrf1": ["--chrf-beta", "1"],
+    "ter": [],
+}
+OF_CHINESE = {"bleu": ["--tokenize", "zh"], "ter": ["--ter-normalized", "--ter-asian-support"]}
+
+
+def _command_line(folder, hypotheses, references, name, tokenizer):
+    for file, lines in (("hyp", hypotheses), ("ref", references)):
+        (folder / file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    kind = {"chrfpp": "chrf", "chrf1": "chrf"}.get(name, name)
+    options = OPTIONS[name] + (OF_CHINESE.get(name, []) if tokenizer == "zh" else [])
+    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", "hyp", "-m", kind, "-w", "12", *options]
     return json.loads(subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout)
 
 
-@pytest.mark.parametrize(("texts", "tokenizer"), [(LATIN, "13a"), (CHINESE, "zh")])
-def test_scores_and_signatures_are_the_command_lines(tmp_path, texts, tokenizer):
-    scores = metrics.score_corpus(*texts, ["bleu", "chrf"], tokenizer)
-    expected = _command_line(tmp_path, *texts, tokenizer)
-    assert [round(score["value"], 10) for score in scores.values()] == [entry["score"] for entry in expected]
-    assert [score["signature"] for score in scores.values()] == [entry["signature"] for entry in expected]
-    assert 0 < scores["bleu"]["value"] < 100
+def _worse(lines, language):
+    """Leave out every fifth token and change the order here and there."""
+    worse = []
+    for number, line in enumerate(lines):
+        tokens = list(line) if language == "zh" else line.split()
+        kept = [token for place, token in enumerate(tokens) if (number + place) % 5]
+        if number % 3 == 0:
+            kept = kept[2:] + kept[:2]
+        worse.append(("" if language == "zh" else " ").join(kept))
+    return ["", *worse[1:]]
 
 
-def test_bare_command_line_prints_the_same_numbers(tmp_path):
-    scores = metrics.score_corpus(*CHINESE, ["bleu", "chrf"], "zh")
-    printed = _command_line(tmp_path, *CHINESE, "zh", "-b")
-    assert printed == [round(score["value"], 10) for score in scores.values()]
+@pytest.mark.parametrize("language", ["de", "tr", "zh", "en"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_scores_and_signatures_are_the_command_lines(tmp_path, name, language):
+    references = [row[language] for row in demo.generate(40, 7)]
+    texts = _texts(_worse(references, language), references, "zh" if language == "zh" else "13a", language)
+    score = metrics.measure(texts, [name])[0][name]
+    expected = _command_line(tmp_path, texts.hypotheses, references, name, texts.bleu_tokenizer)
+    assert round(score["value"], 12) == expected["score"]
+    assert score["signature"] == expected["signature"]
+    assert 10 < score["value"] < 90
+
+
+@pytest.mark.parametrize("texts", [LATIN, (["", ""], ["eins", "zwei"]), (["x"], ["y z"])])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_scores_of_odd_texts_are_the_command_lines(tmp_path, name, texts):
+    assert round(_value(name, *texts), 12) == _command_line(tmp_path, *texts, name, "13a")["score"]
 
 
 def test_bleu_worked_out_by_hand():
     # 1- to 4-grams that match: 5 of 5, 4 of 4, 3 of 3, 2 of 2; five words against six: exp(1 - 6/5)
-    scores = metrics.score_corpus(["a b c d e"], ["a b c d e f"], ["bleu"], "13a")
-    assert scores["bleu"]["value"] == pytest.approx(100 * math.exp(1 - 6 / 5))
+    assert _value("bleu", ["a b c d e"], ["a b c d e f"]) == pytest.approx(100 * math.exp(1 - 6 / 5))
     # 5 of 6, 3 of 5, 2 of 4, 1 of 3; equal lengths
-    scores = metrics.score_corpus(["a b c d x f"], ["a b c d e f"], ["bleu"], "13a")
-    assert scores["bleu"]["value"] == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25)
+    found = _value("bleu", ["a b c d x f"], ["a b c d e f"])
+    assert found == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25)
 
 
 def test_chinese_needs_its_tokenizer():
-    by_character, by_space = (
-        metrics.score_corpus(*CHINESE, ["bleu"], tokenizer)["bleu"] for tokenizer in ("zh", "13a")
-    )
-    assert by_character["value"] > 5 * by_space["value"]
-    assert "tok:zh" in by_character["signature"]
-    assert "tok:13a" in by_space["signature"]
+    assert _value("bleu", *CHINESE, "zh") > 5 * _value("bleu", *CHINESE, "13a")
+    assert _value("ter", *CHINESE, "zh") < 60
+    assert _value("ter", *CHINESE, "13a") == 100  # each sentence a word, and wrong
 
 
-def test_only_the_asked_metrics_in_their_order():
-    assert list(metrics.score_corpus(*LATIN, ["chrf", "bleu"], "13a")) == ["chrf", "bleu"]
-    assert list(metrics.score_corpus(*LATIN, ["chrf"], "13a")) == ["chrf"]
+# Other metrics
 
 
-def test_empty_translations_score_zero():
-    scores = metrics.score_corpus(["", ""], ["eins", "zwei"], ["bleu", "chrf"], "13a")
-    assert [score["value"] for score in scores.values()] == [0, 0]
+def test_rouge_is_a_mean_over_segments():
+    # 1/2 and 1/4 of one word, and the whole of the other
+    found = _value("rouge1", ["rot grün", "blau"], ["rot und sehr blau", "blau"])
+    assert found == pytest.approx(100 * (1 / 3 + 1) / 2)
+
+
+@pytest.mark.parametrize("name", ["rouge1", "rouge2", "rougel", "bleu", "chrf1"])
+def test_chinese_against_itself_is_100(name):
+    assert _value(name, CHINESE[1], CHINESE[1], "zh", "zh") == pytest.approx(100)
+
+
+def test_rates_are_shares_of_segments():
+    hypotheses = ["Meine Mutter schläft heute.", "", "my mother sleeps", "sehr " * 9]
+    more = {"sources": ["My mother sleeps"] * 4, "cut": [False, False, False, True], "languages": ("de", "en")}
+    scores, _ = metrics.measure(_texts(hypotheses, ["Meine Mutter schläft."] * 4, **more), metrics.RATES)
+    values = {name: score["value"] for name, score in scores.items()}
+    assert values.pop("length_ratio") == pytest.approx(100 * (5 + 0 + 3 + 9) / 16)
+    assert values == {"empty": 25, "copied": 25, "wrong_language": 25, "looping": 25, "cut": 25}
+
+
+def test_what_a_model_measured_elsewhere_is_taken_over():
+    neural = {"comet": {"segments": [0.5, 0.9], "signature": "model:x"}}
+    score = metrics.measure(_texts(["a", "b"], ["a", "b"], neural=neural), ["comet"])[0]["comet"]
+    assert (score["value"], score["signature"]) == (pytest.approx(70), "model:x")
+    with pytest.raises(InputError, match="a score for each of 1 translations, found 2"):
+        metrics.measure(_texts(["a"], ["a"], neural=neural), ["comet"])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "reason"),
     [
-        ((["a"], ["a", "b"], ["bleu"], "13a"), "1 translations and 2 references"),
-        (([], [], ["bleu"], "13a"), "found none"),
-        ((["a"], ["a"], ["blue"], "13a"), "among bleu, chrf, found 'blue'; write 'bleu' if that is meant"),
-        ((["a"], ["a"], ["bleu"], "zhh"), "BLEU tokenizer among .*found 'zhh'; write 'zh' if"),
-        ((["a"], ["a"], [], "13a"), "at least one metric"),
-        ((["a"], ["a"], ["bleu", "bleu"], "13a"), "each metric once"),
+        ("spbleu", "spbleu_model names no file"),
+        ("comet", "was not asked for"),
+        ("wrong_language", "does not know the language"),
+        ("cut", "do not say which"),
     ],
 )
-def test_bad_input_is_explained(arguments, message):
+def test_metric_that_cannot_run_says_why_and_stops_no_other(name, reason):
+    scores, contributions = metrics.measure(_texts(["some text"], ["a"], language="qq"), [name, "chrf"])
+    assert (scores[name]["value"], scores[name]["signature"]) == (None, None)
+    assert reason in scores[name]["not_run"]
+    assert list(contributions) == ["chrf"]
+
+
+def test_spbleu_goes_by_the_staged_file(tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    text = tmp_path / "text"
+    text.write_text("\n".join(row["de"] for row in demo.generate(200, 1)), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(tmp_path / "pieces"), vocab_size=120, minloglevel=2
+    )
+    texts = replace(_texts(*LATIN), spbleu_model=str(tmp_path / "pieces.model"))
+    score = metrics.measure(texts, ["spbleu"])[0]["spbleu"]
+    pieces = sentencepiece.SentencePieceProcessor(model_file=texts.spbleu_model)
+    split = [[" ".join(pieces.encode(line, out_type=str)) for line in side] for side in LATIN]
+    assert score["value"] == pytest.approx(
+        metrics.BLEU(tokenize="none", force=True).corpus_score(split[0], [split[1]]).score
+    )
+    assert "tok:flores200-" in score["signature"]
+
+
+# The registry
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if name not in ("spbleu", "comet", "xcomet")])
+def test_score_is_that_of_the_summed_contributions(name):
+    rows = demo.generate(30, 3)
+    texts = _texts(
+        _worse([row["de"] for row in rows], "de"), [row["de"] for row in rows], cut=[i % 4 == 0 for i in range(30)]
+    )
+    scores, contributions = metrics.measure(texts, [name])
+    assert len(contributions[name]) == 30
+    assert metrics.total(name, contributions[name]) == scores[name]["value"]
+    halves = [
+        replace(
+            texts, **{field: getattr(texts, field)[part] for field in ("hypotheses", "references", "sources", "cut")}
+        )
+        for part in (slice(15), slice(15, 30))
+    ]
+    alone = [metrics.measure(half, [name])[1][name] for half in halves]
+    assert np.array_equal(np.concatenate(alone), contributions[name])  # a segment's own, whatever is beside it
+    two = METRICS[name].total(np.stack([part.sum(axis=0) for part in alone]))
+    assert two.tolist() == [metrics.total(name, part) for part in alone]
+
+
+def test_only_the_asked_metrics_in_their_order():
+    assert list(metrics.measure(_texts(*LATIN), ["chrf", "bleu"])[0]) == ["chrf", "bleu"]
+
+
+def test_directions():
+    assert [METRICS[name].sign() for name in ("bleu", "ter", "length_ratio", "empty")] == [1, -1, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "names", "message"),
+    [
+        ((["a"], ["a", "b"]), ["bleu"], "1 translations and 2 references"),
+        (([], []), ["bleu"], "found none"),
+        ((["a"], ["a"]), ["blue"], "among bleu, .*, found 'blue'; write 'bleu' if that is meant"),
+        ((["a"], ["a"], "zhh"), ["bleu"], "BLEU tokenizer among .*found 'zhh'; write 'zh' if"),
+        ((["a"], ["a"]), [], "at least one metric"),
+        ((["a"], ["a"]), ["bleu", "bleu"], "each metric once"),
+    ],
+)
+def test_bad_input_is_explained(texts, names, message):
     with pytest.raises(InputError, match=message):
-        metrics.score_corpus(*arguments)
+        metrics.measure(_texts(*texts), names)
 
 
 def test_tokenizers_that_need_a_package_are_refused_without_it(monkeypatch):
@@ -92,4 +214,4 @@ def test_tokenizers_that_need_a_package_are_refused_without_it(monkeypatch):
 
 
 def test_labels():
-    assert [metrics.label(name) for name in ("bleu", "chrf", "other")] == ["BLEU", "chrF2", "other"]
+    assert [metrics.label(name) for name in ("bleu", "chrf1", "other")] == ["BLEU", "chrF1", "other"]

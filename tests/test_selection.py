@@ -164,9 +164,9 @@ def test_ablation_scores_keep_the_given_order():
         for variant, seed, bleu in (("full", 2, 2.0), ("full", 1, 1.0), ("base", 1, None))
     ]
     frame = selection.ablation_scores(runs, ["chrf", "bleu"])
-    assert list(frame.columns) == ["pair", "variant", "seed", "metric", "value", "signature", "status"]
+    assert list(frame.columns) == ["pair", "variant", "seed", "metric", "value", "signature", "status", "note"]
     assert list(frame["pair"].unique()) == ["en-tr", "en-de"]
-    first = frame[:6].drop(columns=["pair", "signature"]).astype(object).values.tolist()
+    first = frame[:6].drop(columns=["pair", "signature", "note"]).astype(object).values.tolist()
     assert first[:4] == [
         ["full", 1, "chrf", 50.0, "ok"],
         ["full", 1, "bleu", 1.0, "ok"],
@@ -175,3 +175,13 @@ def test_ablation_scores_keep_the_given_order():
     ]
     assert frame.loc[4:5, ["value", "signature"]].isna().all(axis=None)
     assert list(frame.loc[4:5, "status"]) == ["diverged", "diverged"]
+
+
+def test_metric_that_did_not_run_is_noted_and_selects_nothing():
+    run = _run((1, 1, 2), 1, 20.0)
+    run["metrics"]["comet"] = {"value": None, "signature": None, "not_run": "no model is staged"}
+    row = selection.ablation_scores([run | {"run": "full"}], ["comet"]).iloc[0]
+    assert (row["note"], row["status"]) == ("no model is staged", "ok")
+    assert row[["value", "signature"]].isna().all()
+    with pytest.raises(InputError, match="expected comet for every run of the grid"):
+        selection.select_best(selection.grid_scores([run], ["comet"]), "comet")

@@ -9,14 +9,15 @@ import pytest
 from skipclm import tables, tsv
 from skipclm.errors import InputError
 
-COLUMNS = ["pair", "variant", "seed", "metric", "value", "signature", "status"]
+COLUMNS = ["pair", "variant", "seed", "metric", "value", "signature", "status", "note"]
+COMPARED = ["pair", "variant", "metric", "baseline", "difference", "low", "high", "p_holm", "verdict"]
 NAN = float("nan")
 
 
 def _scores(values, pair="en-de", metric="bleu", signature="nrefs:1|tok:13a"):
     """Return tidy scores of {variant: values by seed}; NaN is a diverged run."""
     rows = [
-        (pair, variant, seed, metric, value, None if math.isnan(value) else signature, "ok")
+        (pair, variant, seed, metric, value, *((None, "diverged") if math.isnan(value) else (signature, "ok")), None)
         for variant, by_seed in values.items()
         for seed, value in enumerate(by_seed, start=1)
     ]
@@ -37,7 +38,7 @@ MARKDOWN = r"""| variant | en-de BLEU | en-zh BLEU |
 | skip only | **24.0** ± 0.1 (2/3) | – |
 | base | 9.5 | 10.0 |
 
-BLEU on the test split, mean ± sample standard deviation over 3 training seeds (without ±: a single run); best mean per column in bold. –: diverged or not run. (k/n): only k of n seeds have a score, the others diverged.
+BLEU on the test split, mean ± sample standard deviation over 3 training seeds (without ±: a single run); best mean per column in bold. –: diverged. (k/n): only k of n seeds have a score, the others diverged.
 
 Signatures:
 
@@ -46,7 +47,7 @@ Signatures:
 
 LATEX = r"""\begin{table}
 \centering
-\caption{BLEU on the test split, mean $\pm$ sample standard deviation over 3 training seeds (without $\pm$: a single run); best mean per column in bold. --: diverged or not run. (k/n): only k of n seeds have a score, the others diverged.}
+\caption{BLEU on the test split, mean $\pm$ sample standard deviation over 3 training seeds (without $\pm$: a single run); best mean per column in bold. --: diverged. (k/n): only k of n seeds have a score, the others diverged.}
 \label{tab:ablation}
 \begin{tabular}{lll}
 \toprule
@@ -67,7 +68,8 @@ BLEU: \texttt{nrefs:1\textbar{}\allowbreak{}tok:13a}\par
 
 def test_summary_by_hand():
     summary = tables.summarise(_scores({"full": [22.0, 24.0, 26.0], "base": [9.5], "lost": [NAN, NAN]}))
-    assert list(summary.columns) == ["pair", "variant", "metric", "mean", "sd", "seeds", "runs", "signature"]
+    own = ["pair", "variant", "metric", "mean", "sd", "seeds", "runs", "diverged", "signature", "note"]
+    assert list(summary.columns) == own + COMPARED[3:]
     assert list(summary["variant"]) == ["full", "base", "lost"]
     assert summary["mean"].tolist()[:2] == [24.0, 9.5]
     assert summary["sd"].tolist()[0] == 2.0  # squares 4 + 0 + 4, over n - 1 = 2
@@ -150,6 +152,57 @@ def test_text_is_aligned():
         "base       9.5                10.0",
     ]
     assert "best mean per column starred" in " ".join(lines)
+
+
+def _compared(**rows):
+    """Return significance of {variant: (p_holm, verdict)} for BLEU, en-de."""
+    values = [("en-de", v, "bleu", "finetune", -1.0, -2.0, -0.1, *row) for v, row in rows.items()]
+    return pd.DataFrame(values, columns=COMPARED)
+
+
+def test_differences_beyond_chance_are_marked_in_words_too():
+    scores = _scores({"full": [3.0], "contrastive_only": [1.0], "skip_only": [2.1], "finetune": [2.0]})
+    significance = _compared(full=(0.01, "better"), contrastive_only=(0.04, "worse"), skip_only=(0.8, None))
+    summary = tables.summarise(scores, significance)
+    markdown, latex, text = (show(summary) for show in (tables.to_markdown, tables.to_latex, tables.to_text))
+    assert "| full | **3.0** ▲ |\n| contrastive only | 1.0 ▼ |\n| skip only | 2.1 |\n| finetune | 2.0 |" in markdown
+    assert "▲ better, ▼ worse than finetune by more than chance (p < 0.05 over segments and training seeds" in markdown
+    assert r"full & \textbf{3.0} $\uparrow$ \\" in latex
+    assert r"$\uparrow$ better, $\downarrow$ worse than finetune" in latex
+    assert "▲" not in latex
+    assert "3.0* ▲" in text
+
+
+def test_no_difference_beyond_chance_is_said():
+    summary = tables.summarise(_scores({"full": [3.0], "finetune": [2.0]}), _compared(full=(0.3, None)))
+    assert "No difference from finetune is more than chance" in tables.to_markdown(summary)
+
+
+def test_rates_have_a_table_of_their_own():
+    both = pd.concat(
+        [_scores({"full": [2.0], "base": [1.0]}), _scores({"full": [7.0], "base": [3.0]}, metric="looping")]
+    )
+    summary = tables.summarise(both)
+    quality, rates = tables.to_markdown(summary).split("| variant |")[1:]
+    assert "looping" not in quality
+    assert "| base | **3.0** |" in rates  # less is better
+    assert "looping on the test split, in per cent of translations" in rates
+    assert "looping" not in tables.to_latex(summary)
+    assert "looping" in tables.to_text(summary)
+
+
+def test_length_ratio_has_no_best():
+    summary = tables.summarise(_scores({"full": [97.0], "base": [120.0]}, metric="length_ratio"))
+    assert "**" not in tables.to_markdown(summary)
+
+
+def test_metric_that_was_not_run_is_said_with_the_reason():
+    scores = _scores({"full": [2.0]})
+    absent = _scores({"full": [NAN]}, metric="comet").assign(status="ok", note="no model is staged")
+    markdown = tables.to_markdown(tables.summarise(pd.concat([scores, absent])))
+    assert "| full | **2.0** | – |" in markdown
+    assert "COMET was not run: no model is staged." in markdown
+    assert "diverged" not in markdown
 
 
 def test_no_scores_no_table():

@@ -61,8 +61,8 @@ def test_unusual_decoders_train_and_translate(architecture, pairs):
     torch.testing.assert_close(outputs["lm_loss"], expected, rtol=1e-4, atol=1e-5)
     contrastive = _info_nce_alone(decoder, prompt, [own[i] for i in range(5)], 2, 0.2)
     assert outputs["contrastive_loss"].item() == pytest.approx(contrastive, rel=1e-4)
-    together = translation.translate(model, tokenizer, own.source)
-    assert together == [translation.translate(model, tokenizer, [ids])[0] for ids in own.source]
+    together = translation.translate(model, tokenizer, own.source).texts
+    assert together == [translation.translate(model, tokenizer, [ids]).texts[0] for ids in own.source]
 
 
 def _vector(model, begin, ids, layer):

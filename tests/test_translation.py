@@ -11,6 +11,10 @@ from skipclm.examples import Examples
 from skipclm.modeling import SkipCLMForCausalLM
 
 
+def translate(*inputs, **options):
+    return translation.translate(*inputs, **options).texts
+
+
 @pytest.fixture
 def model(new_decoder):
     """A random decoder with a skip; its head is inclined to end a sentence now and then."""
@@ -53,7 +57,7 @@ def test_translations_are_those_of_a_plain_loop(model, tokenizer, sources, batch
     assert {True, False} == set(ended)  # some end by themselves and some at the limit
     assert len(set(expected)) > 10
     options = {"batch_tokens": batch_tokens, "length_ratio": 1.5, "length_extra": 3}
-    assert translation.translate(model, tokenizer, sources, **options) == expected
+    assert translate(model, tokenizer, sources, **options) == expected
 
 
 def test_batches_change_nothing_for_any_decoder(decoder, tokenizer, sources):
@@ -62,12 +66,12 @@ def test_batches_change_nothing_for_any_decoder(decoder, tokenizer, sources):
     expected, _ = _by_hand(decoder, tokenizer, sources, 2.0, 2)
     for batch_tokens in (1, 70):
         options = {"batch_tokens": batch_tokens, "length_ratio": 2.0, "length_extra": 2}
-        assert translation.translate(decoder, tokenizer, sources, **options) == expected
+        assert translate(decoder, tokenizer, sources, **options) == expected
 
 
 def test_length_is_limited_sentence_by_sentence(new_decoder, tokenizer):
     decoder, sources = new_decoder(), [[300] * 5, [301] * 2, [302] * 3]
-    translations = translation.translate(decoder, tokenizer, sources, length_ratio=0.5, length_extra=1)
+    translations = translate(decoder, tokenizer, sources, length_ratio=0.5, length_extra=1)
     _, tokens = _by_hand(decoder, tokenizer, sources, 0.5, 1)
     assert [len(row) for row in tokens] == [3, 2, 2]  # half of 5, 2 and 3 rounded down, and one more
     assert translations == _by_hand(decoder, tokenizer, sources, 0.5, 1)[0]
@@ -82,26 +86,26 @@ def test_beams_are_those_of_generate(model, tokenizer, sources, batch_tokens):
         row = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)[0, prompt.shape[1] :]
         expected.append(" ".join(tokenizer.decode(row, skip_special_tokens=True).split()))
     options = {"batch_tokens": batch_tokens, "length_ratio": 0.0, "length_extra": 8}
-    assert translation.translate(model, tokenizer, sources, beams=3, **options) == expected
-    assert translation.translate(model, tokenizer, sources, **options) != expected
+    assert translate(model, tokenizer, sources, beams=3, **options) == expected
+    assert translate(model, tokenizer, sources, **options) != expected
 
 
 def test_dropout_is_off(new_decoder, tokenizer, sources):
     decoder = new_decoder("llama")
-    expected = translation.translate(decoder, tokenizer, sources)
+    expected = translate(decoder, tokenizer, sources)
     decoder.config.attention_dropout = 0.5
     for module in decoder.modules():
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = 0.5
-    assert translation.translate(decoder.train(), tokenizer, sources) == expected
+    assert translate(decoder.train(), tokenizer, sources) == expected
 
 
 def test_no_sources_give_no_translations(new_decoder, tokenizer):
-    assert translation.translate(new_decoder(), tokenizer, []) == []
+    assert translate(new_decoder(), tokenizer, []) == []
 
 
 def test_empty_source_has_a_translation_too(new_decoder, tokenizer):
-    translations = translation.translate(new_decoder(), tokenizer, [[], [300]], length_extra=4)
+    translations = translate(new_decoder(), tokenizer, [[], [300]], length_extra=4)
     assert translations == _by_hand(new_decoder(), tokenizer, [[], [300]], 2.0, 4)[0]
 
 
@@ -113,7 +117,7 @@ def test_habits_of_a_checkpoint_change_nothing(new_decoder, tokenizer):
     plain, habitual = new_decoder(), new_decoder()
     habitual.generation_config.repetition_penalty = 5.0
     sources = [[300, 301], [302]]
-    assert translation.translate(habitual, tokenizer, sources) == translation.translate(plain, tokenizer, sources)
+    assert translate(habitual, tokenizer, sources) == translate(plain, tokenizer, sources)
 
 
 def test_trained_decoder_translates_unseen_sentences(tmp_path, new_decoder, tokenizer, prompt, examples, pairs):
@@ -126,25 +130,25 @@ def test_trained_decoder_translates_unseen_sentences(tmp_path, new_decoder, toke
     seen = Examples(examples.source[50:], examples.target[50:], examples.keys[50:])
     outcome = training.train(new_decoder(spread=0.1), prompt, settings, seen, seen, 1, tmp_path)
     checkpoints.save(outcome.model, tokenizer, tmp_path / "model", {})
-    translations = translation.translate(*checkpoints.load(tmp_path / "model"), examples.source[:50])
+    translations = translate(*checkpoints.load(tmp_path / "model"), examples.source[:50])
     right = sum(found == wanted for found, wanted in zip(translations, pairs[1], strict=False))
     assert right >= 15  # of 50; by chance one number of two digits in a hundred is right
 
 
 def test_translation_ends_where_the_model_reads_no_further(new_decoder, tokenizer):
     decoder = new_decoder("gpt2")  # of 64 positions
-    (translated,) = translation.translate(decoder, tokenizer, [[300] * 60], length_extra=100)
+    (translated,) = translate(decoder, tokenizer, [[300] * 60], length_extra=100)
     assert translated == _by_hand(decoder, tokenizer, [[300] * 60], 0, 2)[0][0]
     with pytest.raises(InputError, match=r"found a prompt of 65 tokens, where the model reads 64"):
-        translation.translate(decoder, tokenizer, [[300] * 63])
+        translate(decoder, tokenizer, [[300] * 63])
 
 
 def test_long_neighbours_take_no_room_from_others(new_decoder, tokenizer):
     decoder = new_decoder("gpt2")
     sources = [[300] * 50, [301] * 3, [302, 303], [304] * 30]
     options = {"length_ratio": 1.0, "length_extra": 20}
-    together = translation.translate(decoder, tokenizer, sources, **options)
-    alone = [translation.translate(decoder, tokenizer, [ids], **options)[0] for ids in sources]
+    together = translate(decoder, tokenizer, sources, **options)
+    alone = [translate(decoder, tokenizer, [ids], **options)[0] for ids in sources]
     assert together == alone
     _, tokens = _by_hand(decoder, tokenizer, sources[1:3], 1.0, 20)
     assert max(map(len, tokens)) > 12  # which is all that the longest would leave
@@ -153,7 +157,7 @@ def test_long_neighbours_take_no_room_from_others(new_decoder, tokenizer):
 def test_model_is_left_as_it_was(model, tokenizer, sources):
     habits = model.generation_config
     for mode in (True, False):
-        translation.translate(model.train(mode), tokenizer, sources)
+        translate(model.train(mode), tokenizer, sources)
         assert model.training == model.decoder.training == mode
         assert model.generation_config is habits
 
@@ -163,4 +167,12 @@ def test_recurrent_decoder_translates_too(tokenizer, sources):
     decoder = AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba", **sizes)).eval()
     same = [sources[0]] * 5  # of one length: no padding, which a recurrent model would read
     expected, _ = _by_hand(decoder, tokenizer, same, 2.0, 2)
-    assert translation.translate(decoder, tokenizer, same, length_ratio=2.0, length_extra=2) == expected
+    assert translate(decoder, tokenizer, same, length_ratio=2.0, length_extra=2) == expected
+
+
+def test_translations_that_were_cut_are_told(model, tokenizer, sources):
+    _, tokens = _by_hand(model, tokenizer, sources, 1.5, 3)
+    limits = [int(1.5 * len(ids)) + 3 for ids in sources]
+    expected = [len(row) == limit for row, limit in zip(tokens, limits, strict=True)]
+    assert {True, False} == set(expected)
+    assert translation.translate(model, tokenizer, sources, length_ratio=1.5, length_extra=3).cut == expected

@@ -107,11 +107,21 @@ def test_ablation_table_has_every_pair_variant_seed_and_metric(finished):
     table = rows(finished / RESULTS / "ablation/scores.tsv")
     found = {(row["pair"], row["variant"], row["seed"], row["metric"]) for row in table}
     variants = ["full", "finetune", "base"]
-    assert found == {(p, v, "1", m) for p in TINY["pairs"] for v in variants for m in ("bleu", "chrf")}
+    metrics = ("bleu", "chrf", "empty", "copied", "wrong_language", "looping", "length_ratio", "cut")
+    assert found == {(p, v, "1", m) for p in TINY["pairs"] for v in variants for m in metrics}
     assert len(found) == len(table)
     assert {row["signature"].split("|")[3] for row in table if (row["pair"], row["metric"]) == ("en-zh", "bleu")} == {
         "tok:zh"
     }
+
+
+def test_every_variant_is_compared_with_fine_tuning(finished):
+    table = rows(finished / RESULTS / "ablation/significance.tsv")
+    assert [(row["pair"], row["variant"], row["metric"]) for row in table] == [
+        (pair, variant, metric) for pair in TINY["pairs"] for variant in ("full", "base") for metric in ("bleu", "chrf")
+    ]
+    assert all(float(row["low"]) <= float(row["difference"]) <= float(row["high"]) for row in table)
+    assert all(float(row["p"]) <= float(row["p_holm"]) <= 1 for row in table)
 
 
 def test_splits_have_their_sizes_and_share_no_sentence(finished):
@@ -175,7 +185,7 @@ def test_no_job_before_the_selection_reads_the_test_split(finished):
 
 def test_another_cell_trains_that_cell_alone(copied):
     configure(copied, skip_source=[1, 2], constraints=["skip_source < skip_target"])
-    output = snakemake(copied)
+    output = snakemake(copied, str(RESULTS / "grid/scores.tsv"))
     assert re.findall(r"Train (en-\w+ \S+) seed", output) == ["en-de c1-s2-t3"]
     assert len(rows(copied / RESULTS / "grid/scores.tsv")) == 3
 
@@ -200,7 +210,7 @@ def test_another_choice_trains_again_what_depends_on_it(copied):
     result = json.loads(loser.read_text(encoding="utf-8"))
     result["metrics"]["bleu"]["value"] = 99.0
     loser.write_text(json.dumps(result), encoding="utf-8")
-    output = snakemake(copied)
+    output = snakemake(copied, *[str(RESULTS / f"ablation/{pair}/full/seed1/training.json") for pair in TINY["pairs"]])
     assert set(re.findall(r"Train (en-\w+ \S+) seed", output)) == {"en-de full", "en-zh full"}
     record = json.loads((copied / RESULTS / "ablation/en-zh/full/seed1/training.json").read_text(encoding="utf-8"))
     assert record["settings"]["skip"]["target"] == 5 - best
@@ -209,9 +219,29 @@ def test_another_choice_trains_again_what_depends_on_it(copied):
 def test_a_new_metric_trains_and_translates_nothing(copied):
     with open(copied / "src/skipclm/metrics.py", "a", encoding="utf-8") as file:
         file.write("\n# edited\n")
-    output = snakemake(copied)
+    output = snakemake(copied, str(RESULTS / "ablation/scores.tsv"))
     assert len(re.findall(r"^Job \d+: Score ", output, re.MULTILINE)) == 2 + 2 * 3
     assert not re.findall(r"^Job \d+: (?:Build|Prepare|Encode|Train|Translate) ", output, re.MULTILINE)
+
+
+def test_another_metric_scores_again_and_no_more(copied):
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["evaluation"]["metrics"] = ["bleu", "chrf", "ter", "rougel"]
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    jobs = planned(copied)
+    assert jobs["score"] == 2 + 2 * 2  # and those of `full`, once the layers are chosen again
+    assert (
+        not {"build_corpus", "prepare_base", "encode_split", "train_cell", "train_variant", "translate"} & jobs.keys()
+    )
+
+
+def test_translations_of_another_run_are_not_scored(copied):
+    run = copied / RESULTS / "ablation/en-de"
+    shutil.copyfile(run / "base/seed1/test.hypotheses.txt", run / "full/seed1/test.hypotheses.txt")
+    output = snakemake(copied, check=False)
+    log = (copied / "logs/tiny/ablation/en-de/full/seed1/test.score.log").read_text(encoding="utf-8")
+    assert "expected the 15 translations that this run made" in log
+    assert "Error in rule score" in output
 
 
 @pytest.mark.parametrize(
@@ -267,7 +297,7 @@ def test_a_diverged_cell_is_a_row_and_not_the_end(copied):
     record = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1/training.json"
     facts = json.loads(record.read_text(encoding="utf-8"))
     record.write_text(json.dumps(facts | {"status": "diverged", "train_loss": None}), encoding="utf-8")
-    snakemake(copied)
+    snakemake(copied, *[str(RESULTS / name) for name in ("grid/cells.tsv", "figures/grid_heatmap.en-de.svg")])
     row = rows(copied / RESULTS / "grid/scores.tsv")[0]
     assert (row["status"], row["bleu"], row["chrf"]) == ("diverged", "", "")
     best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]
@@ -279,7 +309,7 @@ def test_a_variant_that_diverges_is_a_gap_in_tables_and_figures(copied):
     config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
     config["ablation"]["variants"]["wild"] = {"training": {"learning_rate": 1e20}}
     (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    snakemake(copied)
+    snakemake(copied, *[str(RESULTS / name) for name in ("ablation/table.md", "figures/ablation.bleu.svg")])
     wild = [row for row in rows(copied / RESULTS / "ablation/scores.tsv") if row["variant"] == "wild"]
     assert {(row["status"], row["value"]) for row in wild} == {("diverged", "")}
     assert "diverged" in (copied / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
@@ -330,9 +360,9 @@ def test_any_decoder_in_a_folder_goes_through_the_whole_graph(tmp_path, architec
     shutil.copy(REPO / "configs/any_decoder.yaml", folder / "any.yaml")
     tiny = {key: TINY[key] for key in ("experiment", "corpus", "skip", "training", "evaluation")}
     tiny |= {"model": {"source": "models/small"}, "grid": {"skip_target": ["1.0"]}}
-    tiny["ablation"] = {"variants": dict.fromkeys(("contrastive_only", "skip_only", "finetune"))}
+    tiny["ablation"] = {"variants": dict.fromkeys(("contrastive_only", "skip_only", "finetune")), "baseline": None}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
-    snakemake(folder, "--configfile", "any.yaml", "tiny.yaml")
+    snakemake(folder, str(RESULTS / "ablation/scores.tsv"), "--configfile", "any.yaml", "tiny.yaml")
     table = rows(folder / RESULTS / "ablation/scores.tsv")
     assert {row["status"] for row in table} == {"ok", "untrained"}
     saved = json.loads((folder / RESULTS / "ablation/en-de/full/seed2/model/config.json").read_text(encoding="utf-8"))

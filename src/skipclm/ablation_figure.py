@@ -53,7 +53,14 @@ def _draw_pair(ax: Axes, rows: pd.DataFrame, variants: list[str]) -> None:
     for row in rows.itertuples():
         place = variants.index(row.variant)
         if math.isnan(row.mean):
-            ax.annotate("diverged", (0, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+            ax.annotate(
+                "diverged" if row.diverged else "not run",
+                (0, place),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+            )
             continue
         sd = 0 if math.isnan(row.sd) else row.sd
         style = {"facecolor": str(greys[place]), "hatch": _HATCHES[place % len(_HATCHES)], "edgecolor": "0.3"}

@@ -9,8 +9,6 @@ from transformers.utils import logging
 from skipclm import modeling, provenance
 from skipclm.errors import InputError
 
-RECORD = "skipclm.json"
-
 logging.disable_progress_bar()  # loading takes no time worth a bar in a log
 
 
@@ -18,7 +16,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str
     """Save a model with its tokenizer and record; `from_pretrained` reads the folder."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    provenance.write_json(Path(folder) / RECORD, record)
+    provenance.write_json(Path(folder) / provenance.RECORD, record)
 
 
 def load(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -41,7 +39,7 @@ def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizer
 
 def read_record(folder: str | Path) -> dict:
     """Return the record of a model folder, empty if it was not made here."""
-    path = Path(folder) / RECORD
+    path = Path(folder) / provenance.RECORD
     record = provenance.read_json(path) if path.exists() else {}
     if not isinstance(record, dict):
         raise InputError(f"{path}: expected a JSON object, found another value; make the model anew")

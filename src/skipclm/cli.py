@@ -41,9 +41,10 @@ def translate(
     filled = [line for line in lines if line]
     sources = examples.encode(tokenizer, filled) if filled else []
     options = {"length_ratio": length_ratio, "length_extra": length_extra, "progress": sys.stderr.isatty()}
-    found = iter(translation.translate(decoder, tokenizer, sources, beams=beams, batch_tokens=batch_tokens, **options))
+    found = translation.translate(decoder, tokenizer, sources, beams=beams, batch_tokens=batch_tokens, **options)
+    texts = iter(found.texts)
     for line in lines:
-        print(next(found) if line else "")
+        print(next(texts) if line else "")
 
 
 def _check_trained(model: Path, record: dict, pair: str) -> None:
@@ -65,6 +66,19 @@ def _check_trained(model: Path, record: dict, pair: str) -> None:
             f"--pair: expected {trained_for}, for which {model} was trained, found {pair}; correct it or take another "
             "model"
         )
+
+
+@app.command()
+def explain(
+    results: Annotated[Path, typer.Argument(help="Folder of an experiment, such as results/demo.")],
+    pair: Annotated[str, typer.Argument(help="Language pair, such as en-de.")],
+    run: Annotated[str, typer.Argument(help="Variant of the ablation, or cell of the grid such as c3-s1-t18.")],
+    metric: Annotated[str, typer.Argument(help="Metric, such as bleu.")] = "bleu",
+) -> None:
+    """Say where a number in a results table comes from: runs, settings, data, code, libraries and machine."""
+    from skipclm import explanation
+
+    print(explanation.explain(results, pair, run, metric), end="")
 
 
 @app.command("demo-corpus")

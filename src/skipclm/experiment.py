@@ -61,6 +61,11 @@ def check_metrics(evaluation: dict) -> None:
     """Raise an `InputError` for a metric that we do not have, or a selection by one that is not scored."""
     with naming("evaluation.metrics"):
         metrics.check_names(evaluation["metrics"])
+    selection = metrics.METRICS.get(evaluation["selection_metric"])
+    if selection is not None and selection.name in metrics.RATES:
+        raise InputError(
+            f"evaluation.selection_metric: expected a metric of quality, found {selection.name!r}; choose another"
+        )
     if evaluation["selection_metric"] not in evaluation["metrics"]:
         raise InputError(
             f"evaluation.selection_metric: expected one of evaluation.metrics ({', '.join(evaluation['metrics'])}), "
@@ -266,6 +271,12 @@ def check_variants(config: dict, cells: list[runs.Cell]) -> None:
     """
     if not runs.variants(config):
         raise InputError("ablation.variants: expected at least one that is not null, found none; name one")
+    baseline, names = config["ablation"]["baseline"], runs.variants(config)
+    if baseline is not None and baseline not in names:
+        raise InputError(
+            f"ablation.baseline: expected one of ablation.variants ({', '.join(names)}) or null, found {baseline!r}; "
+            f"{suggestion(baseline, names)}"
+        )
     for variant, override in runs.variants(config).items():
         settings = runs.variant_settings(config, variant)
         keys = {

@@ -43,7 +43,7 @@ has it do:
     from skipclm.examples import encode
     from skipclm.translation import translate
 
-    translate(model, tokenizer, encode(tokenizer, ["A sentence."]))
+    translate(model, tokenizer, encode(tokenizer, ["A sentence."])).texts
 
 Without `import skipclm`, transformers does not know the model type `skipclm`. To load it as a plain {base} is wrong:
 its weights lie under other names, so that all of them would be random.

@@ -18,6 +18,8 @@ from typing import Any
 
 from skipclm.errors import InputError
 
+RECORD = "skipclm.json"  # beside a model: how it was made
+
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:

@@ -46,6 +46,11 @@ class Cell:
         return f"c{self.contrastive_layer}-s{self.skip_source}-t{self.skip_target}"
 
 
+def is_cell_name(name: str) -> bool:
+    """Tell a cell's name from a variant's, which has no hyphens."""
+    return re.fullmatch(r"c\d+-s\d+-t\d+", name) is not None
+
+
 def resolve_layer(value: int | float | str, depth: int, key: str) -> int:
     """Return block `value`, a number or a fraction of the depth, as a number in 1 .. depth."""
     if isinstance(value, float) or (isinstance(value, str) and "." in value):

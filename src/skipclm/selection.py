@@ -51,7 +51,7 @@ def rank_cells(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     cells = cell_scores(scores, metric)
     cells["chrf"] = cell_scores(scores, "chrf")["value"] if "chrf" in scores else 0.0
     cells["skip_length"] = cells["skip_target"] - cells["skip_source"]
-    rising = {"diverged": True, "value": not METRICS[metric].higher_is_better, "chrf": False}
+    rising = {"diverged": True, "value": METRICS[metric].sign() < 0, "chrf": False}
     rising |= dict.fromkeys(["skip_length", "contrastive_layer", "skip_source"], True)
     return cells.sort_values(list(rising), ascending=list(rising.values()), ignore_index=True)
 
@@ -66,6 +66,10 @@ def select_best(scores: pd.DataFrame, metric: str = "bleu", pairs: list[str] | N
     check_names([metric])
     if metric not in scores:
         raise InputError(f"expected a column {metric!r} in the grid's scores, found none; add it to the metrics")
+    if scores.loc[scores["status"] == "ok", metric].isna().any():
+        raise InputError(
+            f"expected {metric} for every run of the grid, found runs where it did not run; see their scores"
+        )
     measured = list(dict.fromkeys(scores["pair"]))
     if not measured:
         raise InputError("expected at least one scored run in the grid, found none; run the grid first")
@@ -91,20 +95,24 @@ def to_text(best: dict[str, dict], names: dict[str, str]) -> str:
 def ablation_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     """Lay the ablation's runs out as a tidy table, one row per run and metric.
 
-    Columns: pair, variant, seed, metric, value, signature, status. Pairs and variants keep the order in
+    Columns: pair, variant, seed, metric, value, signature, status, note. Pairs and variants keep the order in
     which they first appear, metrics that of `names`; seeds ascend. Status is ok, untrained or diverged; a diverged
-    run has an empty value.
+    run has an empty value, and so has a metric that did not run, with the reason as its note.
     """
     check_names(names)
     pairs, variants = (list(dict.fromkeys(run[key] for run in runs)) for key in ("pair", "run"))
     ordered = sorted(runs, key=lambda run: (pairs.index(run["pair"]), variants.index(run["run"]), run["seed"]))
     rows = [
-        (run["pair"], run["run"], run["seed"], name, *_metric(run, name), run["status"])
+        (run["pair"], run["run"], run["seed"], name, *_metric(run, name), run["status"], _note(run, name))
         for run in ordered
         for name in names
     ]
-    columns = ["pair", "variant", "seed", "metric", "value", "signature", "status"]
+    columns = ["pair", "variant", "seed", "metric", "value", "signature", "status", "note"]
     return pd.DataFrame(rows, columns=columns).astype({"value": float})
+
+
+def _note(run: dict, name: str) -> str | None:
+    return run["metrics"].get(name, {}).get("not_run")
 
 
 def _grid_row(run: dict, names: list[str]) -> dict:
@@ -124,7 +132,7 @@ def _grid_row(run: dict, names: list[str]) -> dict:
 
 
 def _metric(run: dict, name: str) -> tuple[float | None, str | None]:
-    """Return a run's value and signature, both None if it diverged."""
+    """Return a run's value and signature, both None if it diverged or the metric did not run."""
     if run["status"] == "diverged":
         return None, None
     if name not in run["metrics"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from skipclm.errors import InputError
-from skipclm.metrics import METRICS, label
+from skipclm.metrics import METRICS, RATES, label
 
 _LATEX = str.maketrans(
     {
@@ -18,32 +18,61 @@ _LATEX = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "±": r"$\pm$",
+        "▲": r"$\uparrow$",
+        "▼": r"$\downarrow$",
         "–": "--",
     }
 )
 
 
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Reduce tidy ablation scores over seeds.
+_COMPARED = ["baseline", "difference", "low", "high", "p_holm", "verdict"]
+_MARKS = {"better": "▲", "worse": "▼"}
+
+
+def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Reduce tidy ablation scores over seeds, and put beside them how they compare with the baseline.
 
     Columns: pair, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which seeds do not
-    touch), seeds (with a score), runs (asked for), signature. The order of `scores` is kept.
+    touch), seeds (with a score), runs (asked for), diverged (runs), signature, note (why a metric did not run), and of
+    `significance` (the table of `significance.against`) baseline, difference, low, high, p_holm and verdict. The order
+    of `scores` is kept.
     InputError: scores of one pair and metric with different signatures.
     """
     _check_signatures(scores)
     spread = scores["value"].where(scores["status"] != "untrained")
-    groups = scores.assign(spread=spread).groupby(["pair", "variant", "metric"], sort=False)
-    return groups.agg(
-        mean=("value", "mean"),
-        sd=("spread", "std"),
-        seeds=("value", "count"),
-        runs=("value", "size"),
-        signature=("signature", "first"),
-    ).reset_index()
+    diverged = scores["status"] == "diverged"
+    keys = ["pair", "variant", "metric"]
+    summary = (
+        scores.assign(spread=spread, diverged=diverged)
+        .groupby(keys, sort=False)
+        .agg(
+            mean=("value", "mean"),
+            sd=("spread", "std"),
+            seeds=("value", "count"),
+            runs=("value", "size"),
+            diverged=("diverged", "sum"),
+            signature=("signature", "first"),
+            note=("note", "first"),
+        )
+    )
+    if significance is None:
+        return summary.reset_index().reindex(columns=[*keys, *summary.columns, *_COMPARED])
+    return summary.reset_index().merge(significance[[*keys, *_COMPARED]], how="left", on=keys)
 
 
 def to_markdown(summary: pd.DataFrame) -> str:
-    """Print a summary as a Markdown table with its legend: variants in rows, pairs x metrics in columns."""
+    """Print a summary as Markdown tables with their legends: variants in rows, pairs x metrics in columns."""
+    return "\n".join(map(_markdown_table, _parts(summary)))
+
+
+def _parts(summary: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the part on quality and that on what goes wrong, as far as there are such metrics."""
+    is_rate = summary["metric"].isin(RATES)
+    parts = [summary[~is_rate], summary[is_rate]]
+    return [part for part in parts if not part.empty] or [summary]
+
+
+def _markdown_table(summary: pd.DataFrame) -> str:
     columns, rows = _lay_out(summary)
     heads = ["variant", *(f"{pair} {label(metric)}" for pair, metric in columns)]
     lines = [heads, ["---"] + ["---:"] * len(columns)]
@@ -54,7 +83,8 @@ def to_markdown(summary: pd.DataFrame) -> str:
 
 
 def to_latex(summary: pd.DataFrame) -> str:
-    r"""Print a summary as a LaTeX table that needs only \usepackage{booktabs}."""
+    r"""Print a summary's part on quality as a LaTeX table that needs only \usepackage{booktabs}."""
+    summary = _parts(summary)[0]
     columns, rows = _lay_out(summary)
     width = max(len(cell.mean) for _, cells in rows for cell in cells)
     body = [[_escape(_plain(variant)), *(_latex_cell(cell, width) for cell in cells)] for variant, cells in rows]
@@ -79,7 +109,11 @@ def to_latex(summary: pd.DataFrame) -> str:
 
 
 def to_text(summary: pd.DataFrame) -> str:
-    """Print a summary as an aligned table for a terminal; a star follows the best mean of a column."""
+    """Print a summary as aligned tables for a terminal; a star follows the best mean of a column."""
+    return "\n".join(map(_text_table, _parts(summary)))
+
+
+def _text_table(summary: pd.DataFrame) -> str:
     columns, rows = _lay_out(summary)
     lines = [["", *(pair for pair, _ in columns)], ["variant", *(label(metric) for _, metric in columns)]]
     lines += [[_plain(variant), *map(_text_cell, cells)] for variant, cells in rows]
@@ -97,6 +131,7 @@ class _Cell:
     spread: str = ""
     count: str = ""  # seeds used of seeds asked for, where they differ
     best: bool = False
+    mark: str = ""  # of a difference from the baseline that is more than chance
 
 
 def _lay_out(summary: pd.DataFrame) -> tuple[list[tuple], list[tuple[str, list[_Cell]]]]:
@@ -114,7 +149,7 @@ def _lay_out(summary: pd.DataFrame) -> tuple[list[tuple], list[tuple[str, list[_
     ]
 
 
-def _cell(row, best: str) -> _Cell:
+def _cell(row: tuple | None, best: str) -> _Cell:
     if row is None or pd.isna(row.mean):
         return _Cell()
     return _Cell(
@@ -122,6 +157,7 @@ def _cell(row, best: str) -> _Cell:
         spread="" if pd.isna(row.sd) else f"{row.sd:.1f}",
         count="" if row.seeds == row.runs else f"{row.seeds}/{row.runs}",
         best=f"{row.mean:.1f}" == best,
+        mark=_MARKS.get(row.verdict, ""),
     )
 
 
@@ -130,8 +166,8 @@ def _best(summary: pd.DataFrame, pair: str, metric: str) -> str:
     means = summary.loc[(summary["pair"] == pair) & (summary["metric"] == metric), "mean"].dropna()
     if len(means) > 1 and len({f"{mean:.1f}" for mean in means}) == 1:
         return ""
-    higher = metric not in METRICS or METRICS[metric].higher_is_better
-    return f"{means.max() if higher else means.min():.1f}"
+    sign = METRICS[metric].sign() if metric in METRICS else 1
+    return {1: f"{means.max():.1f}", -1: f"{means.min():.1f}", 0: ""}[sign]
 
 
 def _markdown_cell(cell: _Cell) -> str:
@@ -141,7 +177,8 @@ def _markdown_cell(cell: _Cell) -> str:
 def _latex_cell(cell: _Cell, width: int) -> str:
     indent = rf"\phantom{{{'0' * (width - len(cell.mean))}}}" if 0 < len(cell.mean) < width else ""
     mean = rf"\textbf{{{cell.mean}}}" if cell.best else cell.mean
-    return indent + _join(cell, mean).replace("±", r"$\pm$").replace("–", "--")
+    signs = {sign: _LATEX[ord(sign)] for sign in "±–▲▼"}
+    return indent + _join(cell, mean).translate(str.maketrans(signs))
 
 
 def _text_cell(cell: _Cell) -> str:
@@ -153,7 +190,7 @@ def _join(cell: _Cell, mean: str) -> str:
         return "–"
     spread = f" ± {cell.spread}" if cell.spread else ""
     count = f" ({cell.count})" if cell.count else ""
-    return f"{mean}{spread}{count}"
+    return f"{mean}{spread}{count}{cell.mark and ' '}{cell.mark}"
 
 
 def _latex_heads(columns: list[tuple[str, str]]) -> list[str]:
@@ -170,10 +207,25 @@ def _latex_heads(columns: list[tuple[str, str]]) -> list[str]:
 def _legend(summary: pd.DataFrame, rows: list[tuple[str, list[_Cell]]], best: str = "in bold") -> str:
     """Say what the numbers are, and explain only the signs that occur."""
     cells = [cell for _, line in rows for cell in line]
-    names = " and ".join(label(metric) for metric in summary["metric"].unique())
-    sentences = [f"{names} on the test split, {_spread(summary)}; best mean per column {best}."]
-    if any(not cell.mean for cell in cells):
-        sentences.append("–: diverged or not run.")
+    found = [label(metric) for metric in summary["metric"].unique()]
+    names = " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+    are_rates = summary["metric"].isin(RATES).all()
+    unit = ", in per cent of translations (length ratio: of the reference's tokens)" if are_rates else ""
+    sentences = [f"{names} on the test split{unit}, {_spread(summary)}; best mean per column {best}."]
+    if summary["verdict"].notna().any():
+        baseline = _plain(summary["baseline"].dropna().iloc[0])
+        marks = [f"{mark} {verdict}" for verdict, mark in _MARKS.items() if (summary["verdict"] == verdict).any()]
+        sentences.append(
+            f"{', '.join(marks)} than {baseline} by more than chance (p < 0.05 over segments and training seeds, "
+            "Holm-corrected over the table)."
+        )
+    elif summary["p_holm"].notna().any():
+        baseline = _plain(summary["baseline"].dropna().iloc[0])
+        sentences.append(f"No difference from {baseline} is more than chance (p < 0.05, Holm-corrected).")
+    notes = summary.dropna(subset="note").drop_duplicates("metric")
+    sentences += [f"{label(row.metric)} was not run: {row.note}." for row in notes.itertuples()]
+    if summary["diverged"].any() or summary.loc[summary["note"].isna(), "mean"].isna().any():
+        sentences.append("–: diverged.")
     if any(cell.count for cell in cells):
         sentences.append("(k/n): only k of n seeds have a score, the others diverged.")
     return " ".join(sentences)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,6 +21,14 @@ from skipclm.errors import InputError
 from skipclm.examples import Prompt, batches_within, pad
 
 
+@dataclass(frozen=True)
+class Translated:
+    """Translations in the order of their sources, each on one line, and which were cut at the limit of length."""
+
+    texts: list[str]
+    cut: list[bool]
+
+
 @torch.inference_mode()
 def translate(
     model: PreTrainedModel,
@@ -31,15 +40,15 @@ def translate(
     length_ratio: float = 2.0,
     length_extra: int = 10,
     progress: bool = True,
-) -> list[str]:
-    """Translate sentences, given as token ids without special tokens; returns them in order, each on one line.
+) -> Translated:
+    """Translate sentences, given as token ids without special tokens.
 
     A translation has at most `length_ratio` tokens for each source token and `length_extra` more, and ends where the
     model reads no further. As many sentences are translated at a time as `batch_tokens` leaves room for: prompts and
     what may follow them, with padding, times the beams. With `progress`, a bar on standard error counts the batches.
     Raises an `InputError` for a sentence that leaves no room for a translation.
     """
-    prompt, translations = Prompt.of(tokenizer), [""] * len(sources)
+    prompt, found = Prompt.of(tokenizer), Translated([""] * len(sources), [False] * len(sources))
     prompts, context = [prompt.source(ids) for ids in sources], _context(model)
     limits = [int(length_ratio * len(ids)) + length_extra for ids in sources]
     tokens = [len(row) + limit for row, limit in zip(prompts, limits, strict=True)]
@@ -59,8 +68,9 @@ def translate(
             room = [min(limits[i], context - len(prompts[i])) for i in batch]
             generated = _generate(model, prompt, [prompts[i] for i in batch], room, beams)
             for i, ids, limit in zip(batch, generated, room, strict=True):
-                translations[i] = one_line(tokenizer.decode(ids[:limit], skip_special_tokens=True))
-    return translations
+                found.texts[i] = one_line(tokenizer.decode(ids[:limit], skip_special_tokens=True))
+                found.cut[i] = prompt.end not in ids[:limit]
+    return found
 
 
 def _context(model: PreTrainedModel) -> float:

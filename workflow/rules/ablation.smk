@@ -24,16 +24,33 @@ use rule train_cell as train_variant with:
         f"{BENCHMARKS}/ablation/{{pair}}/{{run}}/seed{{seed}}/train.tsv"
 
 
+rule compare_variants:
+    """Tell which differences from plain fine-tuning are more than chance."""
+    input:
+        scores=get_ablation_files("test.scores.json"),
+        segments=get_ablation_files("test.segments.safetensors"),
+        best=ancient(rules.select_best.output.best),  # not before all is known that changes with it
+    output:
+        table=f"{RESULTS}/ablation/significance.tsv",
+    log:
+        f"{LOGS}/ablation/significance.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        baseline=config["ablation"]["baseline"],
+        metrics=QUALITY,
+        code=source_hash("compare_variants"),
+    message:
+        "Compare the variants with {params.baseline}"
+    script:
+        "../scripts/compare_variants.py"
+
+
 rule collect_ablation:
     """Gather the scores of all variants, and their means, in tables."""
     input:
-        scores=get_run_files(
-            "ablation",
-            PAIRS,
-            VARIANTS,
-            config["ablation"]["seeds"],
-            "test.scores.json",
-        ),
+        scores=get_ablation_files("test.scores.json"),
+        significance=rules.compare_variants.output.table,
     output:
         scores=f"{RESULTS}/ablation/scores.tsv",
         table=f"{RESULTS}/ablation/table.tsv",

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from skipclm import experiment, provenance, runs
+from skipclm import experiment, metrics, provenance, runs
 from skipclm.errors import InputError
 
 provenance.share_package()
@@ -27,6 +27,7 @@ DEPTH = experiment.depth(config)
 CELLS = {cell.name: cell for cell in runs.grid_cells(config["grid"], DEPTH)}
 VARIANTS = runs.variants(config)
 METRICS = config["evaluation"]["metrics"]
+QUALITY = [name for name in METRICS if name not in metrics.RATES]
 
 
 wildcard_constraints:
@@ -88,7 +89,29 @@ def get_trained(wildcards, name):
     return f"{RESULTS}/{wildcards.stage}/{wildcards.pair}/{wildcards.run}/seed{wildcards.seed}/{name}"
 
 
+def get_scoring(wildcards):
+    """Return what the metrics are told of a pair besides its texts."""
+    target = config["languages"][wildcards.pair.split("-")[1]]
+    return {
+        "bleu_tokenizer": target["bleu_tokenizer"],
+        "languages": list(config["languages"]),
+        "spbleu_model": config["evaluation"]["spbleu_model"],
+    }
+
+
 def get_run_files(stage, pairs, names, seeds, file):
     """Return one file of every run of a stage, in the order of the tables."""
     folder = f"{RESULTS}/{stage}/{{pair}}/{{run}}/seed{{seed}}"
     return expand(f"{folder}/{file}", pair=pairs, run=names, seed=seeds)
+
+
+def get_ablation_files(file):
+    """Return one file of every run of the ablation."""
+    return get_run_files("ablation", PAIRS, VARIANTS, config["ablation"]["seeds"], file)
+
+
+def get_grid_files(file):
+    """Return one file of every run of the grid."""
+    return get_run_files(
+        "grid", config["grid"]["pairs"], CELLS, config["grid"]["seeds"], file
+    )

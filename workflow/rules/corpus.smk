@@ -32,3 +32,24 @@ rule build_corpus:
         "Build the corpus of {params.pairs}"
     script:
         "../scripts/build_corpus.py"
+
+
+rule measure_overlap:
+    """Measure what the splits have in common, word for word or nearly so."""
+    input:
+        texts=rules.build_corpus.output,
+        summary=rules.build_corpus.output.summary,
+    output:
+        table=f"{RESULTS}/corpus/overlap.tsv",
+    log:
+        f"{LOGS}/overlap.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        pairs=PAIRS,
+        splits=["train", "valid", "test"],
+        code=source_hash("measure_overlap"),
+    message:
+        "Measure the overlap of splits"
+    script:
+        "../scripts/measure_overlap.py"

@@ -36,13 +36,7 @@ rule train_cell:
 rule collect_grid:
     """Gather the scores of all cells in one table."""
     input:
-        scores=get_run_files(
-            "grid",
-            config["grid"]["pairs"],
-            CELLS,
-            config["grid"]["seeds"],
-            "valid.scores.json",
-        ),
+        scores=get_grid_files("valid.scores.json"),
     output:
         table=f"{RESULTS}/grid/scores.tsv",
     log:
@@ -76,3 +70,25 @@ checkpoint select_best:
         "Select the best layers by {params.metric} on valid"
     script:
         "../scripts/select_best.py"
+
+
+rule compare_cells:
+    """Tell which cells are as good as the best, and how far the best flatters itself."""
+    input:
+        scores=get_grid_files("valid.scores.json"),
+        segments=get_grid_files("valid.segments.safetensors"),
+        best=rules.select_best.output.best,
+    output:
+        cells=f"{RESULTS}/grid/cells.tsv",
+        optimism=f"{RESULTS}/grid/optimism.tsv",
+    log:
+        f"{LOGS}/grid/compare.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        metric=config["evaluation"]["selection_metric"],
+        code=source_hash("compare_cells"),
+    message:
+        "Compare the grid's cells with the best"
+    script:
+        "../scripts/compare_cells.py"

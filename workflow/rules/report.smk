@@ -37,6 +37,7 @@ rule plot_ablation:
     """Draw the ablation by one metric."""
     input:
         scores=rules.collect_ablation.output.scores,
+        summary=rules.collect_ablation.output.table,
     output:
         figure=multiext(f"{RESULTS}/figures/ablation.{{metric}}", ".svg", ".png"),
     log:
@@ -51,17 +52,57 @@ rule plot_ablation:
         "../scripts/plot_ablation.py"
 
 
+rule show_translations:
+    """Put the translations of one pair side by side, those first on which the variants differ most."""
+    input:
+        sources=lambda wc: f"{RESULTS}/corpus/{wc.pair}/test.{wc.pair.split('-')[0]}",
+        references=lambda wc: f"{RESULTS}/corpus/{wc.pair}/test.{wc.pair.split('-')[1]}",
+        hypotheses=lambda wc: get_run_files(
+            "ablation",
+            wc.pair,
+            VARIANTS,
+            config["ablation"]["seeds"][0],
+            "test.hypotheses.txt",
+        ),
+        segments=lambda wc: get_run_files(
+            "ablation",
+            wc.pair,
+            VARIANTS,
+            config["ablation"]["seeds"][0],
+            "test.segments.safetensors",
+        ),
+        best=ancient(rules.select_best.output.best),  # not before all is known that changes with it
+    output:
+        table=f"{RESULTS}/ablation/{{pair}}/translations.tsv",
+    log:
+        f"{LOGS}/ablation/{{pair}}/translations.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        metric=QUALITY[-1],
+        variants=list(VARIANTS),
+        code=source_hash("show_translations"),
+    message:
+        "Put the translations of {wildcards.pair} side by side"
+    script:
+        "../scripts/show_translations.py"
+
+
 rule write_report:
     """Say what was chosen and what came of it."""
     input:
         corpus=rules.build_corpus.output.summary,
+        overlap=rules.measure_overlap.output.table,
         best=rules.select_best.output.best,
-        scores=rules.collect_ablation.output.scores,
+        cells=rules.compare_cells.output.cells,
+        optimism=rules.compare_cells.output.optimism,
+        summary=rules.collect_ablation.output.table,
         grid_figures=expand(
             [rules.plot_grid.output[i] for i in (0, 2, 4)],
             pair=config["grid"]["pairs"],
         ),
-        ablation_figures=expand(rules.plot_ablation.output[0], metric=METRICS),
+        translations=expand(rules.show_translations.output.table, pair=PAIRS),
+        ablation_figures=expand(rules.plot_ablation.output[0], metric=QUALITY),
     output:
         report=f"{RESULTS}/report.txt",
     log:

@@ -1,7 +1,7 @@
 """Translate and score with any trained run: one rule each for grid and ablation.
 
 Reads   a run's model, results/<experiment>/tokens, results/<experiment>/corpus
-Writes  <split>.hypotheses.txt and <split>.scores.json in the run's folder
+Writes  in the run's folder <split>.hypotheses.txt and .generation.json, .scores.json and .segments.safetensors
 """
 
 
@@ -14,6 +14,7 @@ rule translate:
         tokens=f"{RESULTS}/tokens/{{pair}}/{{split}}.safetensors",
     output:
         hypotheses=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.hypotheses.txt",
+        generation=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.generation.json",
     log:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.log",
     benchmark:
@@ -36,20 +37,21 @@ rule score:
     """Score the translations of one split by one run."""
     input:
         hypotheses=rules.translate.output.hypotheses,
+        generation=rules.translate.output.generation,
+        sources=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[0]}",
         references=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[1]}",
         record=lambda wc: get_trained(wc, "training.json"),
         best=get_best,
     output:
         scores=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.scores.json",
+        segments=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.segments.safetensors",
     log:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.score.log",
     conda:
         "../../envs/skipclm.yaml"
     params:
         metrics=METRICS,
-        tokenizer=lambda wc: config["languages"][wc.pair.split("-")[1]][
-            "bleu_tokenizer"
-        ],
+        options=get_scoring,
         code=source_hash("score"),
     message:
         "Score {wildcards.pair} {wildcards.split} of {wildcards.run} seed {wildcards.seed}"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 with provenance.job(snakemake.log[0]):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
     scores = selection.ablation_scores(runs, snakemake.params.metrics)
-    summary = tables.summarise(scores)
+    summary = tables.summarise(scores, tsv.read(snakemake.input.significance))
     tsv.write(snakemake.output.scores, scores)
     tsv.write(snakemake.output.table, summary)
     provenance.write_text(snakemake.output.markdown, tables.to_markdown(summary))

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import ablation_figure, provenance, tables, tsv
+from skipclm import ablation_figure, provenance, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with provenance.job(snakemake.log[0]):
-    scores = tsv.read(snakemake.input.scores)
+    scores, summary = (tsv.read(path) for path in (snakemake.input.scores, snakemake.input.summary))
     metric = snakemake.wildcards.metric
     stem = Path(snakemake.output.figure[0]).with_suffix("")
-    ablation_figure.draw_bars(tables.summarise(scores), stem, metric, scores)
+    ablation_figure.draw_bars(summary, stem, metric, scores)

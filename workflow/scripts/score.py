@@ -2,19 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, metrics, provenance, runs
+from skipclm import corpus, evaluation, metrics, provenance, runs
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with provenance.job(snakemake.log[0]):
-    run = snakemake.wildcards
+    run, options = snakemake.wildcards, snakemake.params.options
     record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
-    references = corpus.read_lines(snakemake.input.references)
-    scores = {}  # a diverged run has none
+    generation = provenance.read_json(snakemake.input.generation)
+    hypotheses, cut = evaluation.read_hypotheses(snakemake.input.hypotheses, generation)
+    sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
+    scores, segments = {}, {}  # a diverged run has none
     if record["status"] != "diverged":
-        hypotheses = corpus.read_lines(snakemake.input.hypotheses)
-        scores = metrics.score_corpus(hypotheses, references, snakemake.params.metrics, snakemake.params.tokenizer)
+        texts = metrics.Translations(hypotheses, references, sources, *run.pair.split("-"), cut=cut, **options)
+        scores, segments = metrics.measure(texts, snakemake.params.metrics)
     result = {
         "pair": run.pair,
         "stage": run.stage,
@@ -25,6 +27,8 @@ with provenance.job(snakemake.log[0]):
         "sentences": len(references),
         "metrics": scores,
         "layers": runs.used_layers(record.get("settings")),
+        "hypotheses_sha256": generation["sha256"],
     }
     facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds")}
-    provenance.write_json(snakemake.output.scores, result | facts)
+    evaluation.save_segments(snakemake.output.segments, segments)
+    provenance.write_json(snakemake.output.scores, result | facts | provenance.environment())

@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import provenance, selection, tables, tsv
+from skipclm import grid_statistics, provenance, selection, tables, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with provenance.job(snakemake.log[0]):
     best = provenance.read_json(snakemake.input.best)
-    summary = tables.summarise(tsv.read(snakemake.input.scores))
+    summary = tsv.read(snakemake.input.summary)
     figures = [*snakemake.input.grid_figures, *snakemake.input.ablation_figures]
     listed = ["Figures, each as .svg and .png:", *(str(Path(figure).with_suffix("")) for figure in figures), ""]
-    parts = [selection.to_text(best, snakemake.params.names), tables.to_text(summary), *listed]
+    cells, optimism = (tsv.read(path) for path in (snakemake.input.cells, snakemake.input.optimism))
+    doubts = grid_statistics.to_text(cells, optimism, summary)
+    parts = [selection.to_text(best, snakemake.params.names), doubts, tables.to_text(summary), *listed]
     provenance.write_text(snakemake.output.report, "\n".join(parts))

@@ -1,0 +1,46 @@
+"""Files of translations and of their scores: nothing is scored but what was translated, and segments are kept."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from skipclm import corpus, provenance
+from skipclm.errors import InputError
+
+
+def describe(path: str | Path, cut: list[bool]) -> dict:
+    """Return what identifies a file of translations: its digest and lines, and which lines were cut (from 1)."""
+    return {
+        "sha256": provenance.sha256(path),
+        "lines": len(cut),
+        "cut": [number for number, is_cut in enumerate(cut, start=1) if is_cut],
+    }
+
+
+def read_hypotheses(path: str | Path, generation: dict) -> tuple[list[str], list[bool]]:
+    """Return the translations of a file, and which were cut.
+
+    Raises an `InputError` if the file is not the one that `generation` describes: another run's, or one that has lost
+    a line or was edited.
+    """
+    lines = corpus.read_lines(path)
+    if len(lines) != generation["lines"] or provenance.sha256(path) != generation["sha256"]:
+        raise InputError(
+            f"{path}: expected the {generation['lines']} translations that this run made (sha256 "
+            f"{generation['sha256'][:12]}...), found {len(lines)} lines of another file; remove it, so that they are "
+            "translated again"
+        )
+    cut = set(generation["cut"])
+    return lines, [number in cut for number in range(1, len(lines) + 1)]
+
+
+def save_segments(path: str | Path, contributions: dict[str, np.ndarray]) -> None:
+    """Write what each segment contributes to each metric, arrays (segments, k), as one safetensors file."""
+    with provenance.new_file(path) as temporary:
+        save_file({name: np.ascontiguousarray(rows) for name, rows in contributions.items()}, temporary)
+
+
+def load_segments(path: str | Path) -> dict[str, np.ndarray]:
+    """Read what `save_segments` wrote."""
+    return load_file(path)

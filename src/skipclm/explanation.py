@@ -1,0 +1,98 @@
+"""Where a number of a results table comes from: runs, settings, data, code and libraries, read off the files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+from skipclm import metrics, provenance, runs, tsv
+from skipclm.errors import InputError, suggestion
+
+
+def explain(results: Path, pair: str, run: str, metric: str) -> str:
+    """Say in lines how a mean of the ablation, or of a cell of the grid, came about.
+
+    `results` is an experiment's folder, `run` a variant or a cell such as c3-s1-t18. Raises an `InputError` for what is
+    not there.
+    """
+    stage = "grid" if runs.is_cell_name(run) else "ablation"
+    _check_known(results, "results", results.parent)
+    folder = results / stage / pair / run
+    _check_known(results / stage / pair, "pair", results / stage)
+    _check_known(folder, "run", folder.parent)
+    seeds = sorted(folder.glob("seed*/*.scores.json"), key=lambda path: int(path.parent.name.removeprefix("seed")))
+    if not seeds:
+        raise InputError(f"{folder}: expected scored runs, found none; run the workflow first")
+    scores = [provenance.read_json(path) for path in seeds]
+    if metric not in scores[0]["metrics"] and scores[0]["status"] != "diverged":
+        known = scores[0]["metrics"]
+        raise InputError(f"expected a metric among {', '.join(known)}, found {metric!r}; {suggestion(metric, known)}")
+    parts = [_number(scores, pair, run, metric), *map(_run, seeds, scores, [metric] * len(seeds)), _data(results, pair)]
+    return "\n\n".join([*parts, _base(results)]) + "\n"
+
+
+def _check_known(path: Path, what: str, parent: Path) -> None:
+    if path.is_dir():
+        return
+    known = sorted(each.name for each in parent.glob("*") if each.is_dir()) if parent.is_dir() else []
+    raise InputError(
+        f"expected a {what} among {', '.join(known) or 'none'} in {parent}, found {path.name!r}; "
+        f"{suggestion(path.name, known)}"
+    )
+
+
+def _number(scores: list[dict], pair: str, run: str, metric: str) -> str:
+    values = [score["metrics"].get(metric, {}).get("value") for score in scores]
+    known = [value for value in values if value is not None]
+    mean = f"{fmean(known):.4f}, the mean over {len(known)} of {len(values)} seeds" if known else "no value"
+    signatures = {score["metrics"][metric]["signature"] for score in scores if metric in score["metrics"]} - {None}
+    split = scores[0]["split"]
+    lines = [f"{metrics.label(metric)} of {run} on {pair}, {split} ({scores[0]['sentences']} sentences): {mean}"]
+    return "\n".join(lines + [f"  signature: {signature}" for signature in sorted(signatures)])
+
+
+def _run(path: Path, score: dict, metric: str) -> str:
+    """Describe one seed's run."""
+    entry = score["metrics"].get(metric, {})
+    value = "diverged" if score["status"] == "diverged" else entry.get("not_run") or f"{entry['value']:.4f}"
+    generation = provenance.read_json(path.with_name(f"{score['split']}.generation.json"))
+    lines = [f"seed {score['seed']}: {value}", f"  translations: sha256 {generation['sha256']}"]
+    lines += [f"  translated: {line}" for line in _made(generation)]
+    lines += [f"  scored: {line}" for line in _made(score)]
+    training = path.with_name("training.json")
+    if training.exists():
+        record = provenance.read_json(training)
+        steps, pairs, seconds = (record[key] for key in ("train_steps", "train_pairs", "train_seconds"))
+        lines.append(f"  trained: {steps} steps on {pairs} pairs in {seconds:.0f} s")
+        lines += [f"  trained: {line}" for line in _made(record)]
+        lines += [f"  {section}: {_plain(settings)}" for section, settings in record["settings"].items()]
+    return "\n".join(lines)
+
+
+def _made(record: dict) -> Iterator[str]:
+    """Yield with what code, libraries and machine something was made, and when, as far as the record says."""
+    if "commit" in record:
+        versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
+        yield f"{record['finished']}, commit {record['commit']}, {record['machine']}"
+        yield versions
+
+
+def _plain(settings: dict) -> str:
+    if not settings["enabled"]:
+        return "off"
+    return ", ".join(f"{key} {value}" for key, value in settings.items() if key != "enabled")
+
+
+def _data(results: Path, pair: str) -> str:
+    summary = tsv.read(results / "corpus/summary.tsv")
+    rows = summary[summary["pair"] == pair].itertuples()
+    lines = [
+        f"  {row.split}: {row.pairs} pairs from {row.origin}; sha256 {row.source_sha256}, {row.target_sha256}"
+        for row in rows
+    ]
+    return "\n".join(["data:", *lines])
+
+
+def _base(results: Path) -> str:
+    record = provenance.read_json(results / "base" / provenance.RECORD)
+    lines = [f"  {key}: {value}" for key, value in record.get("model", {}).items()]
+    return "\n".join(["base model:", *lines, *(f"  {line}" for line in _made(record))])

@@ -1,0 +1,57 @@
+"""What averages hide: for each translation, whether it is empty, a copy, in another language, a loop, or cut short."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+
+_WORD = re.compile(r"\w")
+REPEATS = 4  # so many times in a row is a loop ...
+SPAN = 24  # ... of a piece of so many characters at most
+_LOOP = re.compile(rf"(.{{1,{SPAN}}}?)\1{{{REPEATS - 1},}}")
+LETTERS = 2  # fewer tell no language
+
+
+def is_empty(hypothesis: str) -> bool:
+    """Tell whether there is no letter or digit."""
+    return _WORD.search(hypothesis) is None
+
+
+def is_copy(hypothesis: str, source: str) -> bool:
+    """Tell whether a translation is its source, but for case and spaces."""
+    return bool(source.strip()) and hypothesis.casefold().split() == source.casefold().split()
+
+
+def is_loop(hypothesis: str, reference: str) -> bool:
+    """Tell whether a piece comes four times in a row or more, and does not in the reference."""
+    return _has_loop(hypothesis) and not _has_loop(reference)
+
+
+def _has_loop(text: str) -> bool:
+    # The space lets the last word repeat those before; digits alone, as in 1,000,000,000,000, are a number.
+    return any(any(map(str.isalpha, found[1])) for found in _LOOP.finditer(f"{text} "))
+
+
+def identifier_signature(languages: Sequence[str]) -> str:
+    """Say what tells languages apart, and among which."""
+    return f"among:{'-'.join(sorted(languages))}|by:py3langid-{version('py3langid')}"
+
+
+def is_wrong_language(hypothesis: str, language: str, languages: Sequence[str]) -> bool:
+    """Tell whether a text is likelier to be in another of `languages` (ISO 639-1) than in `language`.
+
+    A text without letters is in none, and not wrong.
+    """
+    if sum(character.isalpha() for character in hypothesis) < LETTERS:
+        return False
+    return _identifier(tuple(sorted(languages))).classify(hypothesis)[0] != language
+
+
+@cache
+def _identifier(languages: tuple[str, ...]) -> object:
+    """Return the identifier; raises a `ValueError` for a language that it does not know."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+    identifier.set_languages(languages)
+    return identifier

@@ -1,0 +1,108 @@
+"""What the grid can tell: intervals of its cells, which cannot be told from the best, and how far the best flatters.
+
+Cells are given as arrays (seeds, segments, k) by their triple of layers: what each segment of `valid` contributes.
+"""
+
+import numpy as np
+import pandas as pd
+
+from skipclm import significance
+from skipclm.metrics import METRICS
+from skipclm.selection import TRIPLE
+
+Cells = dict[tuple[int, int, int], np.ndarray]
+
+
+def cells_table(runs: list[dict], segments: list[dict[str, np.ndarray]], best: dict, metric: str) -> pd.DataFrame:
+    """Return a row per pair and cell: its mean over seeds, sd, 95 % interval, and how it compares with the best.
+
+    `runs` are the grid's scores, `segments` what each segment contributes, in the same order, and `best` the choice by
+    pair. Columns: pair, the triple, metric, seeds, mean, sd, low, high, difference (from the best), p, p_holm
+    (corrected for the number of the pair's cells) and like_best: whether the cell cannot be told from the best, p_holm
+    being 0.05 or more. Cells of which a run diverged are left out.
+    """
+    tables = []
+    for pair, cells in _by_pair(runs, segments, metric).items():
+        table = compare_cells(cells, _triple(best[pair]), metric)
+        table.insert(0, "pair", pair)
+        table.insert(4, "metric", metric)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def optimism_table(runs: list[dict], segments: list[dict[str, np.ndarray]], best: dict, metric: str) -> pd.DataFrame:
+    """Return a row per pair: the best cell's value on `valid`, its `optimism` and what to expect on other text."""
+    rows = []
+    for pair, cells in _by_pair(runs, segments, metric).items():
+        value, flattery = best[pair]["value"], optimism(cells, metric)
+        expected = value - METRICS[metric].sign() * flattery
+        rows.append({"pair": pair, "metric": metric, "value": value, "optimism": flattery, "expected": expected})
+    return pd.DataFrame(rows)
+
+
+def _by_pair(runs: list[dict], segments: list[dict[str, np.ndarray]], metric: str) -> dict[str, Cells]:
+    found: dict[str, dict] = {}
+    for run, measured in zip(runs, segments, strict=True):
+        triple = tuple(run["layers"][key] for key in ("contrastive", "source", "target"))
+        found.setdefault(run["pair"], {}).setdefault(triple, []).append(measured.get(metric))
+    whole = {pair: {t: s for t, s in cells.items() if all(e is not None for e in s)} for pair, cells in found.items()}
+    return {pair: {triple: np.stack(seeds) for triple, seeds in cells.items()} for pair, cells in whole.items()}
+
+
+def _triple(choice: dict) -> tuple[int, int, int]:
+    return tuple(choice[key] for key in TRIPLE)
+
+
+def compare_cells(cells: Cells, best: tuple[int, int, int], metric: str) -> pd.DataFrame:
+    """Return the rows of `cells_table` for one pair."""
+    total, rows = METRICS[metric].total, []
+    for triple, cell in cells.items():
+        scores, resampled = significance.resampled_scores(total, cell)
+        low, high, _ = significance.interval(scores, resampled, cell.shape[1])
+        sd = scores.std(ddof=1) if len(scores) > 1 else float("nan")
+        row = dict(zip(TRIPLE, triple, strict=True)) | {"seeds": len(scores), "mean": scores.mean(), "sd": sd}
+        found = significance.compare(total, cell, cells[best]) if triple != best else None
+        others = {"difference": found.difference, "p": found.p} if found else {"difference": 0.0, "p": None}
+        rows.append(row | {"low": low, "high": high} | others)
+    table = pd.DataFrame(rows)
+    others = table["p"].notna()
+    table.loc[others, "p_holm"] = significance.holm(table.loc[others, "p"].to_numpy(dtype=float))
+    table["like_best"] = ~(table["p_holm"] < 1 - significance.LEVEL)
+    return table
+
+
+def optimism(cells: Cells, metric: str) -> float:
+    """Return by how much the winner's score overstates what it will do on other text, in points of the metric.
+
+    The winner's curse, by bootstrap: segments and seeds are drawn again, a winner is chosen among the cells, and its
+    score there is set against its score on all there is. Above zero if the choice flatters.
+    """
+    total, sign = METRICS[metric].total, METRICS[metric].sign()
+    scores = {triple: significance.resampled_scores(total, cell) for triple, cell in cells.items()}
+    seeds = min(len(whole) for whole, _ in scores.values())
+    drawn = np.random.default_rng(significance.SEED).integers(seeds, size=(significance.RESAMPLES, seeds))
+    again = np.stack([np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) for _, resampled in scores.values()])
+    whole = np.array([each[:seeds].mean() for each, _ in scores.values()])
+    winners = (sign * again).argmax(axis=0)
+    return float((sign * (again[winners, np.arange(again.shape[1])] - whole[winners])).mean())
+
+
+def to_text(cells: pd.DataFrame, optimism: pd.DataFrame, summary: pd.DataFrame) -> str:
+    """Say how sure the choice is: cells as good as the best, what to expect of it, and what `full` reached on test.
+
+    The arguments are the tables of `cells_table`, `optimism_table` and `tables.summarise`.
+    """
+    lines = []
+    for row in optimism.itertuples():
+        of_pair, name = cells[cells["pair"] == row.pair], METRICS[row.metric].label
+        alike = int(of_pair["like_best"].sum()) - 1
+        reached = summary[(summary["pair"] == row.pair) & (summary["metric"] == row.metric)].set_index("variant")[
+            "mean"
+        ]
+        after = f"; full has {reached['full']:.1f} on test" if "full" in reached else ""
+        lines.append(
+            f"{row.pair}: {alike} of {len(of_pair) - 1} other cells cannot be told from the best (p >= 0.05, Holm). "
+            f"The best of so many flatters itself by {row.optimism:.1f} {name}: {row.expected:.1f} is to be expected "
+            f"on other text like valid{after}."
+        )
+    return "\n".join([*lines, ""])

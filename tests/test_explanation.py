@@ -1,0 +1,87 @@
+"""A number is traced to the runs, data, code and machine that its files name."""
+
+import pytest
+
+from skipclm import explanation, provenance, tsv
+from skipclm.errors import InputError
+
+ENVIRONMENT = {
+    "commit": "abc123",
+    "versions": {"skipclm": None, "torch": "2.0", "python": "3.11"},
+    "machine": "Linux x86_64, 2 cores",
+    "finished": "2026-01-02T03:04:05+00:00",
+}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two seeds of a variant, one diverged of another, and an untrained one, with what their jobs leave."""
+    folder = tmp_path / "results/mine"
+    for variant, seed, value, status in (
+        ("full", 2, 20.0, "ok"),
+        ("full", 10, 21.0, "ok"),
+        ("wild", 2, None, "diverged"),
+        ("base", 2, 1.5, "untrained"),
+    ):
+        run = folder / f"ablation/en-de/{variant}/seed{seed}"
+        metrics = {"bleu": {"value": value, "signature": "nrefs:1"}} if value is not None else {}
+        metrics |= {"comet": {"value": None, "signature": None, "not_run": "no model"}} if metrics else {}
+        score = {"seed": seed, "status": status, "split": "test", "sentences": 500, "metrics": metrics}
+        provenance.write_json(run / "test.scores.json", score | ENVIRONMENT)
+        provenance.write_json(run / "test.generation.json", {"sha256": f"feed{seed}"} | ENVIRONMENT)
+        if status != "untrained":
+            settings = {"skip": {"enabled": True, "source": 2}, "lora": {"enabled": False}}
+            facts = {"train_steps": 140, "train_pairs": 7000, "train_seconds": 9.2, "settings": settings}
+            provenance.write_json(run / "training.json", facts | ENVIRONMENT)
+    tsv.write(
+        folder / "corpus/summary.tsv",
+        tsv.pd.DataFrame(
+            [("en-de", "test", "demo", 500, "aa", "bb"), ("en-tr", "test", "demo", 500, "cc", "dd")],
+            columns=["pair", "split", "origin", "pairs", "source_sha256", "target_sha256"],
+        ),
+    )
+    provenance.write_json(folder / "base" / provenance.RECORD, {"model": {"source": "scratch"}} | ENVIRONMENT)
+    return folder
+
+
+def test_a_mean_is_traced_to_all_it_depends_on(results):
+    said = explanation.explain(results, "en-de", "full", "bleu")
+    assert said.startswith("BLEU of full on en-de, test (500 sentences): 20.5000, the mean over 2 of 2 seeds\n")
+    for part in (
+        "signature: nrefs:1",
+        "seed 2: 20.0000\n  translations: sha256 feed2",
+        "seed 10: 21.0000",
+        "trained: 140 steps on 7000 pairs in 9 s",
+        "commit abc123, Linux x86_64, 2 cores",
+        "torch 2.0, python 3.11",
+        "skip: source 2",
+        "lora: off",
+        "test: 500 pairs from demo; sha256 aa, bb",
+        "source: scratch",
+    ):
+        assert part in said
+    assert "cc" not in said
+
+
+def test_what_has_no_value_says_why(results):
+    assert "seed 2: no model" in explanation.explain(results, "en-de", "full", "comet")
+    assert "seed 2: diverged" in explanation.explain(results, "en-de", "wild", "bleu")
+    untrained = explanation.explain(results, "en-de", "base", "bleu")
+    assert "seed 2: 1.5000" in untrained
+    assert "trained:" not in untrained
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("en-tr", "full", "bleu"), "expected a pair among en-de in .*, found 'en-tr'"),
+        (("en-de", "fulll", "bleu"), "expected a run among base, full, wild in .*; write 'full'"),
+        (("en-de", "c1-s1-t2", "bleu"), "expected a pair among none"),
+        (("en-de", "full", "blue"), "expected a metric among bleu, comet, found 'blue'; write 'bleu'"),
+    ],
+)
+def test_what_is_not_there_is_told(results, arguments, message):
+    with pytest.raises(InputError, match=message):
+        explanation.explain(results, *arguments)
+    with pytest.raises(InputError, match="expected a results among mine"):
+        explanation.explain(results.with_name("yours"), *arguments)

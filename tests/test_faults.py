@@ -1,0 +1,76 @@
+"""What goes wrong in a translation is told, and what does not is left alone."""
+
+import pytest
+
+from skipclm import faults
+
+LANGUAGES = ("de", "en", "tr", "zh")
+
+
+@pytest.mark.parametrize(("text", "empty"), [("", True), (" ?! ", True), ("7", False), ("是", False), ("a", False)])
+def test_emptiness(text, empty):
+    assert faults.is_empty(text) == empty
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "source", "copy"),
+    [
+        ("My mother sleeps.", "my  MOTHER sleeps.", True),
+        ("My mother sleeps", "My mother sleeps.", False),
+        ("Meine Mutter", "My mother", False),
+        ("", "", False),
+    ],
+)
+def test_copies(hypothesis, source, copy):
+    assert faults.is_copy(hypothesis, source) == copy
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "loop"),
+    [
+        ("the cat the cat the cat the cat", True),
+        ("the cat the cat the cat", False),
+        ("sehr sehr sehr sehr gut", True),
+        ("好好好好好", True),
+        ("wait .....", False),  # no words in it
+        ("12,000,000,000,000 years, 1111 of them", False),
+        ("a plain sentence of words", False),
+    ],
+)
+def test_loops(hypothesis, loop):
+    assert faults.is_loop(hypothesis, "something else") == loop
+
+
+def test_a_loop_that_the_reference_has_too_is_none():
+    assert not faults.is_loop("no no no no", "no, no, no, no, no")
+
+
+def test_loops_are_found_in_long_texts_soon():
+    text = " ".join(f"word{i} of many" for i in range(3000))
+    assert not faults.is_loop(text, "")
+    assert faults.is_loop(text + " on and on" * 4, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Meine Mutter möchte ein blaues Bett kaufen.", "de"),
+        ("My mother wants to buy a blue bed.", "en"),
+        ("Annem mavi bir yatak almak istiyor.", "tr"),
+        ("我妈妈想买一张蓝色的床。", "zh"),
+    ],
+)
+def test_languages_are_told_apart(text, language):
+    assert [faults.is_wrong_language(text, each, LANGUAGES) for each in LANGUAGES] == [
+        each != language for each in LANGUAGES
+    ]
+
+
+def test_what_has_no_letters_is_in_no_wrong_language():
+    assert not faults.is_wrong_language("10.30!", "de", LANGUAGES)
+
+
+def test_unknown_language_is_told():
+    with pytest.raises(ValueError, match="xx"):
+        faults.is_wrong_language("some text", "xx", ("xx", "en"))
+    assert faults.identifier_signature(("tr", "de")).startswith("among:de-tr|by:py3langid-")

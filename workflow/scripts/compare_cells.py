@@ -1,0 +1,15 @@
+"""Say which cells of the grid cannot be told from the best, and by how much the best flatters itself."""
+
+from typing import TYPE_CHECKING
+
+from skipclm import evaluation, grid_statistics, provenance, tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]):
+    runs = [provenance.read_json(path) for path in snakemake.input.scores]
+    segments = [evaluation.load_segments(path) for path in snakemake.input.segments]
+    best, metric = provenance.read_json(snakemake.input.best), snakemake.params.metric
+    tsv.write(snakemake.output.cells, grid_statistics.cells_table(runs, segments, best, metric))
+    tsv.write(snakemake.output.optimism, grid_statistics.optimism_table(runs, segments, best, metric))

@@ -1,0 +1,14 @@
+"""Compare every variant of the ablation with plain fine-tuning, and say which differences are more than chance."""
+
+from typing import TYPE_CHECKING
+
+from skipclm import evaluation, provenance, significance, tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]):
+    runs = [provenance.read_json(path) for path in snakemake.input.scores]
+    segments = [evaluation.load_segments(path) for path in snakemake.input.segments]
+    table = significance.against(snakemake.params.baseline, runs, segments, snakemake.params.metrics)
+    tsv.write(snakemake.output.table, table)

@@ -1,0 +1,20 @@
+"""Measure what the splits of each pair have in common."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skipclm import corpus, overlap, provenance, tsv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]):
+    folder = Path(snakemake.input.summary).parent
+    texts = {
+        (pair, language): {
+            split: corpus.read_lines(folder / pair / f"{split}.{language}") for split in snakemake.params.splits
+        }
+        for pair in snakemake.params.pairs
+        for language in pair.split("-")
+    }
+    tsv.write(snakemake.output.table, overlap.table(texts))
