@@ -2,12 +2,14 @@
 # make test   the tests
 # make check  formatting and linters
 # make bench  speed and memory against others, in docs/performance.md; TEXT="--source FILE --target FILE" for text of yours
+# make test-comet  the tests of COMET, in that environment
+# make comet  an environment of its own for COMET and XCOMET
 # make clean  remove what the built-in experiment made (not the environment)
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench clean
+.PHONY: run test test-comet check bench comet clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all
@@ -24,6 +26,18 @@ check: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python bench/run.py $(TEXT)
+
+test-comet: .venv/installed .venv-comet/installed
+	$(BIN)/pytest -m comet
+
+# The versions of envs/comet.yaml.
+comet: .venv-comet/installed
+
+.venv-comet/installed: envs/comet.yaml
+	$(PYTHON) -m venv .venv-comet
+	.venv-comet/bin/pip install --quiet torch==2.13.0
+	.venv-comet/bin/pip install --quiet $$(sed -n 's/^    - \([^ ]*==[^ ]*\).*/\1/p' envs/comet.yaml)
+	touch $@
 
 clean:
 	rm -rf results/demo logs/demo benchmarks/demo

@@ -1,6 +1,7 @@
 """Means worked out by hand, and every character of a small table."""
 
 import math
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -98,6 +99,23 @@ def test_latex_escapes_what_people_name():
     assert r"50\% \& \#1 & \textbf{1.0} \\" in latex
     assert r"\multicolumn{1}{c}{a\_b}" in latex
     assert r"variant & x\_y \\" in latex
+
+
+def test_html_has_every_cell_and_escapes():
+    page = tables.to_html(tables.summarise(SMALL))
+    tree = ElementTree.fromstring(f"<body>{page.partition('</style>')[2].partition('</html>')[0]}</body>")
+    cells = [["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")]
+    assert cells == [
+        ["", "en-de", "en-zh"],
+        ["variant", "BLEU", "BLEU"],
+        ["full", "24.0 ± 2.0", "10.0 ± 0.0"],
+        ["skip only", "24.0 ± 0.1 (2/3)", "–"],
+        ["base", "9.5", "10.0"],
+    ]
+    assert [bold.text for bold in tree.iter("b")] == ["24.0", "24.0"]
+    assert "nrefs:1|tok:13a" in page
+    odd = tables.to_html(tables.summarise(_scores({"a<b>&": [1.0]})))
+    assert "<th>a&lt;b&gt;&amp;</th>" in odd
 
 
 def test_columns_are_pairs_times_metrics():

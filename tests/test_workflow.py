@@ -140,7 +140,7 @@ def test_figures_tables_and_report_are_there(finished):
     for name in names:
         for kind in ("svg", "png"):
             assert (finished / RESULTS / f"figures/{name}.{kind}").stat().st_size > 1000
-    for name in ("table.md", "table.tex", "table.tsv"):
+    for name in ("table.md", "table.tex", "table.html", "table.tsv"):
         assert "finetune" in (finished / RESULTS / "ablation" / name).read_text(encoding="utf-8")
     assert "Best layers" in (finished / RESULTS / "report.txt").read_text(encoding="utf-8")
 
@@ -367,3 +367,30 @@ def test_any_decoder_in_a_folder_goes_through_the_whole_graph(tmp_path, architec
     assert {row["status"] for row in table} == {"ok", "untrained"}
     saved = json.loads((folder / RESULTS / "ablation/en-de/full/seed2/model/config.json").read_text(encoding="utf-8"))
     assert (saved["model_type"], saved["base"]["model_type"]) == ("skipclm", architecture)
+
+
+COMET = REPO / ".venv-comet"
+
+
+@pytest.mark.comet
+@pytest.mark.skipif(not (COMET / "installed").exists(), reason="make comet builds the environment for it")
+def test_comet_runs_in_its_own_environment_and_its_scores_land_in_the_tables(copied):
+    (copied / ".venv-comet").symlink_to(COMET)
+    python, checkpoint = str(COMET / "bin/python"), copied / "checkpoint"
+    subprocess.run([python, REPO / "tests/make_comet_checkpoint.py", checkpoint], check=True, capture_output=True)
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["evaluation"] |= {"metrics": ["bleu", "comet", "xcomet"]}
+    config["evaluation"]["neural"] = {"comet": "checkpoint", "xcomet": "no/model"}
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    snakemake(copied, str(RESULTS / "ablation/scores.tsv"))
+    table = rows(copied / RESULTS / "ablation/scores.tsv")
+    found = {(row["variant"], row["pair"]): row for row in table if row["metric"] == "comet"}
+    assert len(found) == 3 * 2
+    assert all(row["signature"].startswith("model:checkpoint|version:") for row in found.values())
+    of_one = json.loads((copied / RESULTS / "ablation/en-de/base/seed1/test.comet.json").read_text(encoding="utf-8"))
+    assert float(found["base", "en-de"]["value"]) == pytest.approx(100 * sum(of_one["segments"]) / 15)
+    absent = [row for row in table if row["metric"] == "xcomet"]
+    assert {(row["value"], row["status"]) for row in absent} == {("", "ok"), ("", "untrained")}
+    assert all("no/model cannot be loaded" in row["note"] for row in absent)
+    markdown = (copied / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
+    assert "XCOMET was not run: no/model cannot be loaded" in markdown

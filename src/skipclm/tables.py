@@ -1,7 +1,8 @@
-"""Tables: tidy files for programs, and the ablation as Markdown, LaTeX and plain text for people."""
+"""Tables: tidy files for programs, and the ablation as Markdown, LaTeX, HTML and plain text for people."""
 
 import textwrap
 from dataclasses import dataclass
+from html import escape
 
 import pandas as pd
 
@@ -80,6 +81,55 @@ def _markdown_table(summary: pd.DataFrame) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     signatures = [f"- {name}: `{signature}`" for name, signature in _signatures(summary)]
     return "\n".join([table, "", _legend(summary, rows), "", "Signatures:", "", *signatures, ""])
+
+
+def to_html(summary: pd.DataFrame) -> str:
+    """Print a summary as a page by itself: the tables with their legends and signatures."""
+    parts = "\n".join(map(_html_table, _parts(summary)))
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Ablation</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; border-block: 2px solid; margin-block: 2rem 1rem; }}
+thead tr:last-child {{ border-bottom: 1px solid; }}
+th, td {{ padding: 0.2rem 0.8rem; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+th:first-child {{ text-align: left; }}
+thead th[colspan] {{ text-align: center; }}
+code {{ overflow-wrap: anywhere; }}
+</style>
+{parts}
+</html>
+"""
+
+
+def _html_table(summary: pd.DataFrame) -> str:
+    columns, rows = _lay_out(summary)
+    pairs = list(dict.fromkeys(pair for pair, _ in columns))
+    span = len(columns) // len(pairs)
+    groups = "".join(f'<th colspan="{span}">{escape(pair)}</th>' for pair in pairs)
+    heads = "".join(f"<th>{escape(label(metric))}</th>" for _, metric in columns)
+    body = "\n".join(
+        f"<tr><th>{escape(_plain(variant))}</th>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in cells)}</tr>"
+        for variant, cells in rows
+    )
+    signatures = "\n".join(
+        f"<li>{escape(name)}: <code>{escape(signature)}</code></li>" for name, signature in _signatures(summary)
+    )
+    return f"""<table>
+<thead>
+<tr><th></th>{groups}</tr>
+<tr><th>variant</th>{heads}</tr>
+</thead>
+<tbody>
+{body}
+</tbody>
+</table>
+<p>{escape(_legend(summary, rows))}</p>
+<ul>
+{signatures}
+</ul>"""
 
 
 def to_latex(summary: pd.DataFrame) -> str:
@@ -172,6 +222,10 @@ def _best(summary: pd.DataFrame, pair: str, metric: str) -> str:
 
 def _markdown_cell(cell: _Cell) -> str:
     return _join(cell, f"**{cell.mean}**" if cell.best else cell.mean)
+
+
+def _html_cell(cell: _Cell) -> str:
+    return _join(cell, f"<b>{cell.mean}</b>" if cell.best else cell.mean)
 
 
 def _latex_cell(cell: _Cell, width: int) -> str:

@@ -56,6 +56,7 @@ rule collect_ablation:
         table=f"{RESULTS}/ablation/table.tsv",
         markdown=f"{RESULTS}/ablation/table.md",
         latex=f"{RESULTS}/ablation/table.tex",
+        html=f"{RESULTS}/ablation/table.html",
     log:
         f"{LOGS}/ablation/collect.log",
     conda:

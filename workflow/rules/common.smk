@@ -27,6 +27,11 @@ DEPTH = experiment.depth(config)
 CELLS = {cell.name: cell for cell in runs.grid_cells(config["grid"], DEPTH)}
 VARIANTS = runs.variants(config)
 METRICS = config["evaluation"]["metrics"]
+NEURAL = [name for name in METRICS if name in metrics.NEURAL]
+# With --sdm conda it is that environment's own, unless `make comet` has built another.
+COMET_PYTHON = (
+    ".venv-comet/bin/python" if Path(".venv-comet/installed").exists() else "python"
+)
 QUALITY = [name for name in METRICS if name not in metrics.RATES]
 
 
@@ -36,6 +41,7 @@ wildcard_constraints:
     run="|".join([*CELLS, *VARIANTS]),
     seed=r"\d+",
     split="train|valid|test",
+    neural="|".join(metrics.NEURAL),
 
 
 def source_hash(script):
@@ -97,6 +103,12 @@ def get_scoring(wildcards):
         "languages": list(config["languages"]),
         "spbleu_model": config["evaluation"]["spbleu_model"],
     }
+
+
+def get_neural(wildcards):
+    """Return the files of the scores that were measured elsewhere."""
+    folder = f"{RESULTS}/{wildcards.stage}/{wildcards.pair}/{wildcards.run}/seed{wildcards.seed}"
+    return [f"{folder}/{wildcards.split}.{name}.json" for name in NEURAL]
 
 
 def get_run_files(stage, pairs, names, seeds, file):

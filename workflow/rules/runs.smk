@@ -33,6 +33,29 @@ rule translate:
         "../scripts/translate.py"
 
 
+rule score_neural:
+    """Score with COMET or XCOMET, in an environment of its own, or say why that cannot be."""
+    input:
+        sources=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[0]}",
+        hypotheses=rules.translate.output.hypotheses,
+        references=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[1]}",
+        script=Path(workflow.basedir, "workflow/scripts/comet_segments.py"),
+    output:
+        neural=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.json",
+    log:
+        f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.log",
+    conda:
+        "../../envs/comet.yaml"
+    params:
+        python=COMET_PYTHON,
+        model=lambda wc: config["evaluation"]["neural"][wc.neural],
+    message:
+        "Score {wildcards.pair} {wildcards.split} of {wildcards.run} seed {wildcards.seed} with {wildcards.neural}"
+    shell:
+        "{params.python:q} {input.script:q} --model {params.model:q} --sources {input.sources:q} "
+        "--hypotheses {input.hypotheses:q} --references {input.references:q} --output {output.neural:q} > {log:q} 2>&1"
+
+
 rule score:
     """Score the translations of one split by one run."""
     input:
@@ -40,6 +63,7 @@ rule score:
         generation=rules.translate.output.generation,
         sources=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[0]}",
         references=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[1]}",
+        neural=get_neural,
         record=lambda wc: get_trained(wc, "training.json"),
         best=get_best,
     output:

@@ -15,3 +15,4 @@ with provenance.job(snakemake.log[0]):
     tsv.write(snakemake.output.table, summary)
     provenance.write_text(snakemake.output.markdown, tables.to_markdown(summary))
     provenance.write_text(snakemake.output.latex, tables.to_latex(summary))
+    provenance.write_text(snakemake.output.html, tables.to_html(summary))

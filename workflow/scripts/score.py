@@ -1,5 +1,6 @@
 """Score the translations of one split by one run."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skipclm import corpus, evaluation, metrics, provenance, runs
@@ -15,7 +16,9 @@ with provenance.job(snakemake.log[0]):
     sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     scores, segments = {}, {}  # a diverged run has none
     if record["status"] != "diverged":
-        texts = metrics.Translations(hypotheses, references, sources, *run.pair.split("-"), cut=cut, **options)
+        neural = {Path(path).suffixes[-2][1:]: provenance.read_json(path) for path in snakemake.input.neural}
+        options |= {"cut": cut, "neural": neural}
+        texts = metrics.Translations(hypotheses, references, sources, *run.pair.split("-"), **options)
         scores, segments = metrics.measure(texts, snakemake.params.metrics)
     result = {
         "pair": run.pair,

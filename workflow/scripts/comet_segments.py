@@ -1,0 +1,77 @@
+"""Score translations with COMET or XCOMET, segment by segment, where unbabel-comet is installed; it needs nothing else.
+
+What keeps it from running is written down as the reason, and is no failure: other metrics go on without it.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def main() -> None:
+    """Write {"segments": [...], "signature": "..."}, or {"not_run": "why"}."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="hub id, a checkpoint, or a folder with checkpoints/*.ckpt")
+    for name in ("sources", "hypotheses", "references", "output"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    options = parser.parse_args()
+    try:
+        result = score(options.model, *map(read_lines, (options.sources, options.hypotheses, options.references)))
+    except NotRunError as reason:
+        result = {"not_run": str(reason)}
+    write(options.output, result)
+
+
+class NotRunError(Exception):
+    """The model cannot be run here; the message says why."""
+
+
+def score(model: str, sources: list[str], hypotheses: list[str], references: list[str]) -> dict:
+    """Return the score of each segment, from 0 to 1, and a signature."""
+    try:
+        found = f"version:{version('unbabel-comet')}"
+    except PackageNotFoundError as error:
+        raise NotRunError("unbabel-comet is not installed (`make comet`, or --sdm conda)") from error
+    if not hypotheses:  # of a diverged run
+        return {"segments": [], "signature": f"model:{model}|{found}"}
+    import torch
+    from comet import download_model, load_from_checkpoint
+
+    try:
+        checkpoint = staged(model) or download_model(model)
+        scorer = load_from_checkpoint(checkpoint, local_files_only=staged(model) is not None)
+    except Exception as error:  # the hub, the disk or the checkpoint itself, each with errors of its own
+        raise NotRunError(f"{model} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+    rows = [
+        {"src": source, "mt": hypothesis, "ref": reference}
+        for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
+    ]
+    scores = scorer.predict(rows, batch_size=16, gpus=int(torch.cuda.is_available()), progress_bar=False).scores
+    return {"segments": [float(each) for each in scores], "signature": f"model:{Path(model).name}|{found}"}
+
+
+def staged(model: str) -> str | None:
+    """Return the checkpoint of a model that is a file or a folder here."""
+    path = Path(model).expanduser()
+    found = [path] if path.is_file() else sorted(path.glob("**/*.ckpt"))
+    return str(found[0]) if found else None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a file, split at line feeds alone."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def write(path: Path, result: dict) -> None:
+    """Write JSON whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    main()
