@@ -35,7 +35,6 @@ comet: .venv-comet/installed
 
 .venv-comet/installed: envs/comet.yaml
 	$(PYTHON) -m venv .venv-comet
-	.venv-comet/bin/pip install --quiet torch==2.13.0
 	.venv-comet/bin/pip install --quiet $$(sed -n 's/^    - \([^ ]*==[^ ]*\).*/\1/p' envs/comet.yaml)
 	touch $@
 

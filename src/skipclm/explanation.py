@@ -26,8 +26,9 @@ def explain(results: Path, pair: str, run: str, metric: str) -> str:
     if metric not in scores[0]["metrics"] and scores[0]["status"] != "diverged":
         known = scores[0]["metrics"]
         raise InputError(f"expected a metric among {', '.join(known)}, found {metric!r}; {suggestion(metric, known)}")
-    parts = [_number(scores, pair, run, metric), *map(_run, seeds, scores, [metric] * len(seeds)), _data(results, pair)]
-    return "\n\n".join([*parts, _base(results)]) + "\n"
+    of_seeds = [_run(path, score, metric) for path, score in zip(seeds, scores, strict=True)]
+    parts = [_number(scores, pair, run, metric), *of_seeds, _data(results, pair), _base(results)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _check_known(path: Path, what: str, parent: Path) -> None:

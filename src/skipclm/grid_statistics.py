@@ -55,20 +55,28 @@ def _triple(choice: dict) -> tuple[int, int, int]:
 
 def compare_cells(cells: Cells, best: tuple[int, int, int], metric: str) -> pd.DataFrame:
     """Return the rows of `cells_table` for one pair."""
-    total, rows = METRICS[metric].total, []
-    for triple, cell in cells.items():
-        scores, resampled = significance.resampled_scores(total, cell)
-        low, high, _ = significance.interval(scores, resampled, cell.shape[1])
+    measured = _resampled(cells, metric)
+    best_scores, best_resampled = measured[best]
+    rows = []
+    for triple, (scores, resampled) in measured.items():
+        segments = cells[triple].shape[1]
+        low, high, _ = significance.interval(scores, resampled, segments)
+        differences = scores - best_scores
+        p = None if triple == best else significance.interval(differences, resampled - best_resampled, segments)[2]
         sd = scores.std(ddof=1) if len(scores) > 1 else float("nan")
         row = dict(zip(TRIPLE, triple, strict=True)) | {"seeds": len(scores), "mean": scores.mean(), "sd": sd}
-        found = significance.compare(total, cell, cells[best]) if triple != best else None
-        others = {"difference": found.difference, "p": found.p} if found else {"difference": 0.0, "p": None}
-        rows.append(row | {"low": low, "high": high} | others)
+        rows.append(row | {"low": low, "high": high, "difference": differences.mean(), "p": p})
     table = pd.DataFrame(rows)
     others = table["p"].notna()
     table.loc[others, "p_holm"] = significance.holm(table.loc[others, "p"].to_numpy(dtype=float))
     table["like_best"] = ~(table["p_holm"] < 1 - significance.LEVEL)
     return table
+
+
+def _resampled(cells: Cells, metric: str) -> dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]]:
+    """Return for each cell the scores of its seeds (seeds,), and those of its resamples (resamples, seeds)."""
+    total = METRICS[metric].total
+    return {triple: significance.resampled_scores(total, cell) for triple, cell in cells.items()}
 
 
 def optimism(cells: Cells, metric: str) -> float:
@@ -77,8 +85,7 @@ def optimism(cells: Cells, metric: str) -> float:
     The winner's curse, by bootstrap: segments and seeds are drawn again, a winner is chosen among the cells, and its
     score there is set against its score on all there is. Above zero if the choice flatters.
     """
-    total, sign = METRICS[metric].total, METRICS[metric].sign()
-    scores = {triple: significance.resampled_scores(total, cell) for triple, cell in cells.items()}
+    scores, sign = _resampled(cells, metric), METRICS[metric].sign()
     seeds = min(len(whole) for whole, _ in scores.values())
     drawn = np.random.default_rng(significance.SEED).integers(seeds, size=(significance.RESAMPLES, seeds))
     again = np.stack([np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) for _, resampled in scores.values()])

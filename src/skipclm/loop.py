@@ -72,7 +72,7 @@ def arguments(
 def return_large_blocks() -> None:
     """Have glibc give memory blocks of 16 MiB and more back as soon as they are free; elsewhere do nothing.
 
-    Left alone it learns to keep them, and batches of ever new sizes leave holes between them: by a third more memory.
+    Left alone it learns to keep them, and batches of ever new sizes leave holes between them.
     """
     large_block, spare_memory = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     with suppress(AttributeError, OSError):

@@ -6,6 +6,7 @@ turns sums of such contributions (n, k) into n corpus scores, so that a score ca
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -40,8 +41,7 @@ class Comparison:
 def compare(total: Total, system: np.ndarray, other: np.ndarray) -> Comparison:
     """Compare two systems, arrays (seeds, segments, k) over the same segments, and over seeds that belong together."""
     differences = corpus_scores(total, system) - corpus_scores(total, other)
-    counts = resampled_counts(system.shape[1])
-    scores = [_scores_of(total, each, counts) for each in (system, other)]
+    scores = [resampled_scores(total, each)[1] for each in (system, other)]
     low, high, p = interval(differences, scores[0] - scores[1], system.shape[1])
     return Comparison(
         difference=float(differences.mean()),
@@ -49,12 +49,14 @@ def compare(total: Total, system: np.ndarray, other: np.ndarray) -> Comparison:
         high=high,
         p=p,
         p_bootstrap=_paired_bootstrap(differences, *scores),
-        p_randomization=_paired_randomization(total, system, other),
+        p_randomization=_paired_randomization(total, differences, system, other),
         seeds=len(differences),
     )
 
 
-def against(baseline: str, runs: list[dict], segments: list[dict[str, np.ndarray]], names: list[str]) -> pd.DataFrame:
+def against(
+    baseline: str | None, runs: list[dict], segments: list[dict[str, np.ndarray]], names: list[str]
+) -> pd.DataFrame:
     """Compare every variant of the ablation with `baseline`, pair by pair and metric by metric.
 
     `runs` are their scores, and `segments` what each segment contributes, in the same order. Columns: pair, variant,
@@ -98,20 +100,17 @@ def corpus_scores(total: Total, system: np.ndarray) -> np.ndarray:
     return total(system.sum(axis=1))
 
 
-def resampled_counts(segments: int, resamples: int = RESAMPLES) -> np.ndarray:
+@lru_cache(maxsize=2)
+def resampled_counts(segments: int) -> np.ndarray:
     """Return how often each segment is drawn in each resample, with replacement: (resamples, segments)."""
-    drawn = np.random.default_rng(SEED).choice(segments, size=(resamples, segments), replace=True)
+    drawn = np.random.default_rng(SEED).choice(segments, size=(RESAMPLES, segments), replace=True)
     return np.stack([np.bincount(row, minlength=segments) for row in drawn])
 
 
 def resampled_scores(total: Total, system: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores of each seed (seeds,), and those of its resamples (resamples, seeds)."""
-    return corpus_scores(total, system), _scores_of(total, system, resampled_counts(system.shape[1]))
-
-
-def _scores_of(total: Total, system: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return scores (n, seeds) with segments weighted by each row of `weights` (n, segments)."""
-    return np.stack([total(weights @ seed) for seed in system], axis=1)
+    counts = resampled_counts(system.shape[1])
+    return corpus_scores(total, system), np.stack([total(counts @ seed) for seed in system], axis=1)
 
 
 def interval(differences: np.ndarray, resampled: np.ndarray, segments: int) -> tuple[float, float, float]:
@@ -150,15 +149,14 @@ def _paired_bootstrap(differences: np.ndarray, scores: np.ndarray, others: np.nd
     return _share_above(resampled - resampled.mean(), abs(differences.mean()))
 
 
-def _paired_randomization(total: Total, system: np.ndarray, other: np.ndarray) -> float:
+def _paired_randomization(total: Total, differences: np.ndarray, system: np.ndarray, other: np.ndarray) -> float:
     """Return p by approximate randomisation (Riezler and Maxwell 2005), as sacrebleu has it: segments change sides."""
     chosen = np.random.default_rng(SEED).integers(2, size=(TRIALS, system.shape[1]), dtype=bool).astype(float)
-    ours, theirs = (corpus_scores(total, each).mean() for each in (system, other))
     shuffled = [
         np.mean([total(chosen @ b + (1 - chosen) @ a) for a, b in zip(one, two, strict=True)], axis=0)
         for one, two in ((system, other), (other, system))
     ]
-    return _share_above(np.abs(shuffled[0] - shuffled[1]), abs(ours - theirs))
+    return _share_above(np.abs(shuffled[0] - shuffled[1]), abs(differences.mean()))
 
 
 def _share_above(found: np.ndarray, difference: float) -> float:

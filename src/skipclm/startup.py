@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Look for no garbage while the block imports: there is none, and to look takes a fifth of the time."""
+    """Look for no garbage while the block imports: there is none, and to look takes longer than one thinks."""
     gc.disable()
     try:
         yield

@@ -266,16 +266,8 @@ def _legend(summary: pd.DataFrame, rows: list[tuple[str, list[_Cell]]], best: st
     are_rates = summary["metric"].isin(RATES).all()
     unit = ", in per cent of translations (length ratio: of the reference's tokens)" if are_rates else ""
     sentences = [f"{names} on the test split{unit}, {_spread(summary)}; best mean per column {best}."]
-    if summary["verdict"].notna().any():
-        baseline = _plain(summary["baseline"].dropna().iloc[0])
-        marks = [f"{mark} {verdict}" for verdict, mark in _MARKS.items() if (summary["verdict"] == verdict).any()]
-        sentences.append(
-            f"{', '.join(marks)} than {baseline} by more than chance (p < 0.05 over segments and training seeds, "
-            "Holm-corrected over the table)."
-        )
-    elif summary["p_holm"].notna().any():
-        baseline = _plain(summary["baseline"].dropna().iloc[0])
-        sentences.append(f"No difference from {baseline} is more than chance (p < 0.05, Holm-corrected).")
+    if summary["p_holm"].notna().any():
+        sentences.append(_on_chance(summary))
     notes = summary.dropna(subset="note").drop_duplicates("metric")
     sentences += [f"{label(row.metric)} was not run: {row.note}." for row in notes.itertuples()]
     if summary["diverged"].any() or summary.loc[summary["note"].isna(), "mean"].isna().any():
@@ -283,6 +275,18 @@ def _legend(summary: pd.DataFrame, rows: list[tuple[str, list[_Cell]]], best: st
     if any(cell.count for cell in cells):
         sentences.append("(k/n): only k of n seeds have a score, the others diverged.")
     return " ".join(sentences)
+
+
+def _on_chance(summary: pd.DataFrame) -> str:
+    """Explain the marks of significance, or say that there are none."""
+    baseline = _plain(summary["baseline"].dropna().iloc[0])
+    marks = [f"{mark} {verdict}" for verdict, mark in _MARKS.items() if (summary["verdict"] == verdict).any()]
+    if not marks:
+        return f"No difference from {baseline} is more than chance (p < 0.05, Holm-corrected)."
+    return (
+        f"{', '.join(marks)} than {baseline} by more than chance (p < 0.05 over segments and training seeds, "
+        "Holm-corrected over the table)."
+    )
 
 
 def _spread(summary: pd.DataFrame) -> str:

@@ -117,9 +117,9 @@ def get_run_files(stage, pairs, names, seeds, file):
     return expand(f"{folder}/{file}", pair=pairs, run=names, seed=seeds)
 
 
-def get_ablation_files(file):
+def get_ablation_files(file, pairs=PAIRS, seeds=config["ablation"]["seeds"]):
     """Return one file of every run of the ablation."""
-    return get_run_files("ablation", PAIRS, VARIANTS, config["ablation"]["seeds"], file)
+    return get_run_files("ablation", pairs, VARIANTS, seeds, file)
 
 
 def get_grid_files(file):

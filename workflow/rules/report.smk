@@ -57,19 +57,11 @@ rule show_translations:
     input:
         sources=lambda wc: f"{RESULTS}/corpus/{wc.pair}/test.{wc.pair.split('-')[0]}",
         references=lambda wc: f"{RESULTS}/corpus/{wc.pair}/test.{wc.pair.split('-')[1]}",
-        hypotheses=lambda wc: get_run_files(
-            "ablation",
-            wc.pair,
-            VARIANTS,
-            config["ablation"]["seeds"][0],
-            "test.hypotheses.txt",
+        hypotheses=lambda wc: get_ablation_files(
+            "test.hypotheses.txt", wc.pair, config["ablation"]["seeds"][0]
         ),
-        segments=lambda wc: get_run_files(
-            "ablation",
-            wc.pair,
-            VARIANTS,
-            config["ablation"]["seeds"][0],
-            "test.segments.safetensors",
+        segments=lambda wc: get_ablation_files(
+            "test.segments.safetensors", wc.pair, config["ablation"]["seeds"][0]
         ),
         best=ancient(rules.select_best.output.best),  # not before all is known that changes with it
     output:
@@ -79,7 +71,7 @@ rule show_translations:
     conda:
         "../../envs/skipclm.yaml"
     params:
-        metric=QUALITY[-1],
+        metric="chrf" if "chrf" in QUALITY else config["evaluation"]["selection_metric"],
         variants=list(VARIANTS),
         code=source_hash("show_translations"),
     message:
