@@ -2,6 +2,7 @@
 # make test   the tests
 # make check  formatting and linters
 # make bench  speed and memory against others, in docs/performance.md; TEXT="--source FILE --target FILE" for text of yours
+# make statistics  how often the test of significance is right, in docs/statistics.md
 # make test-comet  the tests of COMET, in that environment
 # make comet  an environment of its own for COMET and XCOMET
 # make clean  remove what the built-in experiment made (not the environment)
@@ -9,7 +10,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-comet check bench comet clean
+.PHONY: run test test-comet check bench statistics comet clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all
@@ -26,6 +27,9 @@ check: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python bench/run.py $(TEXT)
+
+statistics: .venv/installed
+	$(BIN)/python bench/simulation.py
 
 test-comet: .venv/installed .venv-comet/installed
 	$(BIN)/pytest -m comet

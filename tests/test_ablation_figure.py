@@ -15,6 +15,7 @@ def _ablation(seeds=3, lost=()):
     rows = [
         (
             pair,
+            "test",
             variant,
             seed,
             "bleu",
@@ -24,7 +25,7 @@ def _ablation(seeds=3, lost=()):
         for variant, base in (("full", 20.0), ("skip_only", 15.0), ("base", 5.0))
         for seed in range(seeds)
     ]
-    columns = ["pair", "variant", "seed", "metric", "value", "signature", "status"]
+    columns = ["pair", "split", "variant", "seed", "metric", "value", "signature", "status"]
     return pd.DataFrame(rows, columns=columns).assign(note=None)
 
 
@@ -43,8 +44,17 @@ def test_bars_of_one_seed_and_of_none(tmp_path, texts_in):
     lost = _ablation(lost=list(product(("en-de", "en-tr"), ("full", "skip_only", "base"))))
     ablation_figure.draw_bars(tables.summarise(lost), tmp_path / "none")
     assert texts_in(tmp_path / "none").count("diverged") == 6
-    with pytest.raises(InputError, match="expected chrf"):
+    with pytest.raises(InputError, match="expected chrf on test"):
         ablation_figure.draw_bars(tables.summarise(lost), tmp_path / "wrong", "chrf")
+
+
+def test_each_test_set_has_bars_of_its_own(tmp_path, texts_in):
+    both = pd.concat([_ablation(), _ablation().assign(split="devtest", value=99.0)])
+    ablation_figure.draw_bars(tables.summarise(both), tmp_path / "bars", "bleu", "devtest", both)
+    texts = texts_in(tmp_path / "bars")
+    assert texts.count("99.0") == 6
+    assert "21.0" not in texts
+    assert any(text.startswith("devtest BLEU") for text in texts)
 
 
 def test_drawn_twice_is_the_same_file(repeats):

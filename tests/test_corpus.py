@@ -113,6 +113,44 @@ def test_faulty_rows_are_dropped_and_counted():
     assert dropped == {"blank": 2, "long": 2, "ratio": 2, "duplicate": 1}
 
 
+# Further test sets
+
+
+def test_a_further_test_set_gives_way_to_train_and_valid(tmp_path):
+    corpus = config(tmp_path)
+    write_tsv(tmp_path, "en-de", numbered(20, "en", "de"))
+    rows, _ = build(tmp_path, corpus, ["en-de"])
+    (train,), (valid,), test = rows["train", "en-de"][:1], rows["valid", "en-de"][:1], rows["test", "en-de"]
+    new = [
+        (train[0], "Neuer Satz."),
+        ("New sentence.", valid[1]),
+        test[0],
+        ("", "leer"),
+        ("a", "b"),
+        ("c", "d"),
+        ("a", "b"),
+    ]
+    write_tsv(tmp_path / "more", "en-de", new)
+    more = {key: corpus[key] for key in ("folder", "seed", "cleaning")}
+    more["second"] = {"size": None, "source": TSV | {"path": "more/{source}-{target}.tsv"}}
+    out = tmp_path / "out"
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    corpora.add_test(more, "second", LANGUAGES, ["en-de"], out)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    written = [corpora.read_lines(out / f"en-de/second.{language}") for language in ("en", "de")]
+    assert list(zip(*written, strict=True)) == [test[0], ("a", "b"), ("c", "d")]
+    header, row = [line.split("\t") for line in corpora.read_lines(out / "summary.second.tsv")]
+    found = dict(zip(header, row, strict=True))
+    assert [found[name] for name in ("split", "read", "blank", "duplicate", "overlap", "pairs")] == [
+        *("second", "7", "1", "1", "2", "3")
+    ]
+    more["second"]["size"] = 4
+    with pytest.raises(
+        InputError, match=r"corpus\.more_tests\.second\.size: expected at least 4 pairs of en-de, found 3"
+    ):
+        corpora.add_test(more, "second", LANGUAGES, ["en-de"], out)
+
+
 # Groups
 
 
@@ -217,7 +255,7 @@ def test_overlap_is_dropped_by_precedence():
         ("train", "en-tr"): [("D", "A")],
     }
     overlap = {key: result[key[0]][key[1]].counts["overlap"] for key in rows}
-    assert list(overlap.values()) == [0, 0, 1, 1, 3, 2]
+    assert list(overlap.values()) == [3, 2, 1, 1, 0, 0]
 
 
 def test_a_split_with_its_own_source_keeps_its_order_and_train_does_not():

@@ -102,7 +102,9 @@ def test_files_of_every_kind_are_found(folder, source, names):
         (folder / "data" / name).touch()
     config = overlaid(overlay)
     experiment.check(config, SCHEMA)
-    assert experiment.source_files(config) == [str(Path("data", name)) for name in names]
+    assert experiment.source_files(config, experiment.resolved_corpus(config)) == [
+        str(Path("data", name)) for name in names
+    ]
 
 
 # Pairs, languages and metrics
@@ -499,8 +501,55 @@ def test_splits_get_their_sources_written_out():
 
 
 def test_the_built_in_corpus_depends_on_its_word_lists():
-    assert [Path(path).resolve() for path in experiment.source_files(overlaid())] == sorted(
+    config = overlaid()
+    found = experiment.source_files(config, experiment.resolved_corpus(config))
+    assert [Path(path).resolve() for path in found] == sorted(
         path.resolve() for path in demo.resource_folder().glob("*.yaml")
+    )
+
+
+def test_the_way_back_and_further_tests_leave_the_corpus_as_it_was():
+    plain = overlaid()
+    more = overlaid(
+        "{pairs: [en-de, de-en, en-tr, en-zh, zh-en], corpus: {sources: {new: {kind: demo, size: 50, seed: 9}}, "
+        "more_tests: {second: {source: new, size: 20}}}}"
+    )
+    assert experiment.resolved_corpus(more) == experiment.resolved_corpus(plain)
+    assert experiment.text_pairs(more) == experiment.text_pairs(plain) == plain["pairs"]
+    assert experiment.texts_of(more["pairs"]) == {
+        "en-de": "en-de",
+        "de-en": "en-de",
+        "en-tr": "en-tr",
+        "en-zh": "en-zh",
+        "zh-en": "en-zh",
+    }
+    assert experiment.tests(more) == ["test", "second"]
+    second = experiment.resolved_test(more, "second")
+    assert second["second"] == {
+        "size": 20,
+        "source": {"kind": "demo", "size": 50, "seed": 9, "name": "new", "codes": None},
+    }
+    assert second.keys() == {"folder", "seed", "cleaning", "second"}
+
+
+@pytest.mark.parametrize(
+    ("tests", "message"),
+    [
+        ("{valid: {source: demo, size: 5}}", "corpus.more_tests: expected none called train, valid, test, found valid"),
+        ("{b: {source: demos, size: 5}}", "corpus.more_tests.b.source: expected one of demo, found 'demos'; define"),
+        ("{b-c: {source: demo, size: 5}}", "corpus.more_tests"),
+        ("{b: {source: demo}}", "corpus.more_tests.b"),
+        ("{b: {source: null, size: 5}}", "corpus.more_tests.b.source"),
+    ],
+)
+def test_further_tests_that_cannot_be_are_refused(tests, message):
+    assert message in refusal(f"corpus: {{more_tests: {tests}}}")
+
+
+def test_the_files_of_further_tests_must_be_there():
+    overlay = "{kind: tsv, path: gone.tsv}}, more_tests: {b: {source: gone, size: null}}"
+    assert "corpus.sources.gone.path: there is no file" in refusal(
+        f"{{pairs: [en-de], corpus: {{sources: {{gone: {overlay}}}}}"
     )
 
 
@@ -580,10 +629,12 @@ def test_snakemake_refuses_to_plan_where_it_cannot_write(folder):
 
 @pytest.mark.slow
 def test_a_plan_makes_nothing(folder):
-    status, output = plan(folder, "{experiment: tiny, grid: {skip_source: [1]}, ablation: {variants: {base: null}}}")
+    status, output = plan(
+        folder, "{experiment: tiny, grid: {seeds: [1, 2], skip_source: [1]}, ablation: {variants: {base: null}}}"
+    )
     assert status == 0, output
     rows = [line.split() for line in output.splitlines()]
-    assert ["train_cell", "4"] in rows  # 2 contrastive layers x 1 source x 2 targets
+    assert ["train_cell", "8"] in rows  # 2 contrastive layers x 1 source x 2 targets x 2 seeds
     assert ["collect_grid", "1"] in rows
     assert not any((folder / name).exists() for name in ("results", "logs", "benchmarks"))
 

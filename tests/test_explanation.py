@@ -1,5 +1,7 @@
 """A number is traced to the runs, data, code and machine that its files name."""
 
+import shutil
+
 import pytest
 
 from skipclm import explanation, provenance, tsv
@@ -29,6 +31,10 @@ def results(tmp_path):
         score = {"seed": seed, "status": status, "split": "test", "sentences": 500, "metrics": metrics}
         provenance.write_json(run / "test.scores.json", score | ENVIRONMENT)
         provenance.write_json(run / "test.generation.json", {"sha256": f"feed{seed}"} | ENVIRONMENT)
+        if variant == "full":
+            metrics = {"bleu": {"value": 3.0, "signature": "nrefs:1"}}
+            provenance.write_json(run / "devtest.scores.json", score | {"split": "devtest", "metrics": metrics})
+            provenance.write_json(run / "devtest.generation.json", {"sha256": "dead"} | ENVIRONMENT)
         if status != "untrained":
             settings = {"skip": {"enabled": True, "source": 2}, "lora": {"enabled": False}}
             facts = {"train_steps": 140, "train_pairs": 7000, "train_seconds": 9.2, "settings": settings}
@@ -63,6 +69,23 @@ def test_a_mean_is_traced_to_all_it_depends_on(results):
     assert "cc" not in said
 
 
+def test_a_further_test_set_is_explained_too(results):
+    columns = ["pair", "split", "origin", "pairs", "source_sha256", "target_sha256"]
+    tsv.write(
+        results / "corpus/summary.devtest.tsv",
+        tsv.pd.DataFrame([("en-de", "devtest", "flores", 9, "ee", "ff")], columns=columns),
+    )
+    said = explanation.explain(results, "en-de", "full", "bleu", "devtest")
+    assert said.startswith("BLEU of full on en-de, devtest (500 sentences): 3.0000")
+    assert "translations: sha256 dead" in said
+    assert "devtest: 9 pairs from flores; sha256 ee, ff" in said
+
+
+def test_the_way_back_names_the_text_that_it_reads(results):
+    shutil.copytree(results / "ablation/en-de", results / "ablation/de-en")
+    assert "test: 500 pairs from demo; sha256 aa, bb" in explanation.explain(results, "de-en", "full", "bleu")
+
+
 def test_what_has_no_value_says_why(results):
     assert "seed 2: no model" in explanation.explain(results, "en-de", "full", "comet")
     assert "seed 2: diverged" in explanation.explain(results, "en-de", "wild", "bleu")
@@ -77,6 +100,7 @@ def test_what_has_no_value_says_why(results):
         (("en-tr", "full", "bleu"), "expected a pair among en-de in .*, found 'en-tr'"),
         (("en-de", "fulll", "bleu"), "expected a run among base, full, wild in .*; write 'full'"),
         (("en-de", "c1-s1-t2", "bleu"), "expected a pair among none"),
+        (("en-de", "full", "bleu", "tset"), "expected a split among devtest, test, found 'tset'; write 'test'"),
         (("en-de", "full", "blue"), "expected a metric among bleu, comet, found 'blue'; write 'bleu'"),
     ],
 )

@@ -1,6 +1,7 @@
 """Cells that are alike cannot be told apart, one that is better can, and the best of equals flatters itself."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from skipclm import grid_statistics
@@ -84,3 +85,28 @@ def test_tables_of_several_pairs_leave_diverged_cells_out():
     assert list(table.columns[:6]) == ["pair", "contrastive_layer", "skip_source", "skip_target", "metric", "seeds"]
     flattery = grid_statistics.optimism_table(runs, segments, best, "comet")
     assert flattery["expected"].tolist() == (flattery["value"] - flattery["optimism"]).tolist()
+
+
+def test_the_winner_is_checked_on_test():
+    rows = [("en-de", "bleu", 20.0, 0.5, 19.5), ("en-tr", "bleu", 10.0, 0.5, 9.5)]
+    optimism = pd.DataFrame(rows, columns=["pair", "metric", "value", "optimism", "expected"])
+    reached = [
+        ("en-de", "test", "full", "bleu", 18.5, 0.3),
+        ("en-de", "devtest", "full", "bleu", 3.0, 0.1),
+        ("en-de", "test", "finetune", "bleu", 19.0, 0.1),
+        ("en-de", "test", "full", "chrf", 50.0, 0.1),
+    ]
+    summary = pd.DataFrame(reached, columns=["pair", "split", "variant", "metric", "mean", "sd"])
+    table = grid_statistics.winner_table(optimism, summary).set_index("pair")
+    assert table.loc["en-de", ["value", "expected", "test", "test_sd", "overstated"]].tolist() == [
+        20,
+        19.5,
+        18.5,
+        0.3,
+        1.5,
+    ]
+    assert table.loc["en-tr", ["test", "overstated"]].isna().all()
+    cells = pd.DataFrame({"pair": ["en-de", "en-tr"], "like_best": [True, True]})
+    first, second = grid_statistics.to_text(cells, table.reset_index()).splitlines()
+    assert first.endswith("19.5 is to be expected on other text like valid; full, by other seeds, has 18.5 on test.")
+    assert second.endswith("9.5 is to be expected on other text like valid.")

@@ -164,9 +164,9 @@ def test_ablation_scores_keep_the_given_order():
         for variant, seed, bleu in (("full", 2, 2.0), ("full", 1, 1.0), ("base", 1, None))
     ]
     frame = selection.ablation_scores(runs, ["chrf", "bleu"])
-    assert list(frame.columns) == ["pair", "variant", "seed", "metric", "value", "signature", "status", "note"]
+    assert list(frame.columns) == ["pair", "split", "variant", "seed", "metric", "value", "signature", "status", "note"]
     assert list(frame["pair"].unique()) == ["en-tr", "en-de"]
-    first = frame[:6].drop(columns=["pair", "signature", "note"]).astype(object).values.tolist()
+    first = frame[:6].drop(columns=["pair", "split", "signature", "note"]).astype(object).values.tolist()
     assert first[:4] == [
         ["full", 1, "chrf", 50.0, "ok"],
         ["full", 1, "bleu", 1.0, "ok"],
@@ -175,6 +175,9 @@ def test_ablation_scores_keep_the_given_order():
     ]
     assert frame.loc[4:5, ["value", "signature"]].isna().all(axis=None)
     assert list(frame.loc[4:5, "status"]) == ["diverged", "diverged"]
+    further = [run | {"split": "devtest"} for run in runs]
+    both = selection.ablation_scores([*runs, *further], ["chrf", "bleu"])
+    assert list(both["split"]) == ["test"] * len(frame) + ["devtest"] * len(frame)
 
 
 def test_metric_that_did_not_run_is_noted_and_selects_nothing():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import simulation
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
@@ -94,50 +95,36 @@ def test_holm_worked_out_by_hand():
     assert significance.holm(np.array([])).size == 0
 
 
-# Simulation
-
-SETTINGS = {  # spreads of a difference over seeds, over segments, and over segments for each seed alone
-    "segments": (0.0, 1.0, 0.0),
-    "each seed its own": (0.0, 0.0, 1.0),
-    "seeds": (0.3, 0.0, 0.5),
-    "all": (0.1, 0.5, 1.0),
-}
-
-
-def _rejected(spreads, seeds, trials=2000, segments=150, effect=0.0):
-    """Return the share of trials in which a difference is found at the 5 % level."""
-    chance, counts, found = np.random.default_rng(11), significance.resampled_counts(segments), 0
-    for _ in range(trials):
-        of_seeds, of_segments, of_both = (
-            chance.normal(0, spread, shape)
-            for spread, shape in zip(spreads, ((seeds, 1), (1, segments), (seeds, segments)), strict=True)
-        )
-        differences = effect + of_seeds + of_segments + of_both
-        _, _, p = significance.interval(differences.mean(axis=1), (counts @ differences.T) / segments, segments)
-        found += p < 0.05
-    return found / trials
+# Simulation, as docs/statistics.md has it
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])
-@pytest.mark.parametrize("spreads", SETTINGS)
+@pytest.mark.parametrize("spreads", simulation.SPREADS)
 def test_nothing_is_found_in_nothing_as_rarely_as_said(spreads, seeds):
-    spreads = SETTINGS[spreads]
+    spreads = simulation.SPREADS[spreads]
     if seeds == 1 and spreads[0]:
         pytest.skip("one seed tells nothing of the spread over seeds")
-    assert 0.04 <= _rejected(spreads, seeds) <= 0.06
+    assert 0.04 <= simulation.found(simulation.drawn(spreads, seeds)) <= 0.06
 
 
 @pytest.mark.slow
 def test_planted_difference_is_found():
-    assert _rejected(SETTINGS["all"], 3, trials=200, effect=0.6) > 0.8
+    assert simulation.found(simulation.drawn(simulation.SPREADS["all three"], 3, effect=0.6), trials=200) > 0.8
+
+
+@pytest.mark.slow
+def test_bleu_of_damaged_text_differs_where_more_is_lost_and_nowhere_else():
+    text = simulation.DamagedText([0.15, 0.3])
+    assert simulation.found(text.trial(0, 0, 3), trials=300) < 0.08
+    assert simulation.found(text.trial(0, 1, 3), trials=50) > 0.95
 
 
 # The ablation
 
 
-def _run(variant, seed, pair="en-de"):
-    return {"pair": pair, "run": variant, "seed": seed}
+def _run(variant, seed, pair="en-de", split="test"):
+    return {"pair": pair, "split": split, "run": variant, "seed": seed}
 
 
 def test_table_compares_every_variant_with_the_baseline_on_the_seeds_that_both_have():
@@ -157,6 +144,16 @@ def test_table_compares_every_variant_with_the_baseline_on_the_seeds_that_both_h
     assert table["difference"]["full"] == pytest.approx(30, abs=2)
     assert table.loc["gone", ["difference", "p_holm", "verdict"]].isna().all()
     assert table["p_holm"]["full"] == pytest.approx(min(1, 2 * table["p"]["full"]), rel=1e-6)
+
+
+def test_a_further_test_set_leaves_the_verdicts_on_the_first_as_they_were():
+    chance = np.random.default_rng(4)
+    runs = [_run(variant, seed) for variant in ("full", "other", "finetune") for seed in (1, 2, 3)]
+    first, second = ([{"comet": chance.normal(0.5, 0.1, (200, 2))} for _ in runs] for _ in range(2))
+    alone = significance.against("finetune", runs, first, ["comet"])
+    both = significance.against("finetune", [*runs, *(run | {"split": "b"} for run in runs)], first + second, ["comet"])
+    assert list(both["split"]) == ["test", "test", "b", "b"]
+    assert both[:2].equals(alone)
 
 
 def test_a_rate_that_falls_is_better():

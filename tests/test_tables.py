@@ -10,15 +10,16 @@ import pytest
 from skipclm import tables, tsv
 from skipclm.errors import InputError
 
-COLUMNS = ["pair", "variant", "seed", "metric", "value", "signature", "status", "note"]
-COMPARED = ["pair", "variant", "metric", "baseline", "difference", "low", "high", "p_holm", "verdict"]
+COLUMNS = ["pair", "split", "variant", "seed", "metric", "value", "signature", "status", "note"]
+COMPARED = ["pair", "split", "variant", "metric", "baseline", "difference", "low", "high", "p_holm", "verdict"]
 NAN = float("nan")
 
 
-def _scores(values, pair="en-de", metric="bleu", signature="nrefs:1|tok:13a"):
+def _scores(values, pair="en-de", metric="bleu", signature="nrefs:1|tok:13a", split="test"):
     """Return tidy scores of {variant: values by seed}; NaN is a diverged run."""
     rows = [
-        (pair, variant, seed, metric, value, *((None, "diverged") if math.isnan(value) else (signature, "ok")), None)
+        (pair, split, variant, seed, metric, value)
+        + ((None, "diverged", None) if math.isnan(value) else (signature, "ok", None))
         for variant, by_seed in values.items()
         for seed, value in enumerate(by_seed, start=1)
     ]
@@ -69,8 +70,8 @@ BLEU: \texttt{nrefs:1\textbar{}\allowbreak{}tok:13a}\par
 
 def test_summary_by_hand():
     summary = tables.summarise(_scores({"full": [22.0, 24.0, 26.0], "base": [9.5], "lost": [NAN, NAN]}))
-    own = ["pair", "variant", "metric", "mean", "sd", "seeds", "runs", "diverged", "signature", "note"]
-    assert list(summary.columns) == own + COMPARED[3:]
+    own = ["pair", "split", "variant", "metric", "mean", "sd", "seeds", "runs", "diverged", "signature", "note"]
+    assert list(summary.columns) == own + COMPARED[4:]
     assert list(summary["variant"]) == ["full", "base", "lost"]
     assert summary["mean"].tolist()[:2] == [24.0, 9.5]
     assert summary["sd"].tolist()[0] == 2.0  # squares 4 + 0 + 4, over n - 1 = 2
@@ -126,6 +127,38 @@ def test_columns_are_pairs_times_metrics():
     assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}" in tables.to_latex(summary)
 
 
+def test_further_test_sets_have_tables_of_their_own():
+    both = pd.concat([_scores({"a": [1.0]}), _scores({"a": [2.0]}, split="devtest_2")])
+    summary = tables.summarise(both)
+    assert summary["split"].tolist() == ["test", "devtest_2"]
+    for show in (tables.to_markdown, tables.to_html, tables.to_text):
+        first, second = (
+            show(summary).split("BLEU on the test set devtest 2, one training seed")[0].split("BLEU on the")[0:2]
+        )
+        assert ("1.0" in first, "2.0" in first) == (True, False)
+        assert ("1.0" in second, "2.0" in second) == (False, True)
+    latex = tables.to_latex(summary)
+    assert latex.count(r"\begin{table}") == 2
+    assert r"\label{tab:ablation-devtest_2}" in latex
+
+
+def test_pairs_beyond_the_page_go_below():
+    pairs = ["en-de", "en-tr", "en-zh", "de-en", "tr-en"]
+    metrics = ["bleu", "chrf"]
+    scores = [_scores({"a": [float(n)]}, pair, metric) for n, pair in enumerate(pairs) for metric in metrics]
+    summary = tables.summarise(pd.concat(scores))
+    lines = tables.to_markdown(summary).splitlines()
+    assert lines[0] == "| variant | en-de BLEU | en-de chrF2 | en-tr BLEU | en-tr chrF2 | en-zh BLEU | en-zh chrF2 |"
+    assert lines[4] == "| variant | de-en BLEU | de-en chrF2 | tr-en BLEU | tr-en chrF2 |"
+    assert "".join(lines).count("Signatures:") == 1
+    latex = tables.to_latex(summary)
+    assert latex.count(r"\begin{tabular}{lllllll}") == 1
+    assert latex.count(r"\midrule") == 3
+    assert tables.to_html(summary).count("<tbody>") == 2
+    rates = tables.summarise(pd.concat([_scores({"a": [1.0]}, "en-de", str(n)) for n in range(9)]))
+    assert len(tables.to_text(rates).splitlines()[0].split("en-de")) == 10
+
+
 def test_signatures_name_the_pairs_only_where_they_differ():
     differ = pd.concat([_scores({"a": [1.0]}), _scores({"a": [1.0]}, pair="en-zh", signature="tok:zh")])
     markdown = tables.to_markdown(tables.summarise(differ))
@@ -174,7 +207,7 @@ def test_text_is_aligned():
 
 def _compared(**rows):
     """Return significance of {variant: (p_holm, verdict)} for BLEU, en-de."""
-    values = [("en-de", v, "bleu", "finetune", -1.0, -2.0, -0.1, *row) for v, row in rows.items()]
+    values = [("en-de", "test", v, "bleu", "finetune", -1.0, -2.0, -0.1, *row) for v, row in rows.items()]
     return pd.DataFrame(values, columns=COMPARED)
 
 

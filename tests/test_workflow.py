@@ -27,7 +27,7 @@ TINY = {
     "model": {"scratch": {"layers": 3, "width": 16, "heads": 2, "vocabulary": 600, "steps": 4, "batch_tokens": 256}},
     "skip": {"warmup_steps": 2},
     "training": {"steps": 4, "batch_size": 8, "log_every": 2, "validations": 2},
-    "grid": {"contrastive_layer": [1], "skip_source": [1], "skip_target": [2, 3], "keep_weights": True},
+    "grid": {"seeds": [1], "contrastive_layer": [1], "skip_source": [1], "skip_target": [2, 3], "keep_weights": True},
     "ablation": {"seeds": [1], "variants": {"contrastive_only": None, "skip_only": None}},
     "evaluation": {"length_ratio": 0, "length_extra": 8},
 }
@@ -136,7 +136,13 @@ def test_splits_have_their_sizes_and_share_no_sentence(finished):
 
 
 def test_figures_tables_and_report_are_there(finished):
-    names = ["ablation.bleu", "ablation.chrf", "grid_heatmap.en-de", "grid_curve.en-de", "grid_training.en-de"]
+    names = [
+        "ablation.test.bleu",
+        "ablation.test.chrf",
+        "grid_heatmap.en-de",
+        "grid_curve.en-de",
+        "grid_training.en-de",
+    ]
     for name in names:
         for kind in ("svg", "png"):
             assert (finished / RESULTS / f"figures/{name}.{kind}").stat().st_size > 1000
@@ -235,6 +241,28 @@ def test_another_metric_scores_again_and_no_more(copied):
     )
 
 
+def test_the_way_back_and_a_further_test_set_train_nothing_but_what_is_new(copied):
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["pairs"].append("de-en")
+    config["corpus"]["sources"]["second"] = {"kind": "demo", "size": 20, "seed": 5}
+    config["corpus"]["more_tests"] = {"second": {"source": "second", "size": 10}}
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    before = (copied / RESULTS / "ablation/scores.tsv").read_text(encoding="utf-8").splitlines()
+    jobs = re.findall(r"^Job \d+: (.*)", snakemake(copied), re.MULTILINE)
+    assert not [job for job in jobs if re.match("Build|Prepare|Train en|Translate en-.. (valid|test)", job)]
+    assert sorted(job for job in jobs if job.startswith("Train")) == [
+        "Train de-en finetune seed 1",
+        "Train de-en full seed 1",
+    ]
+    after = (copied / RESULTS / "ablation/scores.tsv").read_text(encoding="utf-8").splitlines()
+    assert set(before) < set(after)
+    table = rows(copied / RESULTS / "ablation/table.tsv")
+    assert {(row["pair"], row["split"]) for row in table} == {
+        (pair, split) for pair in config["pairs"] for split in ("test", "second")
+    }
+    assert planned(copied) == {}
+
+
 def test_translations_of_another_run_are_not_scored(copied):
     run = copied / RESULTS / "ablation/en-de"
     shutil.copyfile(run / "base/seed1/test.hypotheses.txt", run / "full/seed1/test.hypotheses.txt")
@@ -309,11 +337,11 @@ def test_a_variant_that_diverges_is_a_gap_in_tables_and_figures(copied):
     config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
     config["ablation"]["variants"]["wild"] = {"training": {"learning_rate": 1e20}}
     (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    snakemake(copied, *[str(RESULTS / name) for name in ("ablation/table.md", "figures/ablation.bleu.svg")])
+    snakemake(copied, *[str(RESULTS / name) for name in ("ablation/table.md", "figures/ablation.test.bleu.svg")])
     wild = [row for row in rows(copied / RESULTS / "ablation/scores.tsv") if row["variant"] == "wild"]
     assert {(row["status"], row["value"]) for row in wild} == {("diverged", "")}
     assert "diverged" in (copied / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
-    assert "diverged" in (copied / RESULTS / "figures/ablation.bleu.svg").read_text(encoding="utf-8")
+    assert "diverged" in (copied / RESULTS / "figures/ablation.test.bleu.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -18,17 +18,20 @@ def draw_bars(
     summary: pd.DataFrame,
     stem: str | Path,
     metric: str = "bleu",
+    split: str = "test",
     scores: pd.DataFrame | None = None,
 ) -> None:
-    """Draw the ablation to `stem`.svg and .png: a panel per pair, a bar per variant, whiskers of one sd.
+    """Draw the ablation on one test set to `stem`.svg and .png: a panel per pair, bars of mean and sd per variant.
 
     `summary` is the table of `tables.summarise`; the tidy `scores` behind it add a dot per seed.
-    InputError: no such metric in the summary.
+    InputError: no such metric or split in the summary.
     """
-    summary = summary[summary["metric"] == metric]
+    summary = summary[(summary["metric"] == metric) & (summary["split"] == split)]
     if summary.empty:
-        raise InputError(f"expected {metric} in the ablation's summary, found none; add it to the metrics")
+        raise InputError(f"expected {metric} on {split} in the ablation's summary, found none; add it to the config")
     pairs, variants = (list(summary[key].unique()) for key in ("pair", "variant"))
+    if scores is not None:
+        scores = scores[(scores["metric"] == metric) & (scores["split"] == split)]
     scores = scores if (summary["seeds"] > 1).any() else None  # one dot per bar says nothing new
     rows = math.ceil(len(pairs) / 3)
     columns = math.ceil(len(pairs) / rows)
@@ -38,13 +41,13 @@ def draw_bars(
         for ax, pair in zip(axes, pairs, strict=False):
             _draw_pair(ax, summary[summary["pair"] == pair], variants)
             if scores is not None:
-                _draw_seeds(ax, scores[(scores["pair"] == pair) & (scores["metric"] == metric)], variants)
+                _draw_seeds(ax, scores[scores["pair"] == pair], variants)
             ax.set_title(pair)
         figures.hide_spare(axes, len(pairs), columns)
         axes[0].set_xlim(0, _right_end(summary))
         spread = ", mean ± sd" if summary["sd"].notna().any() else ""
         dots = "" if scores is None else ", dots: seeds"
-        figure.supxlabel(f"test {label(metric)}{spread}{dots}", fontsize=8)
+        figure.supxlabel(f"{split} {label(metric)}{spread}{dots}", fontsize=8)
 
 
 def _draw_pair(ax: Axes, rows: pd.DataFrame, variants: list[str]) -> None:

@@ -20,7 +20,7 @@ app = typer.Typer(
 
 @app.command()
 def translate(
-    model: Annotated[Path, typer.Option(help="Folder of a trained model, such as .../full/seed2/model.")],
+    model: Annotated[Path, typer.Option(help="Folder of a trained model, such as .../full/seed4/model.")],
     pair: Annotated[str, typer.Option(help="Source and target language, such as en-de.")],
     files: Annotated[list[Path] | None, typer.Argument(help="Text, a sentence a line; standard input if none.")] = None,
     beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 1,
@@ -54,7 +54,7 @@ def _check_trained(model: Path, record: dict, pair: str) -> None:
     if not trained_for:
         raise InputError(
             f"--model: expected a model that the workflow trained to translate, found {model}, which has no record of "
-            "that; choose one such as results/demo/ablation/en-de/full/seed2/model"
+            "that; choose one such as results/demo/ablation/en-de/full/seed4/model"
         )
     if record.get("status") == "diverged":
         raise InputError(
@@ -74,11 +74,12 @@ def explain(
     pair: Annotated[str, typer.Argument(help="Language pair, such as en-de.")],
     run: Annotated[str, typer.Argument(help="Variant of the ablation, or cell of the grid such as c3-s1-t18.")],
     metric: Annotated[str, typer.Argument(help="Metric, such as bleu.")] = "bleu",
+    split: Annotated[str | None, typer.Option(help="Test set; by default test, or valid for a cell.")] = None,
 ) -> None:
     """Say where a number in a results table comes from: runs, settings, data, code, libraries and machine."""
     from skipclm import explanation
 
-    print(explanation.explain(results, pair, run, metric), end="")
+    print(explanation.explain(results, pair, run, metric, split), end="")
 
 
 @app.command("demo-corpus")

@@ -1,7 +1,7 @@
 """Clean parallel text and split it so that no sentence of any language is in two splits.
 
-Reads   the sources of `corpus.train`, `corpus.valid` and `corpus.test`
-Writes  <pair>/<split>.<language>, one sentence a line, and summary.tsv
+Reads   the sources of `corpus.train`, `corpus.valid`, `corpus.test` and `corpus.more_tests`
+Writes  <pair>/<split>.<language>, one sentence a line, summary.tsv, and summary.<name>.tsv of each further test set
 
 All pairs are split together: with English on one side of each, a sentence held out of en-de must not be
 trained on in en-tr either.
@@ -9,7 +9,7 @@ trained on in en-tr either.
 Every row is accounted for. Of a split with its own source, and of train together with the splits carved from
 it, read = blank + long + ratio + duplicate + overlap + surplus + pairs, where
 blank, long, ratio, duplicate   did not pass the cleaning (see `clean`)
-overlap                         shares a sentence with a split of higher precedence (test, valid, train)
+overlap                         shares a sentence with a split of higher precedence (test, valid, train, more tests)
 surplus                         was left over when the size asked for was reached
 Carved splits read nothing themselves: what was read and cleaned for them stands in train's row.
 """
@@ -71,12 +71,21 @@ def build_corpus(corpus: dict, languages: dict, pairs: list[str], folder_out: st
     parts = {split: _load(corpus, split, languages, pairs) for split in SPLITS if corpus[split]["source"]}
     sizes = {split: corpus[split]["size"] for split in SPLITS}
     parts = split_corpus(parts, sizes, corpus["seed"], corpus["largest_group"])
-    table = [COLUMNS]
-    for pair in pairs:
-        for split in SPLITS:
-            row = _write_part(Path(folder_out), pair, split, parts[split][pair])
-            table.append([str(row[name]) for name in COLUMNS])
-    provenance.write_lines(Path(folder_out) / "summary.tsv", ["\t".join(row) for row in table])
+    _write(Path(folder_out), parts, "summary.tsv")
+
+
+def add_test(corpus: dict, name: str, languages: dict, pairs: list[str], folder: str | Path) -> None:
+    """Add a further test set to the corpus in `folder`: `<pair>/<name>.<language>` and `summary.<name>.tsv`.
+
+    `corpus` holds folder, seed and cleaning, and under `name` the set's source and size. The other splits stay as they
+    are, so that nothing is trained anew for one more test: what shares a sentence with train or valid is left out
+    here, and counted. Raises InputError as `build_corpus` does.
+    """
+    sources.check_files(corpus, languages, pairs, [name])
+    built = {split: _read_built(Path(folder), split, pairs) for split in ("train", "valid")}
+    seen = set.union(*map(_sentences, built.values()))
+    parts = _resize(_without(_load(corpus, name, languages, pairs), seen), name, corpus[name]["size"], corpus["seed"])
+    _write(Path(folder), {name: parts}, f"summary.{name}.tsv")
 
 
 def clean(pairs: Iterable[Row], max_bytes: int, max_ratio: float) -> tuple[list[Row], Counter]:
@@ -126,7 +135,7 @@ def split_corpus(
         pool = _without(pool, held)
     train = _resize(pool, "train", sizes["train"], seed)
     result["train"] = {pair: _shuffle(part, seed) for pair, part in train.items()}
-    return result
+    return {split: result[split] for split in SPLITS}
 
 
 def group_rows(parts: Parts) -> dict[Sentence, list[tuple[str, Row]]]:
@@ -167,6 +176,11 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
                 )
         parts[pair] = part
     return parts
+
+
+def _read_built(folder: Path, split: str, pairs: list[str]) -> Parts:
+    texts = {pair: [read_lines(folder / pair / f"{split}.{language}") for language in _sides(pair)] for pair in pairs}
+    return {pair: Part("", list(zip(*sides, strict=True))) for pair, sides in texts.items()}
 
 
 def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
@@ -211,11 +225,12 @@ def _without(parts: Parts, held: set[Sentence]) -> Parts:
 
 
 def _resize(parts: Parts, split: str, size: int | None, seed: int) -> Parts:
-    keys = [f"corpus.{each}.size" for each in (SPLITS if split == "train" else (split,))]
+    place = split if split in SPLITS else f"more_tests.{split}"
+    keys = [f"corpus.{each}.size" for each in (SPLITS if split == "train" else (place,))]
     for pair, part in parts.items():
         if len(part.rows) < (size or 1):
             raise InputError(
-                f"corpus.{split}.size: expected at least {size or 1} pairs of {pair}, found {len(part.rows)} "
+                f"corpus.{place}.size: expected at least {size or 1} pairs of {pair}, found {len(part.rows)} "
                 f"({part.history()}); lower {' or '.join(keys)}, or add text"
             )
     if size is None:
@@ -267,6 +282,14 @@ def _count_tokens(lines: list[str]) -> int:
     """Count tokens as sacrebleu's `zh` does: words and punctuation, and each Chinese character, in any language."""
     tokenize = BLEU(tokenize="zh").tokenizer
     return sum(len(tokenize(line).split()) for line in lines)
+
+
+def _write(folder: Path, parts: dict[str, Parts], summary: str) -> None:
+    """Write every part's sentences, and a table of what became of its rows."""
+    pairs = next(iter(parts.values()))
+    rows = [_write_part(folder, pair, split, parts[split][pair]) for pair in pairs for split in parts]
+    table = [COLUMNS, *([str(row[name]) for name in COLUMNS] for row in rows)]
+    provenance.write_lines(folder / summary, ["\t".join(row) for row in table])
 
 
 def _write_part(folder: Path, pair: str, split: str, part: Part) -> dict:

@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
+import pandas as pd
+
 from skipclm import metrics, provenance, runs, tsv
 from skipclm.errors import InputError, suggestion
 
 
-def explain(results: Path, pair: str, run: str, metric: str) -> str:
+def explain(results: Path, pair: str, run: str, metric: str, split: str | None = None) -> str:
     """Say in lines how a mean of the ablation, or of a cell of the grid, came about.
 
-    `results` is an experiment's folder, `run` a variant or a cell such as c3-s1-t18. Raises an `InputError` for what is
+    `results` is an experiment's folder, `run` a variant or a cell such as c3-s1-t18, and `split` by default `test` for
+    the one and `valid` for the other. Raises an `InputError` for what is
     not there.
     """
     stage = "grid" if runs.is_cell_name(run) else "ablation"
@@ -19,9 +22,14 @@ def explain(results: Path, pair: str, run: str, metric: str) -> str:
     folder = results / stage / pair / run
     _check_known(results / stage / pair, "pair", results / stage)
     _check_known(folder, "run", folder.parent)
-    seeds = sorted(folder.glob("seed*/*.scores.json"), key=lambda path: int(path.parent.name.removeprefix("seed")))
-    if not seeds:
+    split = split or ("valid" if stage == "grid" else "test")
+    known = sorted({path.name.removesuffix(".scores.json") for path in folder.glob("seed*/*.scores.json")})
+    if not known:
         raise InputError(f"{folder}: expected scored runs, found none; run the workflow first")
+    if split not in known:
+        raise InputError(f"expected a split among {', '.join(known)}, found {split!r}; {suggestion(split, known)}")
+    files = folder.glob(f"seed*/{split}.scores.json")
+    seeds = sorted(files, key=lambda path: int(path.parent.name.removeprefix("seed")))
     scores = [provenance.read_json(path) for path in seeds]
     if metric not in scores[0]["metrics"] and scores[0]["status"] != "diverged":
         known = scores[0]["metrics"]
@@ -84,8 +92,10 @@ def _plain(settings: dict) -> str:
 
 
 def _data(results: Path, pair: str) -> str:
-    summary = tsv.read(results / "corpus/summary.tsv")
-    rows = summary[summary["pair"] == pair].itertuples()
+    summary = pd.concat(map(tsv.read, sorted(results.glob("corpus/summary*.tsv"))))
+    back = "-".join(reversed(pair.split("-")))  # reads the same text, if it has none of its own
+    found = pair if pair in set(summary["pair"]) else back
+    rows = summary[summary["pair"] == found].itertuples()
     lines = [
         f"  {row.split}: {row.pairs} pairs from {row.origin}; sha256 {row.source_sha256}, {row.target_sha256}"
         for row in rows

@@ -94,19 +94,29 @@ def optimism(cells: Cells, metric: str) -> float:
     return float((sign * (again[winners, np.arange(again.shape[1])] - whole[winners])).mean())
 
 
-def to_text(cells: pd.DataFrame, optimism: pd.DataFrame, summary: pd.DataFrame) -> str:
+def winner_table(optimism: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Set what was expected of each pair's best cell beside what `full`, trained by other seeds, reached on test.
+
+    The arguments are the tables of `optimism_table` and `tables.summarise`. Columns: those of the former, test, test_sd
+    and overstated: by how much the value on `valid` was better than that on `test`. Empty where nothing was found.
+    """
+    found = summary[(summary["variant"] == "full") & (summary["split"] == "test")]
+    found = found[["pair", "metric", "mean", "sd"]].rename(columns={"mean": "test", "sd": "test_sd"})
+    table = optimism.merge(found, how="left", on=["pair", "metric"])
+    signs = [METRICS[name].sign() for name in table["metric"]]
+    return table.assign(overstated=(table["value"] - table["test"]) * signs)
+
+
+def to_text(cells: pd.DataFrame, winner: pd.DataFrame) -> str:
     """Say how sure the choice is: cells as good as the best, what to expect of it, and what `full` reached on test.
 
-    The arguments are the tables of `cells_table`, `optimism_table` and `tables.summarise`.
+    The arguments are the tables of `cells_table` and `winner_table`.
     """
     lines = []
-    for row in optimism.itertuples():
+    for row in winner.itertuples():
         of_pair, name = cells[cells["pair"] == row.pair], METRICS[row.metric].label
         alike = int(of_pair["like_best"].sum()) - 1
-        reached = summary[(summary["pair"] == row.pair) & (summary["metric"] == row.metric)].set_index("variant")[
-            "mean"
-        ]
-        after = f"; full has {reached['full']:.1f} on test" if "full" in reached else ""
+        after = "" if pd.isna(row.test) else f"; full, by other seeds, has {row.test:.1f} on test"
         lines.append(
             f"{row.pair}: {alike} of {len(of_pair) - 1} other cells cannot be told from the best (p >= 0.05, Holm). "
             f"The best of so many flatters itself by {row.optimism:.1f} {name}: {row.expected:.1f} is to be expected "

@@ -93,21 +93,22 @@ def to_text(best: dict[str, dict], names: dict[str, str]) -> str:
 
 
 def ablation_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
-    """Lay the ablation's runs out as a tidy table, one row per run and metric.
+    """Lay the ablation's runs out as a tidy table, one row per run, split and metric.
 
-    Columns: pair, variant, seed, metric, value, signature, status, note. Pairs and variants keep the order in
-    which they first appear, metrics that of `names`; seeds ascend. Status is ok, untrained or diverged; a diverged
-    run has an empty value, and so has a metric that did not run, with the reason as its note.
+    Columns: pair, split, variant, seed, metric, value, signature, status, note. Pairs, splits and variants keep the
+    order in which they first appear, metrics that of `names`; seeds ascend. Status is ok, untrained or diverged; a
+    diverged run has an empty value, and so has a metric that did not run, with the reason as its note.
     """
     check_names(names)
-    pairs, variants = (list(dict.fromkeys(run[key] for run in runs)) for key in ("pair", "run"))
-    ordered = sorted(runs, key=lambda run: (pairs.index(run["pair"]), variants.index(run["run"]), run["seed"]))
+    keys = ("split", "pair", "run")
+    known = {key: list(dict.fromkeys(run[key] for run in runs)) for key in keys}
+    ordered = sorted(runs, key=lambda run: (*(known[key].index(run[key]) for key in keys), run["seed"]))
     rows = [
-        (run["pair"], run["run"], run["seed"], name, *_metric(run, name), run["status"], _note(run, name))
+        (run["pair"], run["split"], run["run"], run["seed"], name, *_metric(run, name), run["status"], _note(run, name))
         for run in ordered
         for name in names
     ]
-    columns = ["pair", "variant", "seed", "metric", "value", "signature", "status", "note"]
+    columns = ["pair", "split", "variant", "seed", "metric", "value", "signature", "status", "note"]
     return pd.DataFrame(rows, columns=columns).astype({"value": float})
 
 

@@ -57,36 +57,39 @@ def compare(total: Total, system: np.ndarray, other: np.ndarray) -> Comparison:
 def against(
     baseline: str | None, runs: list[dict], segments: list[dict[str, np.ndarray]], names: list[str]
 ) -> pd.DataFrame:
-    """Compare every variant of the ablation with `baseline`, pair by pair and metric by metric.
+    """Compare every variant of the ablation with `baseline`: on every split and pair, by every metric.
 
-    `runs` are their scores, and `segments` what each segment contributes, in the same order. Columns: pair, variant,
-    baseline, metric, the fields of `Comparison`, p_holm (p corrected for the number of rows) and verdict: better or
-    worse if p_holm is below 0.05, else empty. Seeds are those that both variants have; without any, a row has none of
-    the figures, nor has a metric that did not run.
+    `runs` are their scores, and `segments` what each segment contributes, in the same order. Columns: pair, split,
+    variant, baseline, metric, the fields of `Comparison`, p_holm (p corrected for the number of the split's rows) and
+    verdict: better or worse if p_holm is below 0.05, else empty. Seeds are those that both variants have; without any,
+    a row has none of the figures, nor has a metric that did not run.
     """
-    systems = {(run["pair"], run["run"], run["seed"]): each for run, each in zip(runs, segments, strict=True)}
-    places = dict.fromkeys((run["pair"], run["run"]) for run in runs)
+    systems: dict[tuple, dict[str, dict]] = {}
+    for run, contributions in zip(runs, segments, strict=True):
+        systems.setdefault((run["split"], run["pair"]), {}).setdefault(run["run"], {})[run["seed"]] = contributions
     rows = [
-        {"pair": pair, "variant": variant, "baseline": baseline, "metric": name}
-        | _compared(systems, pair, variant, baseline, name)
-        for pair, variant in places
+        {"pair": pair, "split": split, "variant": variant, "baseline": baseline, "metric": name}
+        | _compared(seeds, variants[baseline], name)
+        for (split, pair), variants in systems.items()
+        for variant, seeds in variants.items()
         for name in names
-        if variant != baseline and (pair, baseline) in places
+        if variant != baseline and baseline in variants
     ]
-    table = pd.DataFrame(rows, columns=["pair", "variant", "baseline", "metric", *Comparison.__annotations__])
-    known = table["p"].notna()
-    table.loc[known, "p_holm"] = holm(table.loc[known, "p"].to_numpy(dtype=float))
+    table = pd.DataFrame(rows, columns=["pair", "split", "variant", "baseline", "metric", *Comparison.__annotations__])
+    for _, known in table[table["p"].notna()].groupby("split"):
+        table.loc[known.index, "p_holm"] = holm(known["p"].to_numpy(dtype=float))
+    table = table.reindex(columns=[*table.columns.drop("p_holm", errors="ignore"), "p_holm"])
     table["verdict"] = [_verdict(row) for row in table.itertuples()]
     return table
 
 
-def _compared(systems: dict, pair: str, variant: str, baseline: str, name: str) -> dict:
-    seeds = [seed for each, run, seed in systems if (each, run) == (pair, variant)]
-    both = [seed for seed in seeds if all(name in systems.get((pair, run, seed), {}) for run in (variant, baseline))]
+def _compared(ours: dict[int, dict], theirs: dict[int, dict], name: str) -> dict:
+    """Return a comparison by one metric of two variants, whose segments are given by seed."""
+    both = [seed for seed in ours if name in ours[seed] and name in theirs.get(seed, {})]
     if not both:
         return {"seeds": 0}
-    stacked = [np.stack([systems[pair, run, seed][name] for seed in both]) for run in (variant, baseline)]
-    return vars(compare(METRICS[name].total, *stacked))
+    system, other = (np.stack([variant[seed][name] for seed in both]) for variant in (ours, theirs))
+    return vars(compare(METRICS[name].total, system, other))
 
 
 def _verdict(row: tuple) -> str | None:

@@ -5,7 +5,7 @@ A source is a mapping with a `kind`; `placeholders` explains how its other keys 
 
 import codecs
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,11 @@ def files(source: dict, folder: str | Path, languages: dict, pair: str) -> list[
     return view.paths() if source["kind"] == "lines" else [view.path()]
 
 
-def check_files(corpus: dict, languages: dict, pairs: list[str]) -> None:
-    """Raise InputError for the first file of any split that is missing or not a pair's own, naming its config key."""
+def check_files(corpus: dict, languages: dict, pairs: list[str], splits: Iterable[str] = SPLITS) -> None:
+    """Raise InputError for the first file of a split that is missing or not a pair's own, naming its config key."""
     for pair in pairs:
         sides(pair, languages)
-    for split in SPLITS:
+    for split in splits:
         source, owners = corpus[split]["source"], {}
         for pair in pairs if source else []:
             with naming(config_key(source, split)):

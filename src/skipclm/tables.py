@@ -28,21 +28,22 @@ _LATEX = str.maketrans(
 
 _COMPARED = ["baseline", "difference", "low", "high", "p_holm", "verdict"]
 _MARKS = {"better": "▲", "worse": "▼"}
+_WIDTH = 6  # columns of numbers that fit a page beside each other; further pairs go below
 
 
 def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) -> pd.DataFrame:
     """Reduce tidy ablation scores over seeds, and put beside them how they compare with the baseline.
 
-    Columns: pair, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which seeds do not
-    touch), seeds (with a score), runs (asked for), diverged (runs), signature, note (why a metric did not run), and of
-    `significance` (the table of `significance.against`) baseline, difference, low, high, p_holm and verdict. The order
-    of `scores` is kept.
+    Columns: pair, split, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which
+    seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), signature, note (why a metric did not
+    run), and of `significance` (the table of `significance.against`) baseline, difference, low, high, p_holm and
+    verdict. The order of `scores` is kept.
     InputError: scores of one pair and metric with different signatures.
     """
     _check_signatures(scores)
     spread = scores["value"].where(scores["status"] != "untrained")
     diverged = scores["status"] == "diverged"
-    keys = ["pair", "variant", "metric"]
+    keys = ["pair", "split", "variant", "metric"]
     summary = (
         scores.assign(spread=spread, diverged=diverged)
         .groupby(keys, sort=False)
@@ -67,20 +68,28 @@ def to_markdown(summary: pd.DataFrame) -> str:
 
 
 def _parts(summary: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the part on quality and that on what goes wrong, as far as there are such metrics."""
-    is_rate = summary["metric"].isin(RATES)
-    parts = [summary[~is_rate], summary[is_rate]]
-    return [part for part in parts if not part.empty] or [summary]
+    """Return for each test set the part on quality and that on what goes wrong, as far as there are such metrics."""
+    if summary.empty:
+        raise InputError("expected at least one scored run for the table, found none; run the ablation first")
+    return [part for _, part in summary.groupby([_order(summary["split"]), summary["metric"].isin(RATES)])]
+
+
+def _order(values: pd.Series) -> pd.Series:
+    """Number values by where they first appear."""
+    return values.map({value: number for number, value in enumerate(values.unique())})
 
 
 def _markdown_table(summary: pd.DataFrame) -> str:
-    columns, rows = _lay_out(summary)
-    heads = ["variant", *(f"{pair} {label(metric)}" for pair, metric in columns)]
-    lines = [heads, ["---"] + ["---:"] * len(columns)]
-    lines += [[_plain(variant), *map(_markdown_cell, cells)] for variant, cells in rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    blocks = "\n\n".join(map(_markdown_block, _lay_out(summary)))
     signatures = [f"- {name}: `{signature}`" for name, signature in _signatures(summary)]
-    return "\n".join([table, "", _legend(summary, rows), "", "Signatures:", "", *signatures, ""])
+    return "\n".join([blocks, "", _legend(summary), "", "Signatures:", "", *signatures, ""])
+
+
+def _markdown_block(block: "_Block") -> str:
+    heads = ["variant", *(f"{pair} {label(metric)}" for pair, metric in block.columns)]
+    lines = [heads, ["---"] + ["---:"] * len(block.columns)]
+    lines += [[_plain(variant), *map(_markdown_cell, cells)] for variant, cells in block.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def to_html(summary: pd.DataFrame) -> str:
@@ -92,11 +101,12 @@ def to_html(summary: pd.DataFrame) -> str:
 <title>Ablation</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; border-block: 2px solid; margin-block: 2rem 1rem; }}
-thead tr:last-child {{ border-bottom: 1px solid; }}
+table {{ border-collapse: collapse; margin-block: 2rem 1rem; }}
+tbody {{ border-block: 2px solid; }}
+tr:nth-child(2) {{ border-bottom: 1px solid; }}
 th, td {{ padding: 0.2rem 0.8rem; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
 th:first-child {{ text-align: left; }}
-thead th[colspan] {{ text-align: center; }}
+th[colspan] {{ text-align: center; }}
 code {{ overflow-wrap: anywhere; }}
 </style>
 {parts}
@@ -105,57 +115,65 @@ code {{ overflow-wrap: anywhere; }}
 
 
 def _html_table(summary: pd.DataFrame) -> str:
-    columns, rows = _lay_out(summary)
-    pairs = list(dict.fromkeys(pair for pair, _ in columns))
-    span = len(columns) // len(pairs)
-    groups = "".join(f'<th colspan="{span}">{escape(pair)}</th>' for pair in pairs)
-    heads = "".join(f"<th>{escape(label(metric))}</th>" for _, metric in columns)
-    body = "\n".join(
-        f"<tr><th>{escape(_plain(variant))}</th>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in cells)}</tr>"
-        for variant, cells in rows
-    )
+    blocks = "\n".join(map(_html_block, _lay_out(summary)))
     signatures = "\n".join(
         f"<li>{escape(name)}: <code>{escape(signature)}</code></li>" for name, signature in _signatures(summary)
     )
     return f"""<table>
-<thead>
-<tr><th></th>{groups}</tr>
-<tr><th>variant</th>{heads}</tr>
-</thead>
-<tbody>
-{body}
-</tbody>
+{blocks}
 </table>
-<p>{escape(_legend(summary, rows))}</p>
+<p>{escape(_legend(summary))}</p>
 <ul>
 {signatures}
 </ul>"""
 
 
+def _html_block(block: "_Block") -> str:
+    groups = "".join(f'<th colspan="{block.span}">{escape(pair)}</th>' for pair in block.pairs)
+    heads = "".join(f"<th>{escape(label(metric))}</th>" for _, metric in block.columns)
+    body = "\n".join(
+        f"<tr><th>{escape(_plain(variant))}</th>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in cells)}</tr>"
+        for variant, cells in block.rows
+    )
+    return f"<tbody>\n<tr><th></th>{groups}</tr>\n<tr><th>variant</th>{heads}</tr>\n{body}\n</tbody>"
+
+
 def to_latex(summary: pd.DataFrame) -> str:
-    r"""Print a summary's part on quality as a LaTeX table that needs only \usepackage{booktabs}."""
-    summary = _parts(summary)[0]
-    columns, rows = _lay_out(summary)
-    width = max(len(cell.mean) for _, cells in rows for cell in cells)
-    body = [[_escape(_plain(variant)), *(_latex_cell(cell, width) for cell in cells)] for variant, cells in rows]
-    caption = _escape(_legend(summary, rows))
+    r"""Print a summary's quality as a LaTeX table for each test set; they need only \usepackage{booktabs}."""
+    parts = _parts(summary)
+    return "\n".join(map(_latex_table, [part for part in parts if not _are_rates(part)] or parts[:1]))
+
+
+def _latex_table(summary: pd.DataFrame) -> str:
+    blocks, split = _lay_out(summary), summary["split"].iloc[0]
+    width = max(len(cell.mean) for block in blocks for _, cells in block.rows for cell in cells)
+    name = "ablation" if split == "test" else f"ablation-{split}"
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{caption}}}",
-        r"\label{tab:ablation}",
-        rf"\begin{{tabular}}{{{'l' * (len(columns) + 1)}}}",
+        rf"\caption{{{_escape(_legend(summary))}}}",
+        rf"\label{{tab:{name}}}",
+        rf"\begin{{tabular}}{{{'l' * (len(blocks[0].columns) + 1)}}}",
         r"\toprule",
-        *_latex_heads(columns),
-        r"\midrule",
-        *(" & ".join(line) + r" \\" for line in body),
+        "\n\\midrule\n".join(_latex_block(block, width) for block in blocks),
         r"\bottomrule",
         r"\end{tabular}",
         r"\par\medskip\footnotesize\raggedright",
-        *(rf"{_escape(name)}: {_typewriter(signature)}\par" for name, signature in _signatures(summary)),
+        *(rf"{_escape(metric)}: {_typewriter(signature)}\par" for metric, signature in _signatures(summary)),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _latex_block(block: "_Block", width: int) -> str:
+    """Return two head rows, each pair over its metrics, with the rules between, and the body."""
+    groups = " & ".join(rf"\multicolumn{{{block.span}}}{{c}}{{{_escape(pair)}}}" for pair in block.pairs)
+    starts = range(2, len(block.columns) + 2, block.span)
+    rules = " ".join(rf"\cmidrule(lr){{{start}-{start + block.span - 1}}}" for start in starts)
+    metrics = " & ".join(_escape(label(metric)) for _, metric in block.columns)
+    body = [[_escape(_plain(variant)), *(_latex_cell(cell, width) for cell in cells)] for variant, cells in block.rows]
+    heads = [rf" & {groups} \\", rules, rf"variant & {metrics} \\", r"\midrule"]
+    return "\n".join([*heads, *(" & ".join(line) + r" \\" for line in body)])
 
 
 def to_text(summary: pd.DataFrame) -> str:
@@ -164,13 +182,15 @@ def to_text(summary: pd.DataFrame) -> str:
 
 
 def _text_table(summary: pd.DataFrame) -> str:
-    columns, rows = _lay_out(summary)
-    lines = [["", *(pair for pair, _ in columns)], ["variant", *(label(metric) for _, metric in columns)]]
-    lines += [[_plain(variant), *map(_text_cell, cells)] for variant, cells in rows]
+    blocks = "\n\n".join(map(_text_block, _lay_out(summary)))
+    return "\n".join([blocks, "", textwrap.fill(_legend(summary, best="starred"), width=100), ""])
+
+
+def _text_block(block: "_Block") -> str:
+    lines = [["", *(pair for pair, _ in block.columns)], ["variant", *(label(metric) for _, metric in block.columns)]]
+    lines += [[_plain(variant), *map(_text_cell, cells)] for variant, cells in block.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-    legend = textwrap.fill(_legend(summary, rows, best="starred"), width=100)
-    return "\n".join([*table, "", legend, ""])
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 @dataclass(frozen=True)
@@ -184,19 +204,37 @@ class _Cell:
     mark: str = ""  # of a difference from the baseline that is more than chance
 
 
-def _lay_out(summary: pd.DataFrame) -> tuple[list[tuple], list[tuple[str, list[_Cell]]]]:
-    """Return the (pair, metric) columns and, per variant, its cells."""
-    if summary.empty:
-        raise InputError("expected at least one scored run for the table, found none; run the ablation first")
-    pairs, metrics, variants = (summary[key].unique() for key in ("pair", "metric", "variant"))
-    columns = [(pair, metric) for pair in pairs for metric in metrics]
-    found = {(row.pair, row.variant, row.metric): row for row in summary.itertuples()}
-    best = {column: _best(summary, *column) for column in columns}
+@dataclass(frozen=True)
+class _Block:
+    """Columns (pair, metric) side by side, the same metrics for each pair, and per variant its cells."""
 
-    return columns, [
-        (variant, [_cell(found.get((pair, variant, metric)), best[pair, metric]) for pair, metric in columns])
-        for variant in variants
-    ]
+    columns: list[tuple[str, str]]
+    rows: list[tuple[str, list[_Cell]]]
+
+    @property
+    def pairs(self) -> list[str]:
+        return list(dict.fromkeys(pair for pair, _ in self.columns))
+
+    @property
+    def span(self) -> int:
+        """The number of columns of a pair."""
+        return len(self.columns) // len(self.pairs)
+
+
+def _lay_out(summary: pd.DataFrame) -> list[_Block]:
+    """Return the table of one part, as many pairs beside each other as fit."""
+    pairs, metrics, variants = (list(summary[key].unique()) for key in ("pair", "metric", "variant"))
+    found = {(row.pair, row.variant, row.metric): row for row in summary.itertuples()}
+    best = {(pair, metric): _best(summary, pair, metric) for pair in pairs for metric in metrics}
+    step, blocks = max(1, _WIDTH // len(metrics)), []
+    for start in range(0, len(pairs), step):
+        columns = [(pair, metric) for pair in pairs[start : start + step] for metric in metrics]
+        rows = [
+            (variant, [_cell(found.get((pair, variant, metric)), best[pair, metric]) for pair, metric in columns])
+            for variant in variants
+        ]
+        blocks.append(_Block(columns, rows))
+    return blocks
 
 
 def _cell(row: tuple | None, best: str) -> _Cell:
@@ -247,32 +285,25 @@ def _join(cell: _Cell, mean: str) -> str:
     return f"{mean}{spread}{count}{cell.mark and ' '}{cell.mark}"
 
 
-def _latex_heads(columns: list[tuple[str, str]]) -> list[str]:
-    """Return the two head rows: each pair over its metrics, and the rules between."""
-    pairs = list(dict.fromkeys(pair for pair, _ in columns))
-    span = len(columns) // len(pairs)
-    groups = " & ".join(rf"\multicolumn{{{span}}}{{c}}{{{_escape(pair)}}}" for pair in pairs)
-    starts = range(2, len(columns) + 2, span)
-    rules = " ".join(rf"\cmidrule(lr){{{start}-{start + span - 1}}}" for start in starts)
-    metrics = " & ".join(_escape(label(metric)) for _, metric in columns)
-    return [rf" & {groups} \\", rules, rf"variant & {metrics} \\"]
+def _are_rates(summary: pd.DataFrame) -> bool:
+    return summary["metric"].isin(RATES).all()
 
 
-def _legend(summary: pd.DataFrame, rows: list[tuple[str, list[_Cell]]], best: str = "in bold") -> str:
+def _legend(summary: pd.DataFrame, best: str = "in bold") -> str:
     """Say what the numbers are, and explain only the signs that occur."""
-    cells = [cell for _, line in rows for cell in line]
     found = [label(metric) for metric in summary["metric"].unique()]
     names = " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
-    are_rates = summary["metric"].isin(RATES).all()
-    unit = ", in per cent of translations (length ratio: of the reference's tokens)" if are_rates else ""
-    sentences = [f"{names} on the test split{unit}, {_spread(summary)}; best mean per column {best}."]
+    split = summary["split"].iloc[0]
+    where = "on the test split" if split == "test" else f"on the test set {_plain(split)}"
+    unit = ", in per cent of translations (length ratio: of the reference's tokens)" if _are_rates(summary) else ""
+    sentences = [f"{names} {where}{unit}, {_spread(summary)}; best mean per column {best}."]
     if summary["p_holm"].notna().any():
         sentences.append(_on_chance(summary))
     notes = summary.dropna(subset="note").drop_duplicates("metric")
     sentences += [f"{label(row.metric)} was not run: {row.note}." for row in notes.itertuples()]
     if summary["diverged"].any() or summary.loc[summary["note"].isna(), "mean"].isna().any():
         sentences.append("–: diverged.")
-    if any(cell.count for cell in cells):
+    if ((summary["seeds"] < summary["runs"]) & (summary["seeds"] > 0)).any():
         sentences.append("(k/n): only k of n seeds have a score, the others diverged.")
     return " ".join(sentences)
 

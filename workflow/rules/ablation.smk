@@ -27,8 +27,8 @@ use rule train_cell as train_variant with:
 rule compare_variants:
     """Tell which differences from plain fine-tuning are more than chance."""
     input:
-        scores=get_ablation_files("test.scores.json"),
-        segments=get_ablation_files("test.segments.safetensors"),
+        scores=get_ablation_files("scores.json"),
+        segments=get_ablation_files("segments.safetensors"),
         best=ancient(rules.select_best.output.best),  # not before all is known that changes with it
     output:
         table=f"{RESULTS}/ablation/significance.tsv",
@@ -49,7 +49,8 @@ rule compare_variants:
 rule collect_ablation:
     """Gather the scores of all variants, and their means, in tables."""
     input:
-        scores=get_ablation_files("test.scores.json"),
+        scores=get_ablation_files("scores.json"),
+        optimism=rules.compare_cells.output.optimism,
         significance=rules.compare_variants.output.table,
     output:
         scores=f"{RESULTS}/ablation/scores.tsv",
@@ -57,6 +58,7 @@ rule collect_ablation:
         markdown=f"{RESULTS}/ablation/table.md",
         latex=f"{RESULTS}/ablation/table.tex",
         html=f"{RESULTS}/ablation/table.html",
+        winner=f"{RESULTS}/ablation/winner.tsv",
     log:
         f"{LOGS}/ablation/collect.log",
     conda:

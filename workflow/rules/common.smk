@@ -23,6 +23,10 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 PAIRS = config["pairs"]
+TEXT_OF = experiment.texts_of(PAIRS)  # de-en reads the text of en-de
+TEXT_PAIRS = experiment.text_pairs(config)
+TESTS = experiment.tests(config)
+SPLITS = ["train", "valid", *TESTS]
 DEPTH = experiment.depth(config)
 CELLS = {cell.name: cell for cell in runs.grid_cells(config["grid"], DEPTH)}
 VARIANTS = runs.variants(config)
@@ -40,7 +44,8 @@ wildcard_constraints:
     stage="grid|ablation",
     run="|".join([*CELLS, *VARIANTS]),
     seed=r"\d+",
-    split="train|valid|test",
+    split="|".join(SPLITS),
+    test="|".join(config["corpus"]["more_tests"]) or "(?!)",
     neural="|".join(metrics.NEURAL),
 
 
@@ -111,15 +116,38 @@ def get_neural(wildcards):
     return [f"{folder}/{wildcards.split}.{name}.json" for name in NEURAL]
 
 
+def get_corpus_files(split):
+    """Return the files of one split of all pairs with text of their own."""
+    return [
+        f"{RESULTS}/corpus/{p}/{split}.{l}" for p in TEXT_PAIRS for l in p.split("-")
+    ]
+
+
+def get_sources(wildcards):
+    """Return the sentences of a split to translate from."""
+    return f"{RESULTS}/corpus/{TEXT_OF[wildcards.pair]}/{wildcards.split}.{wildcards.pair.split('-')[0]}"
+
+
+def get_references(wildcards):
+    """Return the sentences of a split to translate into."""
+    return f"{RESULTS}/corpus/{TEXT_OF[wildcards.pair]}/{wildcards.split}.{wildcards.pair.split('-')[1]}"
+
+
 def get_run_files(stage, pairs, names, seeds, file):
     """Return one file of every run of a stage, in the order of the tables."""
     folder = f"{RESULTS}/{stage}/{{pair}}/{{run}}/seed{{seed}}"
     return expand(f"{folder}/{file}", pair=pairs, run=names, seed=seeds)
 
 
-def get_ablation_files(file, pairs=PAIRS, seeds=config["ablation"]["seeds"]):
-    """Return one file of every run of the ablation."""
-    return get_run_files("ablation", pairs, VARIANTS, seeds, file)
+def get_ablation_files(
+    file, tests=TESTS, pairs=PAIRS, seeds=config["ablation"]["seeds"]
+):
+    """Return one file of every run of the ablation and test set."""
+    return [
+        path
+        for test in tests
+        for path in get_run_files("ablation", pairs, VARIANTS, seeds, f"{test}.{file}")
+    ]
 
 
 def get_grid_files(file):

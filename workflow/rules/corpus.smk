@@ -4,7 +4,11 @@ Reads   what corpus.sources names
 Writes  results/<experiment>/corpus
 """
 
-SOURCES = experiment.source_files(config)
+CORPUS = experiment.resolved_corpus(config)
+SOURCES = experiment.source_files(config, CORPUS)
+MORE_TESTS = {
+    n: experiment.resolved_test(config, n) for n in config["corpus"]["more_tests"]
+}
 
 
 rule build_corpus:
@@ -12,9 +16,9 @@ rule build_corpus:
     input:
         sources=SOURCES,
     output:
-        train=[f"{RESULTS}/corpus/{p}/train.{l}" for p in PAIRS for l in p.split("-")],
-        valid=[f"{RESULTS}/corpus/{p}/valid.{l}" for p in PAIRS for l in p.split("-")],
-        test=[f"{RESULTS}/corpus/{p}/test.{l}" for p in PAIRS for l in p.split("-")],
+        train=get_corpus_files("train"),
+        valid=get_corpus_files("valid"),
+        test=get_corpus_files("test"),
         summary=f"{RESULTS}/corpus/summary.tsv",
     log:
         f"{LOGS}/corpus.log",
@@ -23,9 +27,9 @@ rule build_corpus:
     conda:
         "../../envs/skipclm.yaml"
     params:
-        corpus=experiment.resolved_corpus(config),
-        languages=experiment.corpus_languages(config),
-        pairs=PAIRS,
+        corpus=CORPUS,
+        languages=experiment.corpus_languages(config, CORPUS),
+        pairs=TEXT_PAIRS,
         sizes=experiment.file_sizes(SOURCES),
         code=source_hash("build_corpus"),
     message:
@@ -34,11 +38,37 @@ rule build_corpus:
         "../scripts/build_corpus.py"
 
 
+rule add_test:
+    """Read and clean a further test set, and leave out of it what train or valid has."""
+    input:
+        train=rules.build_corpus.output.train,
+        valid=rules.build_corpus.output.valid,
+        sources=lambda wc: experiment.source_files(config, MORE_TESTS[wc.test]),
+    output:
+        test=get_corpus_files("{test}"),
+        summary=f"{RESULTS}/corpus/summary.{{test}}.tsv",
+    log:
+        f"{LOGS}/corpus.{{test}}.log",
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        corpus=lambda wc: MORE_TESTS[wc.test],
+        languages=lambda wc: experiment.corpus_languages(config, MORE_TESTS[wc.test]),
+        pairs=TEXT_PAIRS,
+        sizes=lambda wc: experiment.file_sizes(
+            experiment.source_files(config, MORE_TESTS[wc.test])
+        ),
+        code=source_hash("add_test"),
+    message:
+        "Add the test set {wildcards.test}"
+    script:
+        "../scripts/add_test.py"
+
+
 rule measure_overlap:
     """Measure what the splits have in common, word for word or nearly so."""
     input:
-        texts=rules.build_corpus.output,
-        summary=rules.build_corpus.output.summary,
+        texts=[get_corpus_files(split) for split in SPLITS],
     output:
         table=f"{RESULTS}/corpus/overlap.tsv",
     log:
@@ -46,8 +76,8 @@ rule measure_overlap:
     conda:
         "../../envs/skipclm.yaml"
     params:
-        pairs=PAIRS,
-        splits=["train", "valid", "test"],
+        pairs=TEXT_PAIRS,
+        splits=SPLITS,
         code=source_hash("measure_overlap"),
     message:
         "Measure the overlap of splits"

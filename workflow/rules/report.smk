@@ -34,20 +34,22 @@ rule plot_grid:
 
 
 rule plot_ablation:
-    """Draw the ablation by one metric."""
+    """Draw the ablation on one test set by one metric."""
     input:
         scores=rules.collect_ablation.output.scores,
         summary=rules.collect_ablation.output.table,
     output:
-        figure=multiext(f"{RESULTS}/figures/ablation.{{metric}}", ".svg", ".png"),
+        figure=multiext(
+            f"{RESULTS}/figures/ablation.{{split}}.{{metric}}", ".svg", ".png"
+        ),
     log:
-        f"{LOGS}/figures/ablation.{{metric}}.log",
+        f"{LOGS}/figures/ablation.{{split}}.{{metric}}.log",
     conda:
         "../../envs/skipclm.yaml"
     params:
         code=source_hash("plot_ablation"),
     message:
-        "Draw the ablation by {wildcards.metric}"
+        "Draw the ablation on {wildcards.split} by {wildcards.metric}"
     script:
         "../scripts/plot_ablation.py"
 
@@ -55,19 +57,19 @@ rule plot_ablation:
 rule show_translations:
     """Put the translations of one pair side by side, those first on which the variants differ most."""
     input:
-        sources=lambda wc: f"{RESULTS}/corpus/{wc.pair}/test.{wc.pair.split('-')[0]}",
-        references=lambda wc: f"{RESULTS}/corpus/{wc.pair}/test.{wc.pair.split('-')[1]}",
+        sources=get_sources,
+        references=get_references,
         hypotheses=lambda wc: get_ablation_files(
-            "test.hypotheses.txt", wc.pair, config["ablation"]["seeds"][0]
+            "hypotheses.txt", [wc.split], wc.pair, config["ablation"]["seeds"][0]
         ),
         segments=lambda wc: get_ablation_files(
-            "test.segments.safetensors", wc.pair, config["ablation"]["seeds"][0]
+            "segments.safetensors", [wc.split], wc.pair, config["ablation"]["seeds"][0]
         ),
         best=ancient(rules.select_best.output.best),  # not before all is known that changes with it
     output:
-        table=f"{RESULTS}/ablation/{{pair}}/translations.tsv",
+        table=f"{RESULTS}/ablation/{{pair}}/{{split}}.translations.tsv",
     log:
-        f"{LOGS}/ablation/{{pair}}/translations.log",
+        f"{LOGS}/ablation/{{pair}}/{{split}}.translations.log",
     conda:
         "../../envs/skipclm.yaml"
     params:
@@ -75,7 +77,7 @@ rule show_translations:
         variants=list(VARIANTS),
         code=source_hash("show_translations"),
     message:
-        "Put the translations of {wildcards.pair} side by side"
+        "Put the translations of {wildcards.pair} {wildcards.split} side by side"
     script:
         "../scripts/show_translations.py"
 
@@ -83,18 +85,21 @@ rule show_translations:
 rule write_report:
     """Say what was chosen and what came of it."""
     input:
-        corpus=rules.build_corpus.output.summary,
         overlap=rules.measure_overlap.output.table,
         best=rules.select_best.output.best,
         cells=rules.compare_cells.output.cells,
-        optimism=rules.compare_cells.output.optimism,
+        winner=rules.collect_ablation.output.winner,
         summary=rules.collect_ablation.output.table,
         grid_figures=expand(
             [rules.plot_grid.output[i] for i in (0, 2, 4)],
             pair=config["grid"]["pairs"],
         ),
-        translations=expand(rules.show_translations.output.table, pair=PAIRS),
-        ablation_figures=expand(rules.plot_ablation.output[0], metric=QUALITY),
+        translations=expand(
+            rules.show_translations.output.table, pair=PAIRS, split=TESTS
+        ),
+        ablation_figures=expand(
+            rules.plot_ablation.output[0], split=TESTS, metric=QUALITY
+        ),
     output:
         report=f"{RESULTS}/report.txt",
     log:

@@ -36,9 +36,9 @@ rule translate:
 rule score_neural:
     """Score with COMET or XCOMET, in an environment of its own, or say why that cannot be."""
     input:
-        sources=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[0]}",
+        sources=get_sources,
         hypotheses=rules.translate.output.hypotheses,
-        references=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[1]}",
+        references=get_references,
         script=Path(workflow.basedir, "workflow/scripts/comet_segments.py"),
     output:
         neural=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.json",
@@ -61,8 +61,8 @@ rule score:
     input:
         hypotheses=rules.translate.output.hypotheses,
         generation=rules.translate.output.generation,
-        sources=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[0]}",
-        references=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[1]}",
+        sources=get_sources,
+        references=get_references,
         neural=get_neural,
         record=lambda wc: get_trained(wc, "training.json"),
         best=get_best,

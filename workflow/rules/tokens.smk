@@ -9,8 +9,8 @@ rule encode_split:
     """Encode both sides of one split with the base model's tokenizer."""
     input:
         base=rules.prepare_base.output.base,
-        source=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[0]}",
-        target=lambda wc: f"{RESULTS}/corpus/{wc.pair}/{wc.split}.{wc.pair.split('-')[1]}",
+        source=get_sources,
+        target=get_references,
     output:
         tokens=f"{RESULTS}/tokens/{{pair}}/{{split}}.safetensors",
     log:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import provenance, selection, tables, tsv
+from skipclm import grid_statistics, provenance, selection, tables, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -13,6 +13,7 @@ with provenance.job(snakemake.log[0]):
     summary = tables.summarise(scores, tsv.read(snakemake.input.significance))
     tsv.write(snakemake.output.scores, scores)
     tsv.write(snakemake.output.table, summary)
+    tsv.write(snakemake.output.winner, grid_statistics.winner_table(tsv.read(snakemake.input.optimism), summary))
     provenance.write_text(snakemake.output.markdown, tables.to_markdown(summary))
     provenance.write_text(snakemake.output.latex, tables.to_latex(summary))
     provenance.write_text(snakemake.output.html, tables.to_html(summary))

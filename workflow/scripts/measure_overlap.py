@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with provenance.job(snakemake.log[0]):
-    folder = Path(snakemake.input.summary).parent
+    folder = Path(snakemake.output.table).parent
     texts = {
         (pair, language): {
             split: corpus.read_lines(folder / pair / f"{split}.{language}") for split in snakemake.params.splits

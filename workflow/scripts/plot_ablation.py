@@ -10,6 +10,5 @@ if TYPE_CHECKING:
 
 with provenance.job(snakemake.log[0]):
     scores, summary = (tsv.read(path) for path in (snakemake.input.scores, snakemake.input.summary))
-    metric = snakemake.wildcards.metric
     stem = Path(snakemake.output.figure[0]).with_suffix("")
-    ablation_figure.draw_bars(summary, stem, metric, scores)
+    ablation_figure.draw_bars(summary, stem, snakemake.wildcards.metric, snakemake.wildcards.split, scores)

@@ -13,7 +13,6 @@ with provenance.job(snakemake.log[0]):
     summary = tsv.read(snakemake.input.summary)
     figures = [*snakemake.input.grid_figures, *snakemake.input.ablation_figures]
     listed = ["Figures, each as .svg and .png:", *(str(Path(figure).with_suffix("")) for figure in figures), ""]
-    cells, optimism = (tsv.read(path) for path in (snakemake.input.cells, snakemake.input.optimism))
-    doubts = grid_statistics.to_text(cells, optimism, summary)
+    doubts = grid_statistics.to_text(*(tsv.read(path) for path in (snakemake.input.cells, snakemake.input.winner)))
     parts = [selection.to_text(best, snakemake.params.names), doubts, tables.to_text(summary), *listed]
     provenance.write_text(snakemake.output.report, "\n".join(parts))

@@ -1,0 +1,156 @@
+"""How often the test of significance finds a difference where there is none, and where there is one.
+
+make statistics    # writes docs/statistics.md
+"""
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skipclm import demo, significance
+from skipclm.metrics import METRICS, Translations, measure
+
+PAGE = Path(__file__).parents[1] / "docs/statistics.md"
+TRIALS = 2000
+SEGMENTS = 150
+
+# Spreads of a difference over seeds, over segments, and over segments for each seed alone.
+SPREADS = {
+    "segments alone": (0.0, 1.0, 0.0),
+    "each seed on segments of its own": (0.0, 0.0, 1.0),
+    "seeds, and each on segments of its own": (0.3, 0.0, 0.5),
+    "all three": (0.1, 0.5, 1.0),
+}
+
+Trial = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]  # differences (seeds,), (resamples, seeds)
+
+
+def found(trial: Trial, trials: int = TRIALS) -> float:
+    """Return the share of trials in which a difference is found at the 5 % level."""
+    chance = np.random.default_rng(11)
+    return float(np.mean([significance.interval(*trial(chance), SEGMENTS)[2] < 0.05 for _ in range(trials)]))
+
+
+def drawn(spreads: tuple[float, float, float], seeds: int, effect: float = 0.0) -> Trial:
+    """Return a trial of a mean over segments whose differences are drawn with these spreads around `effect`."""
+    counts = significance.resampled_counts(SEGMENTS)
+
+    def trial(chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        shapes = ((seeds, 1), (1, SEGMENTS), (seeds, SEGMENTS))
+        parts = [chance.normal(0, spread, shape) for spread, shape in zip(spreads, shapes, strict=True)]
+        differences = effect + sum(parts)
+        return differences.mean(axis=1), (counts @ differences.T) / SEGMENTS
+
+    return trial
+
+
+class DamagedText:
+    """German sentences of which systems lose words: a share of its own for each seed, around the share of its kind."""
+
+    SEEDS = 40
+    SENTENCES = 600
+
+    def __init__(self, shares: list[float], spread: float = 0.01) -> None:
+        references = [row["de"] for row in demo.generate(self.SENTENCES, 5)]
+        chance = np.random.default_rng(3)
+        self.kinds = [
+            np.stack([self._system(references, share, chance) for share in chance.normal(kind, spread, self.SEEDS)])
+            for kind in shares
+        ]
+
+    @staticmethod
+    def _system(references: list[str], share: float, chance: np.random.Generator) -> np.ndarray:
+        """Return what each segment contributes to BLEU, (segments, k)."""
+        lines = [" ".join(word for word in line.split() if chance.random() > share) for line in references]
+        return measure(Translations(lines, references, references, "en", "de"), ["bleu"])[1]["bleu"]
+
+    def bleu(self, kind: int) -> float:
+        """Return the mean BLEU of a kind's systems."""
+        return float(significance.corpus_scores(METRICS["bleu"].total, self.kinds[kind]).mean())
+
+    def trial(self, kind: int, other: int, seeds: int) -> Trial:
+        """Return a trial of BLEU: seeds and sentences drawn from two kinds of systems, or from one."""
+        total, counts = METRICS["bleu"].total, significance.resampled_counts(SEGMENTS)
+
+        def trial(chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            chosen = chance.permutation(self.SEEDS)[: 2 * seeds].reshape(2, seeds)
+            sentences = chance.permutation(self.SENTENCES)[:SEGMENTS]
+            sides = [self.kinds[k][rows][:, sentences] for k, rows in zip((kind, other), chosen, strict=True)]
+            scores = [significance.corpus_scores(total, side) for side in sides]
+            resampled = [np.stack([total(counts @ seed) for seed in side], axis=1) for side in sides]
+            return scores[0] - scores[1], resampled[0] - resampled[1]
+
+        return trial
+
+
+def nothing_to_find() -> pd.DataFrame:
+    """Return how often a difference is found where there is none, in per cent, by the number of seeds."""
+    text = DamagedText([0.15])
+    rows = []
+    for name, spreads in SPREADS.items():
+        # One seed tells nothing of the spread over seeds.
+        shares = {seeds: found(drawn(spreads, seeds)) for seeds in (1, 3, 5) if seeds > 1 or not spreads[0]}
+        rows.append({"a mean; spread over": name} | shares)
+    rows.append({"a mean; spread over": "BLEU of damaged text"} | {n: found(text.trial(0, 0, n)) for n in (3, 5)})
+    return _in_per_cent(pd.DataFrame(rows), [1, 3, 5])
+
+
+def something_to_find() -> pd.DataFrame:
+    """Return how often a difference in BLEU is found where there is one, in per cent, by the number of seeds."""
+    shares = [0.15, 0.16, 0.17, 0.18, 0.20]
+    text = DamagedText(shares)
+    rows = [
+        {"BLEU apart": f"{text.bleu(0) - text.bleu(other):.1f}"}
+        | {seeds: found(text.trial(0, other, seeds), 500) for seeds in (2, 3, 5)}
+        for other in range(1, len(shares))
+    ]
+    return _in_per_cent(pd.DataFrame(rows), [2, 3, 5])
+
+
+def _in_per_cent(table: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
+    for count in seeds:
+        table[count] = [f"{100 * share:.1f}" if share == share else "" for share in table[count]]
+    return table.rename(columns={count: f"{count} seed{'s' * (count > 1)}" for count in seeds})
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Print a table as Markdown."""
+    lines = [list(table.columns), ["---"] + ["---:"] * (len(table.columns) - 1), *table.values.tolist()]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def page() -> str:
+    """Return the text of the page."""
+    spread = significance.corpus_scores(METRICS["bleu"].total, DamagedText([0.15]).kinds[0]).std(ddof=1)
+    return f"""# How far to trust a mark of significance
+
+Written on {datetime.date.today()} by `make statistics`. Each number is a share of trials, in per cent, in which
+`skipclm.significance` finds p < 0.05 between two systems on {SEGMENTS} segments. The interval takes segments and
+training seeds for chance together; nothing here is corrected for several comparisons, which the tables are.
+
+## Where there is no difference
+
+Of {TRIALS:,} trials; 5 is what is promised. The means are of normal draws whose spreads lie as named. The damaged text
+is of the built-in corpus: systems lose words, each seed a share of its own, so that seeds differ by {spread:.1f} BLEU
+(standard deviation).
+
+{to_markdown(nothing_to_find())}
+
+One seed cannot tell a better method from a luckier start: where seeds differ, its p is of that seed alone.
+
+## Where there is a difference
+
+The same damaged text, of 500 trials: how often a true difference is found.
+
+{to_markdown(something_to_find())}
+
+Seeds count for more than segments: with two, only what is much larger than their spread is found.
+"""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)

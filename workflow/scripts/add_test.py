@@ -1,0 +1,13 @@
+"""Read and clean a further test set of all pairs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skipclm import corpus, provenance
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with provenance.job(snakemake.log[0]):
+    folder, params = Path(snakemake.output.summary).parent, snakemake.params
+    corpus.add_test(params.corpus, snakemake.wildcards.test, params.languages, params.pairs, folder)
