@@ -3,6 +3,7 @@
 Run with: pytest tests/test_experiment.py. What the schema refuses is in test_schema.py.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -209,6 +210,20 @@ def test_a_split_must_come_from_somewhere(overlay, message):
 def test_two_languages_must_be_told_apart(source):
     message = refusal(f"corpus: {{sources: {{a: {source}}}, test: {{source: a}}}}")
     assert message.startswith("corpus.sources.a: expected {language} in ")
+
+
+def test_the_model_of_spbleu_is_staged_and_the_very_one(folder):
+    overlay = "{metrics: [bleu, spbleu], spbleu_model: pieces.model"
+    assert "evaluation.spbleu_model: expected sacrebleu's sentencepiece model, found no file pieces.model" in refusal(
+        f"evaluation: {overlay}}}"
+    )
+    (folder / "pieces.model").write_bytes(b"pieces")
+    digest = hashlib.sha256(b"pieces").hexdigest()
+    experiment.check(overlaid(f"evaluation: {overlay}, spbleu_sha256: {digest}}}"), SCHEMA)
+    other = digest[::-1]
+    assert f"{other}, found {digest}; stage it again" in refusal(f"evaluation: {overlay}, spbleu_sha256: '{other}'}}")
+    assert "spbleu_sha256" in refusal("evaluation: {spbleu_sha256: abc}")
+    experiment.check(overlaid("evaluation: {spbleu_model: gone}"), SCHEMA)  # not scored
 
 
 # What a run depends on

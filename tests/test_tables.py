@@ -1,6 +1,8 @@
 """Means worked out by hand, and every character of a small table."""
 
 import math
+import shutil
+import subprocess
 from xml.etree import ElementTree
 
 import numpy as np
@@ -48,7 +50,7 @@ Signatures:
 """  # noqa: E501
 
 LATEX = r"""\begin{table}
-\centering
+\centering\small\setlength{\tabcolsep}{3pt}
 \caption{BLEU on the test split, mean $\pm$ sample standard deviation over 3 training seeds (without $\pm$: a single run); best mean per column in bold. --: diverged. (k/n): only k of n seeds have a score, the others diverged.}
 \label{tab:ablation}
 \begin{tabular}{lll}
@@ -57,8 +59,8 @@ LATEX = r"""\begin{table}
 \cmidrule(lr){2-2} \cmidrule(lr){3-3}
 variant & BLEU & BLEU \\
 \midrule
-full & \textbf{24.0} $\pm$ 2.0 & 10.0 $\pm$ 0.0 \\
-skip only & \textbf{24.0} $\pm$ 0.1 (2/3) & -- \\
+full & \textbf{24.0}{\scriptsize$\pm$2.0} & 10.0{\scriptsize$\pm$0.0} \\
+skip only & \textbf{24.0}{\scriptsize$\pm$0.1 (2/3)} & -- \\
 base & \phantom{0}9.5 & 10.0 \\
 \bottomrule
 \end{tabular}
@@ -93,6 +95,27 @@ def test_markdown_to_the_letter():
 
 def test_latex_to_the_letter():
     assert tables.to_latex(tables.summarise(SMALL)) == LATEX
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="a TeX with booktabs compiles it")
+def test_latex_compiles_and_fits_the_page(tmp_path):
+    pairs = ["en-de", "en-tr", "en-zh", "de-en", "tr-en"]
+    values = {"full": [22.0, 24.0, 26.0], "contrastive_only": [24.0, 25.0, 26.0], "finetune": [9.5, 10.1, 8.8]}
+    parts = [
+        _scores(values, pair, metric, split=s) for s in ("test", "b_2") for pair in pairs for metric in ("bleu", "x%")
+    ]
+    parts += [_scores({"full": [1.0, NAN, NAN]}, "zh-en", "bleu")]
+    marks = [(pair, "test", "full", "bleu", "finetune", 1.0, 0.5, 1.5, 0.01, "better") for pair in pairs]
+    summary = tables.summarise(pd.concat(parts), pd.DataFrame(marks, columns=COMPARED))
+    (tmp_path / "table.tex").write_text(tables.to_latex(summary), encoding="utf-8")
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
+    (tmp_path / "page.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
+    assert (tmp_path / "page.pdf").exists()
 
 
 def test_latex_escapes_what_people_name():
@@ -218,7 +241,7 @@ def test_differences_beyond_chance_are_marked_in_words_too():
     markdown, latex, text = (show(summary) for show in (tables.to_markdown, tables.to_latex, tables.to_text))
     assert "| full | **3.0** ▲ |\n| contrastive only | 1.0 ▼ |\n| skip only | 2.1 |\n| finetune | 2.0 |" in markdown
     assert "▲ better, ▼ worse than finetune by more than chance (p < 0.05 over segments and training seeds" in markdown
-    assert r"full & \textbf{3.0} $\uparrow$ \\" in latex
+    assert r"full & \textbf{3.0}$\uparrow$ \\" in latex
     assert r"$\uparrow$ better, $\downarrow$ worse than finetune" in latex
     assert "▲" not in latex
     assert "3.0* ▲" in text

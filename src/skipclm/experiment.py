@@ -9,7 +9,7 @@ import re
 from copy import deepcopy
 from pathlib import Path
 
-from skipclm import demo, metrics, runs, schema, sources
+from skipclm import demo, metrics, provenance, runs, schema, sources
 from skipclm.errors import InputError, naming, suggestion
 from skipclm.sources import SPLITS
 
@@ -71,6 +71,28 @@ def check_metrics(evaluation: dict) -> None:
             f"evaluation.selection_metric: expected one of evaluation.metrics ({', '.join(evaluation['metrics'])}), "
             f"found {evaluation['selection_metric']!r}; add it there or choose among them"
         )
+    if staged := spbleu_file(evaluation):
+        check_staged(Path(staged), evaluation["spbleu_sha256"])
+
+
+def spbleu_file(evaluation: dict) -> str | None:
+    """Return the path of the model that spBLEU goes by, if it is scored and one is named."""
+    named = evaluation["spbleu_model"] if "spbleu" in evaluation["metrics"] else None
+    return named and str(Path(named).expanduser())
+
+
+def check_staged(path: Path, sha256: str | None) -> None:
+    """Raise an `InputError` unless the model of spBLEU is a file and, if its digest is given, the very one."""
+    with naming("evaluation.spbleu_model"):
+        sources.check_name(path)
+        if not path.is_file():
+            raise InputError(
+                f"expected sacrebleu's sentencepiece model, found no file {path}; correct the path, or null"
+            )
+        if sha256 and (found := provenance.sha256(path)) != sha256:
+            raise InputError(
+                f"expected a file with the digest evaluation.spbleu_sha256, {sha256}, found {found}; stage it again"
+            )
 
 
 def check_corpus(config: dict) -> None:

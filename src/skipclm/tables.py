@@ -1,7 +1,7 @@
 """Tables: tidy files for programs, and the ablation as Markdown, LaTeX, HTML and plain text for people."""
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import pandas as pd
@@ -107,6 +107,7 @@ tr:nth-child(2) {{ border-bottom: 1px solid; }}
 th, td {{ padding: 0.2rem 0.8rem; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
 th:first-child {{ text-align: left; }}
 th[colspan] {{ text-align: center; }}
+td i {{ display: inline-block; width: 1.2em; font-style: normal; }}
 code {{ overflow-wrap: anywhere; }}
 </style>
 {parts}
@@ -148,9 +149,10 @@ def _latex_table(summary: pd.DataFrame) -> str:
     blocks, split = _lay_out(summary), summary["split"].iloc[0]
     width = max(len(cell.mean) for block in blocks for _, cells in block.rows for cell in cells)
     name = "ablation" if split == "test" else f"ablation-{split}"
+    table = "table" if len(blocks[0].columns) <= _WIDTH // 2 else "table*"  # which spans both columns of a page
     lines = [
-        r"\begin{table}",
-        r"\centering",
+        rf"\begin{{{table}}}",
+        r"\centering\small\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_escape(_legend(summary))}}}",
         rf"\label{{tab:{name}}}",
         rf"\begin{{tabular}}{{{'l' * (len(blocks[0].columns) + 1)}}}",
@@ -160,7 +162,7 @@ def _latex_table(summary: pd.DataFrame) -> str:
         r"\end{tabular}",
         r"\par\medskip\footnotesize\raggedright",
         *(rf"{_escape(metric)}: {_typewriter(signature)}\par" for metric, signature in _signatures(summary)),
-        r"\end{table}",
+        rf"\end{{{table}}}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -263,14 +265,16 @@ def _markdown_cell(cell: _Cell) -> str:
 
 
 def _html_cell(cell: _Cell) -> str:
-    return _join(cell, f"<b>{cell.mean}</b>" if cell.best else cell.mean)
+    number = _join(replace(cell, mark=""), f"<b>{cell.mean}</b>" if cell.best else cell.mean)
+    return f"{number}<i>{cell.mark}</i>"  # as wide with a mark as without, so that numbers stand below each other
 
 
 def _latex_cell(cell: _Cell, width: int) -> str:
     indent = rf"\phantom{{{'0' * (width - len(cell.mean))}}}" if 0 < len(cell.mean) < width else ""
     mean = rf"\textbf{{{cell.mean}}}" if cell.best else cell.mean
-    signs = {sign: _LATEX[ord(sign)] for sign in "±–▲▼"}
-    return indent + _join(cell, mean).translate(str.maketrans(signs))
+    small = (rf"$\pm${cell.spread}" if cell.spread else "") + (f" ({cell.count})" if cell.count else "")
+    small = rf"{{\scriptsize{small}}}" if small else ""
+    return f"{indent}{mean}{small}{cell.mark.translate(_LATEX)}" if cell.mean else "--"
 
 
 def _text_cell(cell: _Cell) -> str:

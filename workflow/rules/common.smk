@@ -36,6 +36,7 @@ NEURAL = [name for name in METRICS if name in metrics.NEURAL]
 COMET_PYTHON = (
     ".venv-comet/bin/python" if Path(".venv-comet/installed").exists() else "python"
 )
+SPBLEU = experiment.spbleu_file(config["evaluation"])
 QUALITY = [name for name in METRICS if name not in metrics.RATES]
 
 
@@ -106,7 +107,7 @@ def get_scoring(wildcards):
     return {
         "bleu_tokenizer": target["bleu_tokenizer"],
         "languages": list(config["languages"]),
-        "spbleu_model": config["evaluation"]["spbleu_model"],
+        "spbleu_model": SPBLEU,
     }
 
 

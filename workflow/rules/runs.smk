@@ -64,6 +64,7 @@ rule score:
         sources=get_sources,
         references=get_references,
         neural=get_neural,
+        spbleu=SPBLEU or [],
         record=lambda wc: get_trained(wc, "training.json"),
         best=get_best,
     output:
