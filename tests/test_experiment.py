@@ -12,14 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from snakemake.utils import update_config
+from configurations import ROOT, SCHEMA, overlaid, refusal
 
-from skipclm import demo, experiment, runs
+from skipclm import corpus_config, experiment, runs
 from skipclm.errors import InputError
-
-ROOT = Path(__file__).parents[1]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(autouse=True)
@@ -27,27 +23,6 @@ def folder(tmp_path, monkeypatch):
     """Each test works in a folder of its own, to which the paths of the configuration are relative."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-# The messages below count on these sizes, whatever the default experiment's are.
-SIZES = """
-model: {scratch: {layers: 6, width: 128, heads: 4}}
-grid: {contrastive_layer: [1, 3], skip_source: [1, 2], skip_target: [4, 5]}
-"""
-
-
-def overlaid(overlay=""):
-    """The default configuration, of six blocks, with an overlay, merged as snakemake does it."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    update_config(config, yaml.safe_load(SIZES))
-    update_config(config, yaml.safe_load(overlay) or {})
-    return config
-
-
-def refusal(overlay):
-    with pytest.raises(InputError) as caught:
-        experiment.check(overlaid(overlay), SCHEMA)
-    return str(caught.value)
 
 
 def write_model(folder, architectures=("XGLMForCausalLM",), **settings):
@@ -81,31 +56,6 @@ def write_model(folder, architectures=("XGLMForCausalLM",), **settings):
 )
 def test_a_sound_configuration_passes(overlay):
     experiment.check(overlaid(overlay), SCHEMA)
-
-
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ("{kind: tsv, path: '{source}-{target}.tsv'}", ["en-de.tsv"]),
-        ("{kind: lines, path: 'text.{language}'}", ["text.en", "text.de"]),
-        ("{kind: jsonl, path: text.jsonl, fields: '{language}'}", ["text.jsonl"]),
-    ],
-)
-def test_files_of_every_kind_are_found(folder, source, names):
-    overlay = (
-        f"{{pairs: [en-de], corpus: {{folder: data, sources: {{mine: {source}}}, "
-        "train: {source: mine}, test: {source: mine}}}"
-    )
-    (folder / "data").mkdir()
-    for name in names:
-        assert f"corpus.sources.mine.path: there is no file {Path('data', name)} (for en-de)" in refusal(overlay)
-        assert refusal(overlay).endswith("; correct the path, or corpus.folder, which is 'data'")
-        (folder / "data" / name).touch()
-    config = overlaid(overlay)
-    experiment.check(config, SCHEMA)
-    assert experiment.source_files(config, experiment.resolved_corpus(config)) == [
-        str(Path("data", name)) for name in names
-    ]
 
 
 # Pairs, languages and metrics
@@ -172,46 +122,6 @@ def test_names_that_sacrebleu_lacks_are_refused(overlay, key, found):
     assert found in message
 
 
-# Splits
-
-
-@pytest.mark.parametrize(
-    ("overlay", "message"),
-    [
-        (
-            "corpus: {test: {source: dmo}}",
-            "corpus.test.source: expected one of demo, found 'dmo'; define corpus.sources.dmo or write 'demo' "
-            "if that is meant",
-        ),
-        (
-            "corpus: {train: {source: null}}",
-            "corpus.train.source: expected one of demo, found null; "
-            "name one, since only valid and test can be carved from another split",
-        ),
-        (
-            "corpus: {valid: {size: null}}",
-            "corpus.valid.size: expected a number of pairs to carve from the training source, found null; "
-            "give a number, or name a corpus.valid.source",
-        ),
-        (
-            "corpus: {folder: $NO_SUCH_PLACE, sources: {a: {kind: tsv, path: x}}, test: {source: a}}",
-            "corpus.sources.a: the environment variable NO_SUCH_PLACE in '$NO_SUCH_PLACE' is not set; "
-            "set it or write the path out",
-        ),
-    ],
-)
-def test_a_split_must_come_from_somewhere(overlay, message):
-    assert refusal(overlay) == message
-
-
-@pytest.mark.parametrize(
-    "source", ["{kind: jsonl, path: x, fields: text}", "{kind: hub, dataset: x, split: dev, fields: text}"]
-)
-def test_two_languages_must_be_told_apart(source):
-    message = refusal(f"corpus: {{sources: {{a: {source}}}, test: {{source: a}}}}")
-    assert message.startswith("corpus.sources.a: expected {language} in ")
-
-
 def test_the_model_of_spbleu_is_staged_and_the_very_one(folder):
     overlay = "{metrics: [bleu, spbleu], spbleu_model: pieces.model"
     assert "evaluation.spbleu_model: expected sacrebleu's sentencepiece model, found no file pieces.model" in refusal(
@@ -235,7 +145,7 @@ def test_order_and_repeated_defaults_change_no_parameters():
     reordered["corpus"]["sources"]["demo"] = dict(reversed(plain["corpus"]["sources"]["demo"].items()))
     reordered["training"] = dict(reversed(reordered["training"].items()))
     reordered["model"]["scratch"] = dict(reversed(reordered["model"]["scratch"].items()))
-    assert str(experiment.resolved_corpus(plain)) == str(experiment.resolved_corpus(reordered))
+    assert str(corpus_config.resolve(plain)) == str(corpus_config.resolve(reordered))
     assert str(experiment.base_settings(plain)) == str(experiment.base_settings(reordered))
     for variant in plain["ablation"]["variants"]:
         assert str(runs.variant_settings(plain, variant)) == str(runs.variant_settings(reordered, variant))
@@ -243,7 +153,7 @@ def test_order_and_repeated_defaults_change_no_parameters():
 
 def test_what_nothing_reads_changes_no_parameters():
     other = overlaid("{corpus: {folder: elsewhere}, model: {revision: main}}")
-    assert experiment.resolved_corpus(other) == experiment.resolved_corpus(overlaid())
+    assert corpus_config.resolve(other) == corpus_config.resolve(overlaid())
     assert experiment.base_settings(other) == experiment.base_settings(overlaid())
 
 
@@ -494,78 +404,6 @@ def test_weights_of_other_forms_are_found(folder, weights):
     base = write_model(folder / "base")
     (base / "model.safetensors").rename(base / weights)
     experiment.check_folder(base)
-
-
-# What the rules take from the configuration
-
-
-def test_splits_get_their_sources_written_out():
-    config = overlaid("corpus: {sources: {flores200: {kind: lines, path: 'x.{language}'}}, test: {source: flores200}}")
-    corpus = experiment.resolved_corpus(config)
-    demo_source = {"kind": "demo", "size": 8000, "seed": 1, "name": "demo", "codes": None}
-    assert corpus["train"] == {"source": demo_source, "size": None}
-    assert corpus["valid"] == {"source": None, "size": 200}
-    assert corpus["test"]["source"] == {
-        "kind": "lines",
-        "path": "x.{language}",
-        "name": "flores200",
-        "codes": "flores200",  # since languages have a code under its name
-    }
-    assert "sources" not in corpus
-    assert config["corpus"]["test"]["source"] == "flores200"
-
-
-def test_the_built_in_corpus_depends_on_its_word_lists():
-    config = overlaid()
-    found = experiment.source_files(config, experiment.resolved_corpus(config))
-    assert [Path(path).resolve() for path in found] == sorted(
-        path.resolve() for path in demo.resource_folder().glob("*.yaml")
-    )
-
-
-def test_the_way_back_and_further_tests_leave_the_corpus_as_it_was():
-    plain = overlaid()
-    more = overlaid(
-        "{pairs: [en-de, de-en, en-tr, en-zh, zh-en], corpus: {sources: {new: {kind: demo, size: 50, seed: 9}}, "
-        "more_tests: {second: {source: new, size: 20}}}}"
-    )
-    assert experiment.resolved_corpus(more) == experiment.resolved_corpus(plain)
-    assert experiment.text_pairs(more) == experiment.text_pairs(plain) == plain["pairs"]
-    assert experiment.texts_of(more["pairs"]) == {
-        "en-de": "en-de",
-        "de-en": "en-de",
-        "en-tr": "en-tr",
-        "en-zh": "en-zh",
-        "zh-en": "en-zh",
-    }
-    assert experiment.tests(more) == ["test", "second"]
-    second = experiment.resolved_test(more, "second")
-    assert second["second"] == {
-        "size": 20,
-        "source": {"kind": "demo", "size": 50, "seed": 9, "name": "new", "codes": None},
-    }
-    assert second.keys() == {"folder", "seed", "cleaning", "second"}
-
-
-@pytest.mark.parametrize(
-    ("tests", "message"),
-    [
-        ("{valid: {source: demo, size: 5}}", "corpus.more_tests: expected none called train, valid, test, found valid"),
-        ("{b: {source: demos, size: 5}}", "corpus.more_tests.b.source: expected one of demo, found 'demos'; define"),
-        ("{b-c: {source: demo, size: 5}}", "corpus.more_tests"),
-        ("{b: {source: demo}}", "corpus.more_tests.b"),
-        ("{b: {source: null, size: 5}}", "corpus.more_tests.b.source"),
-    ],
-)
-def test_further_tests_that_cannot_be_are_refused(tests, message):
-    assert message in refusal(f"corpus: {{more_tests: {tests}}}")
-
-
-def test_the_files_of_further_tests_must_be_there():
-    overlay = "{kind: tsv, path: gone.tsv}}, more_tests: {b: {source: gone, size: null}}"
-    assert "corpus.sources.gone.path: there is no file" in refusal(
-        f"{{pairs: [en-de], corpus: {{sources: {{gone: {overlay}}}}}"
-    )
 
 
 # Where results go

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from skipclm import experiment, metrics, provenance, runs
+from skipclm import corpus_config, experiment, metrics, provenance, runs
 from skipclm.errors import InputError
 
 provenance.share_package()
@@ -23,9 +23,9 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 PAIRS = config["pairs"]
-TEXT_OF = experiment.texts_of(PAIRS)  # de-en reads the text of en-de
-TEXT_PAIRS = experiment.text_pairs(config)
-TESTS = experiment.tests(config)
+TEXT_OF = corpus_config.texts_of(PAIRS)  # de-en reads the text of en-de
+TEXT_PAIRS = corpus_config.text_pairs(config)
+TESTS = corpus_config.test_sets(config)
 SPLITS = ["train", "valid", *TESTS]
 DEPTH = experiment.depth(config)
 CELLS = {cell.name: cell for cell in runs.grid_cells(config["grid"], DEPTH)}

@@ -4,10 +4,10 @@ Reads   what corpus.sources names
 Writes  results/<experiment>/corpus
 """
 
-CORPUS = experiment.resolved_corpus(config)
-SOURCES = experiment.source_files(config, CORPUS)
+CORPUS = corpus_config.resolve(config)
+SOURCES = corpus_config.source_files(config, CORPUS)
 MORE_TESTS = {
-    n: experiment.resolved_test(config, n) for n in config["corpus"]["more_tests"]
+    n: corpus_config.resolve_test(config, n) for n in config["corpus"]["more_tests"]
 }
 
 
@@ -28,7 +28,7 @@ rule build_corpus:
         "../../envs/skipclm.yaml"
     params:
         corpus=CORPUS,
-        languages=experiment.corpus_languages(config, CORPUS),
+        languages=corpus_config.used_languages(config, CORPUS),
         pairs=TEXT_PAIRS,
         sizes=experiment.file_sizes(SOURCES),
         code=source_hash("build_corpus"),
@@ -43,7 +43,7 @@ rule add_test:
     input:
         train=rules.build_corpus.output.train,
         valid=rules.build_corpus.output.valid,
-        sources=lambda wc: experiment.source_files(config, MORE_TESTS[wc.test]),
+        sources=lambda wc: corpus_config.source_files(config, MORE_TESTS[wc.test]),
     output:
         test=get_corpus_files("{test}"),
         summary=f"{RESULTS}/corpus/summary.{{test}}.tsv",
@@ -53,10 +53,10 @@ rule add_test:
         "../../envs/skipclm.yaml"
     params:
         corpus=lambda wc: MORE_TESTS[wc.test],
-        languages=lambda wc: experiment.corpus_languages(config, MORE_TESTS[wc.test]),
+        languages=lambda wc: corpus_config.used_languages(config, MORE_TESTS[wc.test]),
         pairs=TEXT_PAIRS,
         sizes=lambda wc: experiment.file_sizes(
-            experiment.source_files(config, MORE_TESTS[wc.test])
+            corpus_config.source_files(config, MORE_TESTS[wc.test])
         ),
         code=source_hash("add_test"),
     message:

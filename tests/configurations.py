@@ -1,0 +1,33 @@
+"""The default configuration with overlays, merged as snakemake does it, and how it is refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from skipclm import experiment
+from skipclm.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+
+# The messages below count on these sizes, whatever the default experiment's are.
+SIZES = """
+model: {scratch: {layers: 6, width: 128, heads: 4}}
+grid: {contrastive_layer: [1, 3], skip_source: [1, 2], skip_target: [4, 5]}
+"""
+
+
+def overlaid(overlay=""):
+    """The default configuration, of six blocks, with an overlay, merged as snakemake does it."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    update_config(config, yaml.safe_load(SIZES))
+    update_config(config, yaml.safe_load(overlay) or {})
+    return config
+
+
+def refusal(overlay):
+    with pytest.raises(InputError) as caught:
+        experiment.check(overlaid(overlay), SCHEMA)
+    return str(caught.value)
