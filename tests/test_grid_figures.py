@@ -33,6 +33,21 @@ def test_heatmap_shows_every_cell(tmp_path, texts_in):
     assert "en-de, best 14.3 (framed): contrastive 3, skip 2 → 6" in texts
 
 
+def test_cells_that_cannot_be_told_from_the_best_are_marked(tmp_path, texts_in):
+    scores = _grid([2, 3], [1], [4, 6])
+    compared = scores[["pair", *selection.TRIPLE]].assign(like_best=scores["contrastive_layer"] == 3)
+    compared = pd.concat([compared, compared.assign(pair="en-tr", like_best=True)])
+    grid_figures.draw_heatmaps(scores, tmp_path / "grid", "en-de", "bleu", compared)
+    texts = texts_in(tmp_path / "grid")
+    assert [text for text in texts if text.startswith("≈")] == [
+        "≈14.1",
+        "≈ cannot be told from the best (p ≥ 0.05, Holm-corrected)",
+    ]
+    assert {"13.1", "14.2"} <= set(texts)
+    grid_figures.draw_heatmaps(scores, tmp_path / "none", "en-de", "bleu", compared.assign(like_best=False))
+    assert not any(text.startswith("≈") for text in texts_in(tmp_path / "none"))
+
+
 def test_cells_that_are_close_are_told_apart(tmp_path, texts_in):
     grid_figures.draw_heatmaps(_grid([2], [1], [4, 5, 6]), tmp_path / "grid", "en-de")
     texts = texts_in(tmp_path / "grid")

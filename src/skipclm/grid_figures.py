@@ -24,29 +24,38 @@ _SMALLEST = 4.5  # points; smaller text in cells is left out
 _MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h"]
 
 
-def draw_heatmaps(scores: pd.DataFrame, stem: str | Path, pair: str, metric: str = "bleu") -> None:
+def draw_heatmaps(
+    scores: pd.DataFrame, stem: str | Path, pair: str, metric: str = "bleu", compared: pd.DataFrame | None = None
+) -> None:
     """Draw one pair's grid to `stem`.svg and .png: a panel per contrastive layer, source over target.
 
-    `scores` is the table of `selection.grid_scores`; a cell shows the mean over seeds, the best is framed.
+    `scores` is the table of `selection.grid_scores`; a cell shows the mean over seeds, the best is framed. With
+    `compared`, the table of `grid_statistics.cells_table`, the others that cannot be told from it are marked.
     InputError: no such pair or metric in the scores.
     """
     cells = _ranked(scores, pair, metric)
+    alike = _alike(cells, compared, pair)
+    cells.loc[alike, "text"] = "≈" + cells["text"]
     panels = list(cells.groupby("contrastive_layer"))
     sources, targets = grid = [sorted(cells[key].unique()) for key in ("skip_source", "skip_target")]
     rows, columns, side = _tile(len(panels), len(targets))
     width = max(figures.COLUMN, columns * max(len(targets) * side, _PANEL) + _MARGIN)
     height = max(1.7, rows * (len(sources) * side + 0.35) + 0.6)
+    size = min(7.5, side * 72 / (0.66 * cells["text"].str.len().max()))  # of the text in cells
     colour = _colours(cells["value"])
     with figures.drawing(stem, (width, height)) as figure:
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
         for ax, (layer, panel) in zip(axes, panels, strict=False):
-            _draw_panel(ax, panel, grid, colour, side)
+            _draw_panel(ax, panel, grid, colour, side, size)
             ax.set_title(f"contrastive layer {layer}")
         figures.hide_spare(axes, len(panels), columns)
         _frame_best(axes, cells, [layer for layer, _ in panels], grid)
         figure.supxlabel("skip target (layer)", fontsize=8)
         figure.supylabel("skip source (layer)", fontsize=8)
-        figure.suptitle(_title(cells, pair, "framed", "\nhatched: diverged"), fontsize=8)
+        title = _title(cells, pair, "framed", "\nhatched: diverged")
+        if alike.any() and size >= _SMALLEST:
+            title += "\n≈ cannot be told from the best (p ≥ 0.05, Holm-corrected)"
+        figure.suptitle(title, fontsize=8)
         bar = figure.colorbar(colour, ax=list(axes), aspect=25, pad=0.02, label=f"validation {label(metric)}")
         bar.outline.set_visible(False)
 
@@ -92,6 +101,15 @@ def _ranked(scores: pd.DataFrame, pair: str, metric: str) -> pd.DataFrame:
     return cells
 
 
+def _alike(cells: pd.DataFrame, compared: pd.DataFrame | None, pair: str) -> pd.Series:
+    """Tell of ranked cells which others cannot be told from the best."""
+    if compared is None:
+        return pd.Series(False, index=cells.index)
+    alike = compared[(compared["pair"] == pair) & compared["like_best"]]
+    found = cells[TRIPLE].apply(tuple, axis=1).isin(alike[TRIPLE].itertuples(index=False, name=None))
+    return found & (cells.index > 0)
+
+
 def _title(cells: pd.DataFrame, pair: str, how: str, note: str = "") -> str:
     """Name the best cell of ranked cells and `how` the figure marks it; `note` explains diverged ones."""
     best = cells.iloc[0]
@@ -118,13 +136,14 @@ def _tile(panels: int, targets: int) -> tuple[int, int, float]:
     return rows, columns, min(0.5, room / (columns * targets))
 
 
-def _draw_panel(ax: Axes, panel: pd.DataFrame, grid: list[list], colour: ScalarMappable, side: float) -> None:
+def _draw_panel(
+    ax: Axes, panel: pd.DataFrame, grid: list[list], colour: ScalarMappable, side: float, size: float
+) -> None:
     """Draw the cells of one contrastive layer; a combination that was not run stays blank."""
     sources, targets = grid
     matrix = panel.pivot(index="skip_source", columns="skip_target", values="value")
     matrix = matrix.reindex(index=sources, columns=targets)
     ax.pcolormesh(matrix, cmap=colour.cmap, norm=colour.norm, edgecolors="white", linewidth=0.6)
-    size = min(7.5, side * 72 / (0.66 * panel["text"].str.len().max()))
     for cell in panel.itertuples():
         x, y = targets.index(cell.skip_target), sources.index(cell.skip_source)
         if cell.diverged:

@@ -9,6 +9,7 @@ rule plot_grid:
     """Draw the heat maps, the curve of validation scores and the training curves of one pair's grid."""
     input:
         scores=rules.collect_grid.output.table,
+        cells=rules.compare_cells.output.cells,
         best=rules.select_best.output.best,
         histories=lambda wc: get_run_files(
             "grid", wc.pair, CELLS, config["grid"]["seeds"], "history.tsv"
