@@ -51,8 +51,6 @@ Signatures:
 
 LATEX = r"""\begin{table}
 \centering\small\setlength{\tabcolsep}{3pt}
-\caption{BLEU on the test split, mean $\pm$ sample standard deviation over 3 training seeds (without $\pm$: a single run); best mean per column in bold. --: diverged. (k/n): only k of n seeds have a score, the others diverged.}
-\label{tab:ablation}
 \begin{tabular}{lll}
 \toprule
  & \multicolumn{1}{c}{en-de} & \multicolumn{1}{c}{en-zh} \\
@@ -64,8 +62,8 @@ skip only & \textbf{24.0}{\scriptsize$\pm$0.1 (2/3)} & -- \\
 base & \phantom{0}9.5 & 10.0 \\
 \bottomrule
 \end{tabular}
-\par\medskip\footnotesize\raggedright
-BLEU: \texttt{nrefs:1\textbar{}\allowbreak{}tok:13a}\par
+\caption{BLEU on the test split, mean $\pm$ sample standard deviation over 3 training seeds (without $\pm$: a single run); best mean per column in bold. --: diverged. (k/n): only k of n seeds have a score, the others diverged. Signatures: BLEU \texttt{nrefs:1\textbar{}\allowbreak{}tok:13a}.}
+\label{tab:ablation}
 \end{table}
 """  # noqa: E501
 
@@ -155,11 +153,9 @@ def test_further_test_sets_have_tables_of_their_own():
     summary = tables.summarise(both)
     assert summary["split"].tolist() == ["test", "devtest_2"]
     for show in (tables.to_markdown, tables.to_html, tables.to_text):
-        first, second = (
-            show(summary).split("BLEU on the test set devtest 2, one training seed")[0].split("BLEU on the")[0:2]
-        )
-        assert ("1.0" in first, "2.0" in first) == (True, False)
-        assert ("1.0" in second, "2.0" in second) == (False, True)
+        shown = show(summary)
+        assert shown.index("1.0") < shown.index("2.0")
+        assert shown.index("BLEU on the test split") < shown.index("BLEU on the test set devtest 2")
     latex = tables.to_latex(summary)
     assert latex.count(r"\begin{table}") == 2
     assert r"\label{tab:ablation-devtest_2}" in latex

@@ -101,7 +101,8 @@ def to_html(summary: pd.DataFrame) -> str:
 <title>Ablation</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; margin-block: 2rem 1rem; }}
+table {{ border-collapse: collapse; margin-block: 2rem 3rem; }}
+caption {{ caption-side: bottom; text-align: left; }}
 tbody {{ border-block: 2px solid; }}
 tr:nth-child(2) {{ border-bottom: 1px solid; }}
 th, td {{ padding: 0.2rem 0.8rem; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
@@ -121,12 +122,14 @@ def _html_table(summary: pd.DataFrame) -> str:
         f"<li>{escape(name)}: <code>{escape(signature)}</code></li>" for name, signature in _signatures(summary)
     )
     return f"""<table>
-{blocks}
-</table>
+<caption>
 <p>{escape(_legend(summary))}</p>
 <ul>
 {signatures}
-</ul>"""
+</ul>
+</caption>
+{blocks}
+</table>"""
 
 
 def _html_block(block: "_Block") -> str:
@@ -148,20 +151,19 @@ def to_latex(summary: pd.DataFrame) -> str:
 def _latex_table(summary: pd.DataFrame) -> str:
     blocks, split = _lay_out(summary), summary["split"].iloc[0]
     width = max(len(cell.mean) for block in blocks for _, cells in block.rows for cell in cells)
-    name = "ablation" if split == "test" else f"ablation-{split}"
+    label_of_split = "ablation" if split == "test" else f"ablation-{split}"
+    signatures = "; ".join(f"{_escape(name)} {_typewriter(text)}" for name, text in _signatures(summary))
     table = "table" if len(blocks[0].columns) <= _WIDTH // 2 else "table*"  # which spans both columns of a page
     lines = [
         rf"\begin{{{table}}}",
         r"\centering\small\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{_escape(_legend(summary))}}}",
-        rf"\label{{tab:{name}}}",
         rf"\begin{{tabular}}{{{'l' * (len(blocks[0].columns) + 1)}}}",
         r"\toprule",
         "\n\\midrule\n".join(_latex_block(block, width) for block in blocks),
         r"\bottomrule",
         r"\end{tabular}",
-        r"\par\medskip\footnotesize\raggedright",
-        *(rf"{_escape(metric)}: {_typewriter(signature)}\par" for metric, signature in _signatures(summary)),
+        rf"\caption{{{_escape(_legend(summary))} Signatures: {signatures}.}}",
+        rf"\label{{tab:{label_of_split}}}",
         rf"\end{{{table}}}",
     ]
     return "\n".join(lines) + "\n"
