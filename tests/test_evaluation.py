@@ -1,10 +1,14 @@
 """Only the translations that a run made are scored, and what segments contribute comes back bit for bit."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from skipclm import evaluation, provenance
 from skipclm.errors import InputError
+
+OF = {"stage": "ablation", "pair": "en-de", "run": "full", "seed": 1, "split": "test"}
 
 
 @pytest.fixture
@@ -12,11 +16,11 @@ def made(tmp_path):
     """A file of three translations, and what identifies it."""
     path = tmp_path / "test.hypotheses.txt"
     provenance.write_lines(path, ["eins", "", "drei"])
-    return path, evaluation.describe(path, [False, False, True])
+    return path, evaluation.describe(path, [False, False, True], OF)
 
 
 def test_translations_come_back_with_those_that_were_cut(made):
-    assert evaluation.read_hypotheses(*made) == (["eins", "", "drei"], [False, False, True])
+    assert evaluation.read_hypotheses(*made, OF) == (["eins", "", "drei"], [False, False, True])
     assert made[1]["cut"] == [3]
 
 
@@ -29,13 +33,28 @@ def test_other_translations_are_refused(made, lines):
     path, generation = made
     provenance.write_lines(path, lines)
     with pytest.raises(InputError, match=f"expected the 3 translations that this run made .* found {len(lines)} lines"):
-        evaluation.read_hypotheses(path, generation)
+        evaluation.read_hypotheses(path, generation, OF)
+
+
+@pytest.mark.parametrize("other", [{"run": "base"}, {"pair": "en-tr"}, {"seed": 2}, {"split": "b"}, {"stage": "grid"}])
+def test_another_runs_translations_with_their_description_are_refused(made, other):
+    with pytest.raises(
+        InputError, match="expected translations of ablation en-de full 1 test, found beside it the desc"
+    ):
+        evaluation.read_hypotheses(made[0], made[1] | other, OF)
+
+
+def test_a_rule_says_whose_its_files_are():
+    assert evaluation.identity(SimpleNamespace(**OF | {"seed": "1"}, neural="comet")) == OF
 
 
 def test_segments_come_back_bit_for_bit(tmp_path):
     contributions = {"bleu": np.random.default_rng(1).random((5, 10)), "chrf": np.arange(10.0).reshape(5, 2)}
-    evaluation.save_segments(tmp_path / "segments", contributions)
-    loaded = evaluation.load_segments(tmp_path / "segments")
-    assert all(np.array_equal(loaded[name], rows) for name, rows in contributions.items())
-    evaluation.save_segments(tmp_path / "none", {})
-    assert evaluation.load_segments(tmp_path / "none") == {}
+    for name, given in (("segments", contributions), ("none", {})):
+        path = tmp_path / name
+        evaluation.save_segments(path, given)
+        loaded = evaluation.load_segments(path, {"segments_sha256": provenance.sha256(path)})
+        assert loaded.keys() == given.keys()
+        assert all(np.array_equal(loaded[name], rows) for name, rows in given.items())
+    with pytest.raises(InputError, match=r"none: expected the segments that the scores beside it were summed from"):
+        evaluation.load_segments(tmp_path / "none", {"segments_sha256": provenance.sha256(tmp_path / "segments")})

@@ -8,22 +8,35 @@ from safetensors.numpy import load_file, save_file
 from skipclm import corpus, provenance
 from skipclm.errors import InputError
 
+IDENTITY = ("stage", "pair", "run", "seed", "split")
 
-def describe(path: str | Path, cut: list[bool]) -> dict:
-    """Return what identifies a file of translations: its digest and lines, and which lines were cut (from 1)."""
-    return {
+
+def identity(wildcards: object) -> dict[str, str | int]:
+    """Return which run translated or was scored, and what, from a rule's wildcards."""
+    return {key: getattr(wildcards, key) for key in IDENTITY} | {"seed": int(wildcards.seed)}
+
+
+def describe(path: str | Path, cut: list[bool], of: dict) -> dict:
+    """Return what identifies a file of translations: whose, its digest and lines, and which lines were cut (from 1)."""
+    return of | {
         "sha256": provenance.sha256(path),
         "lines": len(cut),
         "cut": [number for number, is_cut in enumerate(cut, start=1) if is_cut],
     }
 
 
-def read_hypotheses(path: str | Path, generation: dict) -> tuple[list[str], list[bool]]:
+def read_hypotheses(path: str | Path, generation: dict, of: dict) -> tuple[list[str], list[bool]]:
     """Return the translations of a file, and which were cut.
 
-    Raises an `InputError` if the file is not the one that `generation` describes: another run's, or one that has lost
-    a line or was edited.
+    Raises an `InputError` if `generation` is not of the run and split `of`, or the file not the one that it describes:
+    another run's, or one that has lost a line or was edited.
     """
+    found = {key: generation.get(key) for key in of}
+    if found != of:
+        raise InputError(
+            f"{path}: expected translations of {' '.join(map(str, of.values()))}, found beside it the description of "
+            f"{' '.join(map(str, found.values()))}; remove both, so that they are translated again"
+        )
     lines = corpus.read_lines(path)
     if len(lines) != generation["lines"] or provenance.sha256(path) != generation["sha256"]:
         raise InputError(
@@ -41,6 +54,11 @@ def save_segments(path: str | Path, contributions: dict[str, np.ndarray]) -> Non
         save_file({name: np.ascontiguousarray(rows) for name, rows in contributions.items()}, temporary)
 
 
-def load_segments(path: str | Path) -> dict[str, np.ndarray]:
-    """Read what `save_segments` wrote."""
+def load_segments(path: str | Path, scores: dict) -> dict[str, np.ndarray]:
+    """Read what `save_segments` wrote; raise an `InputError` if it is not the file that the `scores` came from."""
+    if provenance.sha256(path) != scores["segments_sha256"]:
+        raise InputError(
+            f"{path}: expected the segments that the scores beside it were summed from (sha256 "
+            f"{scores['segments_sha256'][:12]}...), found another file; remove it, so that the run is scored again"
+        )
     return load_file(path)

@@ -63,6 +63,9 @@ rule show_translations:
         hypotheses=lambda wc: get_ablation_files(
             "hypotheses.txt", [wc.split], wc.pair, config["ablation"]["seeds"][0]
         ),
+        scores=lambda wc: get_ablation_files(
+            "scores.json", [wc.split], wc.pair, config["ablation"]["seeds"][0]
+        ),
         segments=lambda wc: get_ablation_files(
             "segments.safetensors", [wc.split], wc.pair, config["ablation"]["seeds"][0]
         ),

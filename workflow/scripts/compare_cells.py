@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 with provenance.job(snakemake.log[0]):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
-    segments = [evaluation.load_segments(path) for path in snakemake.input.segments]
+    segments = [evaluation.load_segments(*each) for each in zip(snakemake.input.segments, runs, strict=True)]
     best, metric = provenance.read_json(snakemake.input.best), snakemake.params.metric
     tsv.write(snakemake.output.cells, grid_statistics.cells_table(runs, segments, best, metric))
     tsv.write(snakemake.output.optimism, grid_statistics.optimism_table(runs, segments, best, metric))

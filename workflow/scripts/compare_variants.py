@@ -9,6 +9,6 @@ if TYPE_CHECKING:
 
 with provenance.job(snakemake.log[0]):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
-    segments = [evaluation.load_segments(path) for path in snakemake.input.segments]
+    segments = [evaluation.load_segments(*each) for each in zip(snakemake.input.segments, runs, strict=True)]
     table = significance.against(snakemake.params.baseline, runs, segments, snakemake.params.metrics)
     tsv.write(snakemake.output.table, table)

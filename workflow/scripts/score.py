@@ -12,7 +12,8 @@ with provenance.job(snakemake.log[0]):
     run, options = snakemake.wildcards, snakemake.params.options
     record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
     generation = provenance.read_json(snakemake.input.generation)
-    hypotheses, cut = evaluation.read_hypotheses(snakemake.input.hypotheses, generation)
+    whose = evaluation.identity(run)
+    hypotheses, cut = evaluation.read_hypotheses(snakemake.input.hypotheses, generation, whose)
     sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     scores, segments = {}, {}  # a diverged run has none
     if record["status"] != "diverged":
@@ -20,18 +21,14 @@ with provenance.job(snakemake.log[0]):
         options |= {"cut": cut, "neural": neural}
         texts = metrics.Translations(hypotheses, references, sources, *run.pair.split("-"), **options)
         scores, segments = metrics.measure(texts, snakemake.params.metrics)
-    result = {
-        "pair": run.pair,
-        "stage": run.stage,
-        "run": run.run,
-        "seed": int(run.seed),
+    evaluation.save_segments(snakemake.output.segments, segments)
+    result = whose | {
         "status": record["status"],
-        "split": run.split,
         "sentences": len(references),
         "metrics": scores,
         "layers": runs.used_layers(record.get("settings")),
         "hypotheses_sha256": generation["sha256"],
+        "segments_sha256": provenance.sha256(snakemake.output.segments),
     }
     facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds")}
-    evaluation.save_segments(snakemake.output.segments, segments)
     provenance.write_json(snakemake.output.scores, result | facts | provenance.environment())

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 with provenance.job(snakemake.log[0]):
     sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     metric, hypotheses, contributions = snakemake.params.metric, {}, {}
-    files = zip(snakemake.params.variants, snakemake.input.hypotheses, snakemake.input.segments, strict=True)
-    for variant, lines, segments in files:
-        measured = evaluation.load_segments(segments)
+    inputs = (snakemake.input.hypotheses, snakemake.input.segments, snakemake.input.scores)
+    for variant, lines, segments, scores in zip(snakemake.params.variants, *inputs, strict=True):
+        measured = evaluation.load_segments(segments, provenance.read_json(scores))
         if metric in measured:  # not of a diverged run
             hypotheses[variant], contributions[variant] = corpus.read_lines(lines), measured[metric]
     table = side_by_side.lay_out(sources, references, hypotheses, contributions, metric)

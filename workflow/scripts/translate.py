@@ -25,5 +25,7 @@ with provenance.job(snakemake.log[0]):
         options = snakemake.params.options | {"batch_tokens": batch_tokens}
         found = translation.translate(model, tokenizer, sources, **options)
     provenance.write_lines(snakemake.output.hypotheses, found.texts)
-    generation = evaluation.describe(snakemake.output.hypotheses, found.cut) | {"options": snakemake.params.options}
+    whose = evaluation.identity(snakemake.wildcards)
+    generation = evaluation.describe(snakemake.output.hypotheses, found.cut, whose)
+    generation["options"] = snakemake.params.options
     provenance.write_json(snakemake.output.generation, generation | provenance.environment())
