@@ -14,11 +14,7 @@ NAN = float("nan")
 def _ablation(seeds=3, lost=()):
     rows = [
         (
-            pair,
-            "test",
-            variant,
-            seed,
-            "bleu",
+            *(pair, "test", variant, seed, "bleu"),
             *((NAN, "sig", "diverged") if (pair, variant) in lost else (base + seed, "sig", "ok")),
         )
         for pair in ("en-de", "en-tr")
@@ -26,7 +22,7 @@ def _ablation(seeds=3, lost=()):
         for seed in range(seeds)
     ]
     columns = ["pair", "split", "variant", "seed", "metric", "value", "signature", "status"]
-    return pd.DataFrame(rows, columns=columns).assign(note=None)
+    return pd.DataFrame(rows, columns=columns).assign(note=None, sentences=500)
 
 
 def test_bars(tmp_path, texts_in):
@@ -36,6 +32,13 @@ def test_bars(tmp_path, texts_in):
     assert {"en-de", "en-tr", "full", "skip only", "base", "21.0", "16.0", "6.0"} <= set(texts)
     assert texts.count("diverged") == 1
     assert "test BLEU, mean ± sd, dots: seeds" in texts
+
+
+def test_bars_of_the_seeds_that_are_left_say_so(tmp_path, texts_in):
+    scores = _ablation()
+    scores.loc[0, ["value", "status"]] = (NAN, "diverged")
+    ablation_figure.draw_bars(tables.summarise(scores), tmp_path / "bars", scores=scores)
+    assert "21.5 (2/3)" in texts_in(tmp_path / "bars")
 
 
 def test_bars_of_one_seed_and_of_none(tmp_path, texts_in):

@@ -122,6 +122,23 @@ def test_names_that_sacrebleu_lacks_are_refused(overlay, key, found):
     assert found in message
 
 
+def test_layers_are_not_chosen_by_what_cannot_run():
+    assert "found spbleu without a spbleu_model" in refusal("evaluation: {metrics: [spbleu], selection_metric: spbleu}")
+
+
+@pytest.mark.parametrize(
+    ("variants", "expected"),
+    [
+        ("{}", "full"),
+        ("{full: null}", None),
+        ("{full: {contrastive: {temperature: 0.5}}, mine: {}}", "mine"),
+        ("{full: {skip: {target: 4}}}", None),
+    ],
+)
+def test_the_winner_is_the_variant_trained_like_the_best_cell(variants, expected):
+    assert experiment.winning_variant(overlaid(f"ablation: {{variants: {variants}}}")) == expected
+
+
 def test_the_model_of_spbleu_is_staged_and_the_very_one(folder):
     overlay = "{metrics: [bleu, spbleu], spbleu_model: pieces.model"
     assert "evaluation.spbleu_model: expected sacrebleu's sentencepiece model, found no file pieces.model" in refusal(

@@ -39,6 +39,12 @@ def results(tmp_path):
             settings = {"skip": {"enabled": True, "source": 2}, "lora": {"enabled": False}}
             facts = {"train_steps": 140, "train_pairs": 7000, "train_seconds": 9.2, "settings": settings}
             provenance.write_json(run / "training.json", facts | ENVIRONMENT)
+    left = folder / "ablation/en-de/full/seed1"  # of an earlier configuration
+    shutil.copytree(folder / "ablation/en-de/full/seed2", left)
+    rows = [("full", 2), ("full", 10), ("wild", 2), ("base", 2)]
+    table = [(pair, split, *row) for pair in ("en-de", "de-en") for split in ("test", "devtest") for row in rows]
+    columns = ["pair", "split", "variant", "seed"]
+    tsv.write(folder / "ablation/scores.tsv", tsv.pd.DataFrame(table, columns=columns))
     tsv.write(
         folder / "corpus/summary.tsv",
         tsv.pd.DataFrame(
@@ -62,7 +68,7 @@ def test_a_mean_is_traced_to_all_it_depends_on(results):
         "torch 2.0, python 3.11",
         "skip: source 2",
         "lora: off",
-        "test: 500 pairs from demo; sha256 aa, bb",
+        "test: 500 pairs from demo; sha256 of en aa, of de bb",
         "source: scratch",
     ):
         assert part in said
@@ -78,12 +84,14 @@ def test_a_further_test_set_is_explained_too(results):
     said = explanation.explain(results, "en-de", "full", "bleu", "devtest")
     assert said.startswith("BLEU of full on en-de, devtest (500 sentences): 3.0000")
     assert "translations: sha256 dead" in said
-    assert "devtest: 9 pairs from flores; sha256 ee, ff" in said
+    assert "devtest: 9 pairs from flores; sha256 of en ee, of de ff" in said
 
 
 def test_the_way_back_names_the_text_that_it_reads(results):
     shutil.copytree(results / "ablation/en-de", results / "ablation/de-en")
-    assert "test: 500 pairs from demo; sha256 aa, bb" in explanation.explain(results, "de-en", "full", "bleu")
+    assert "test: 500 pairs from demo; sha256 of en aa, of de bb" in explanation.explain(
+        results, "de-en", "full", "bleu"
+    )
 
 
 def test_what_has_no_value_says_why(results):
@@ -100,12 +108,12 @@ def test_what_has_no_value_says_why(results):
         (("en-tr", "full", "bleu"), "expected a pair among en-de in .*, found 'en-tr'"),
         (("en-de", "fulll", "bleu"), "expected a run among base, full, wild in .*; write 'full'"),
         (("en-de", "c1-s1-t2", "bleu"), "expected a pair among none"),
-        (("en-de", "full", "bleu", "tset"), "expected a split among devtest, test, found 'tset'; write 'test'"),
+        (("en-de", "full", "bleu", "tset"), "expected a split among test, devtest, found 'tset'; write 'test'"),
         (("en-de", "full", "blue"), "expected a metric among bleu, comet, found 'blue'; write 'bleu'"),
     ],
 )
 def test_what_is_not_there_is_told(results, arguments, message):
     with pytest.raises(InputError, match=message):
         explanation.explain(results, *arguments)
-    with pytest.raises(InputError, match="expected a results among mine"):
+    with pytest.raises(InputError, match=r"expected the results of an experiment, .* found none in .*yours"):
         explanation.explain(results.with_name("yours"), *arguments)

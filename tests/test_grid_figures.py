@@ -41,7 +41,7 @@ def test_cells_that_cannot_be_told_from_the_best_are_marked(tmp_path, texts_in):
     texts = texts_in(tmp_path / "grid")
     assert [text for text in texts if text.startswith("≈")] == [
         "≈14.1",
-        "≈ cannot be told from the best (p ≥ 0.05, Holm-corrected)",
+        "≈ cannot be told from the best (p ≥ 0.05, corrected)",
     ]
     assert {"13.1", "14.2"} <= set(texts)
     grid_figures.draw_heatmaps(scores, tmp_path / "none", "en-de", "bleu", compared.assign(like_best=False))

@@ -30,7 +30,8 @@ def test_table_tells_the_worse_from_the_best_and_not_its_equals():
     assert table["like_best"].tolist() == [True, True, False]
     assert table["difference"].tolist()[0] == 0
     assert table["difference"][2] == pytest.approx(-20, abs=2)
-    assert table["p_holm"].isna().tolist() == [True, False, False]
+    assert table["p_corrected"].isna().tolist() == [True, False, False]
+    assert table["p_corrected"][2] == pytest.approx(3 * table["p"][2])  # there are three pairs of three cells
 
 
 def test_means_and_spreads_by_hand():
@@ -49,6 +50,18 @@ def test_the_best_of_many_equals_flatters_and_one_that_stands_alone_does_not():
     assert equals > 0.3
     assert abs(alone) < 0.15
     assert grid_statistics.optimism(_cells([0.0] * 8), "empty") > 0.3  # of a rate, the lowest
+    assert grid_statistics.optimism(_cells([0.0]), "comet") == 0
+
+
+@pytest.mark.slow
+def test_equals_are_seldom_told_from_the_best_of_them():
+    chance, shared = np.random.default_rng(2), np.random.default_rng(5).normal(0.5, 0.2, 100)
+    told = 0
+    for _ in range(60):
+        cells = {(1, 1, 2 + n): _cell(shared + chance.normal(0, 0.1, (3, 100))) for n in range(8)}
+        best = max(cells, key=lambda triple: cells[triple][..., 0].mean())
+        told += not grid_statistics.compare_cells(cells, best, "comet")["like_best"].all()
+    assert told <= 6
 
 
 @pytest.mark.slow
@@ -97,7 +110,9 @@ def test_the_winner_is_checked_on_test():
         ("en-de", "test", "full", "chrf", 50.0, 0.1),
     ]
     summary = pd.DataFrame(reached, columns=["pair", "split", "variant", "metric", "mean", "sd"])
-    table = grid_statistics.winner_table(optimism, summary).set_index("pair")
+    table = grid_statistics.winner_table(optimism, summary, "full").set_index("pair")
+    none = grid_statistics.winner_table(optimism, summary, None)
+    assert none[["variant", "test", "overstated"]].isna().all(axis=None)
     assert table.loc["en-de", ["value", "expected", "test", "test_sd", "overstated"]].tolist() == [
         20,
         19.5,
@@ -106,7 +121,8 @@ def test_the_winner_is_checked_on_test():
         1.5,
     ]
     assert table.loc["en-tr", ["test", "overstated"]].isna().all()
-    cells = pd.DataFrame({"pair": ["en-de", "en-tr"], "like_best": [True, True]})
-    first, second = grid_statistics.to_text(cells, table.reset_index()).splitlines()
-    assert first.endswith("19.5 is to be expected on other text like valid; full, by other seeds, has 18.5 on test.")
+    cells = pd.DataFrame({"pair": ["en-de", "en-tr", "en-zh"] * 2, "like_best": True})[:-1]
+    rows = pd.concat([table.reset_index(), table.reset_index()[:1].assign(pair="en-zh")])
+    first, second = grid_statistics.to_text(cells, rows).splitlines()  # of en-zh there was but one cell
+    assert first.endswith("19.5 is to be expected on other text like valid; full has 18.5 on test.")
     assert second.endswith("9.5 is to be expected on other text like valid.")

@@ -125,6 +125,24 @@ def test_what_a_model_measured_elsewhere_is_taken_over():
         metrics.measure(_texts(["a"], ["a"], neural=neural), ["comet"])
 
 
+def test_a_model_that_gives_no_number_did_not_run():
+    neural = {"comet": {"segments": [float("nan")], "signature": "model:x"}}
+    assert "gave no number" in metrics.measure(_texts(["a"], ["a"], neural=neural), ["comet"])[0]["comet"]["not_run"]
+
+
+@pytest.mark.parametrize("wrong", [{"sources": ["x"]}, {"cut": [True]}])
+def test_each_translation_has_a_source_and_says_if_it_was_cut(wrong):
+    with pytest.raises(InputError, match=f"expected 2 {next(iter(wrong))}, one per translation, found 1"):
+        metrics.measure(_texts(["a", "b"], ["a", "b"], **wrong), ["cut"])
+
+
+def test_languages_that_the_identifier_does_not_know_are_left_out():
+    texts = _texts(["Meine Mutter kauft ein blaues Bett."], ["a"], languages=["en", "de", "qq"])
+    score = metrics.measure(texts, ["wrong_language"])[0]["wrong_language"]
+    assert score["value"] == 0
+    assert "among:de-en|" in score["signature"]
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

@@ -28,7 +28,7 @@ def test_chinese_goes_by_characters():
 
 
 def test_empty_sides_have_nothing_in_common():
-    row = _row([], ["...", "a"])
+    row = _row(["!!!"], ["...", "a"])
     assert (row["sentences"], row["exact"], row["near"], row["ngrams_seen"]) == (2, 0, 0, 0.0)
 
 

@@ -11,6 +11,8 @@ def test_words_of_all_scripts_are_kept():
     assert rouge.tokens("IS", "de") == ["is"]
     assert rouge.tokens("我今天去GPT4学校。", "zh") == [*"我今天去", "gpt4", *"学校"]
     assert rouge.tokens("...", "zh") == []
+    assert rouge.tokens("हिन्दी में", "hi") == ["हिन्दी", "में"]
+    assert rouge.tokens("Mu\u0308ller", "de") == ["müller"]
 
 
 @pytest.mark.parametrize("kind", rouge.KINDS)

@@ -164,9 +164,20 @@ def test_ablation_scores_keep_the_given_order():
         for variant, seed, bleu in (("full", 2, 2.0), ("full", 1, 1.0), ("base", 1, None))
     ]
     frame = selection.ablation_scores(runs, ["chrf", "bleu"])
-    assert list(frame.columns) == ["pair", "split", "variant", "seed", "metric", "value", "signature", "status", "note"]
+    assert list(frame.columns) == [
+        "pair",
+        "split",
+        "variant",
+        "seed",
+        "metric",
+        "value",
+        "signature",
+        "status",
+        "note",
+        "sentences",
+    ]
     assert list(frame["pair"].unique()) == ["en-tr", "en-de"]
-    first = frame[:6].drop(columns=["pair", "split", "signature", "note"]).astype(object).values.tolist()
+    first = frame[:6].drop(columns=["pair", "split", "signature", "note", "sentences"]).astype(object).values.tolist()
     assert first[:4] == [
         ["full", 1, "chrf", 50.0, "ok"],
         ["full", 1, "bleu", 1.0, "ok"],
@@ -178,6 +189,21 @@ def test_ablation_scores_keep_the_given_order():
     further = [run | {"split": "devtest"} for run in runs]
     both = selection.ablation_scores([*runs, *further], ["chrf", "bleu"])
     assert list(both["split"]) == ["test"] * len(frame) + ["devtest"] * len(frame)
+
+
+def test_scores_in_the_place_of_anothers_are_refused():
+    runs = [_run((1, 1, 2), 1, 20.0), _run((1, 1, 2), 1, 20.0)]
+    with pytest.raises(InputError, match="found those of en-de valid c1-s1-t2 1 twice"):
+        selection.grid_scores(runs, ["bleu"])
+    with pytest.raises(InputError, match="found those of en-de valid c1-s1-t2 1 twice"):
+        selection.ablation_scores(runs, ["bleu"])
+
+
+def test_the_way_back_takes_the_layers_of_its_pair():
+    runs = [_run((1, 1, 2), 1, 20.0, pair="en-tr"), _run((1, 1, 3), 1, 20.0, pair="en-de")]
+    scores = selection.grid_scores(runs, ["bleu"])
+    best = selection.select_best(scores, "bleu", ["en-tr", "en-de", "de-en", "zh-en"])
+    assert [choice["selected_on"] for choice in best.values()] == ["en-tr", "en-de", "en-de", "en-tr"]
 
 
 def test_metric_that_did_not_run_is_noted_and_selects_nothing():

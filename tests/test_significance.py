@@ -156,6 +156,34 @@ def test_a_further_test_set_leaves_the_verdicts_on_the_first_as_they_were():
     assert both[:2].equals(alone)
 
 
+def test_a_variant_of_which_a_run_diverged_is_not_compared():
+    chance = np.random.default_rng(4)
+    runs = [_run(variant, seed) for variant in ("full", "finetune") for seed in (1, 2, 3)]
+    values = [chance.normal(run["run"] == "full", 0.1, 200) for run in runs]
+    segments = [{"comet": np.stack([each, np.ones(200)], axis=1)} for each in values]
+    assert significance.against("finetune", runs, segments, ["comet"])["verdict"].tolist() == ["better"]
+    for lost in (1, 4):
+        left = [{} if place == lost else each for place, each in enumerate(segments)]
+        row = significance.against("finetune", runs, left, ["comet"]).iloc[0]
+        assert row["seeds"] == 2
+        assert row[["difference", "p", "p_holm", "verdict"]].isna().all()
+
+
+def test_one_segment_tells_nothing():
+    found = significance.compare(_mean, _system([[1.0], [2.0]]), _system([[0.0], [0.5]]))
+    assert found.difference == 1.25
+    assert np.isnan([found.low, found.high, found.p]).all()
+
+
+def test_what_is_neither_better_nor_worse_has_no_verdict():
+    runs = [_run(variant, seed) for variant in ("full", "finetune") for seed in (1, 2)]
+    segments = [{"length_ratio": np.tile([10.0 + (r["run"] == "full"), 10.0], (50, 1))} for r in runs]
+    row = significance.against("finetune", runs, segments, ["length_ratio"]).iloc[0]
+    assert row["difference"] == pytest.approx(10)
+    assert row["p"] < 0.001
+    assert row["verdict"] is None
+
+
 def test_a_rate_that_falls_is_better():
     runs = [_run(variant, seed) for variant in ("full", "finetune") for seed in (1, 2)]
     shares = {"full": 0.1, "finetune": 0.6}

@@ -12,7 +12,7 @@ import pytest
 from skipclm import tables, tsv
 from skipclm.errors import InputError
 
-COLUMNS = ["pair", "split", "variant", "seed", "metric", "value", "signature", "status", "note"]
+COLUMNS = ["pair", "split", "variant", "seed", "metric", "value", "signature", "status", "note", "sentences"]
 COMPARED = ["pair", "split", "variant", "metric", "baseline", "difference", "low", "high", "p_holm", "verdict"]
 NAN = float("nan")
 
@@ -21,7 +21,7 @@ def _scores(values, pair="en-de", metric="bleu", signature="nrefs:1|tok:13a", sp
     """Return tidy scores of {variant: values by seed}; NaN is a diverged run."""
     rows = [
         (pair, split, variant, seed, metric, value)
-        + ((None, "diverged", None) if math.isnan(value) else (signature, "ok", None))
+        + ((None, "diverged", None, 500) if math.isnan(value) else (signature, "ok", None, 500))
         for variant, by_seed in values.items()
         for seed, value in enumerate(by_seed, start=1)
     ]
@@ -39,10 +39,10 @@ SMALL = pd.concat(
 MARKDOWN = r"""| variant | en-de BLEU | en-zh BLEU |
 | --- | ---: | ---: |
 | full | **24.0** ± 2.0 | 10.0 ± 0.0 |
-| skip only | **24.0** ± 0.1 (2/3) | – |
+| skip only | 24.0 ± 0.1 (2/3) | – |
 | base | 9.5 | 10.0 |
 
-BLEU on the test split, mean ± sample standard deviation over 3 training seeds (without ±: a single run); best mean per column in bold. –: diverged. (k/n): only k of n seeds have a score, the others diverged.
+BLEU on the test split of 500 sentences, mean ± sample standard deviation over 3 training seeds (without ±: a single run); best mean per column in bold. –: diverged. (k/n): only k of n seeds have a score, since the others diverged or the metric did not run.
 
 Signatures:
 
@@ -58,11 +58,11 @@ LATEX = r"""\begin{table}
 variant & BLEU & BLEU \\
 \midrule
 full & \textbf{24.0}{\scriptsize$\pm$2.0} & 10.0{\scriptsize$\pm$0.0} \\
-skip only & \textbf{24.0}{\scriptsize$\pm$0.1 (2/3)} & -- \\
+skip only & 24.0{\scriptsize$\pm$0.1 (2/3)} & -- \\
 base & \phantom{0}9.5 & 10.0 \\
 \bottomrule
 \end{tabular}
-\caption{BLEU on the test split, mean $\pm$ sample standard deviation over 3 training seeds (without $\pm$: a single run); best mean per column in bold. --: diverged. (k/n): only k of n seeds have a score, the others diverged. Signatures: BLEU \texttt{nrefs:1\textbar{}\allowbreak{}tok:13a}.}
+\caption{BLEU on the test split of 500 sentences, mean $\pm$ sample standard deviation over 3 training seeds (without $\pm$: a single run); best mean per column in bold. --: diverged. (k/n): only k of n seeds have a score, since the others diverged or the metric did not run. Signatures: BLEU \texttt{nrefs:1\textbar{}\allowbreak{}tok:13a}.}
 \label{tab:ablation}
 \end{table}
 """  # noqa: E501
@@ -70,7 +70,20 @@ base & \phantom{0}9.5 & 10.0 \\
 
 def test_summary_by_hand():
     summary = tables.summarise(_scores({"full": [22.0, 24.0, 26.0], "base": [9.5], "lost": [NAN, NAN]}))
-    own = ["pair", "split", "variant", "metric", "mean", "sd", "seeds", "runs", "diverged", "signature", "note"]
+    own = [
+        "pair",
+        "split",
+        "variant",
+        "metric",
+        "mean",
+        "sd",
+        "seeds",
+        "runs",
+        "diverged",
+        "sentences",
+        "signature",
+        "note",
+    ]
     assert list(summary.columns) == own + COMPARED[4:]
     assert list(summary["variant"]) == ["full", "base", "lost"]
     assert summary["mean"].tolist()[:2] == [24.0, 9.5]
@@ -134,7 +147,7 @@ def test_html_has_every_cell_and_escapes():
         ["skip only", "24.0 ± 0.1 (2/3)", "–"],
         ["base", "9.5", "10.0"],
     ]
-    assert [bold.text for bold in tree.iter("b")] == ["24.0", "24.0"]
+    assert [bold.text for bold in tree.iter("b")] == ["24.0"]
     assert "nrefs:1|tok:13a" in page
     odd = tables.to_html(tables.summarise(_scores({"a<b>&": [1.0]})))
     assert "<th>a&lt;b&gt;&amp;</th>" in odd
@@ -155,7 +168,7 @@ def test_further_test_sets_have_tables_of_their_own():
     for show in (tables.to_markdown, tables.to_html, tables.to_text):
         shown = show(summary)
         assert shown.index("1.0") < shown.index("2.0")
-        assert shown.index("BLEU on the test split") < shown.index("BLEU on the test set devtest 2")
+        assert shown.index("BLEU on the test split") < shown.index("BLEU on the test set devtest 2 of 500 sentences")
     latex = tables.to_latex(summary)
     assert latex.count(r"\begin{table}") == 2
     assert r"\label{tab:ablation-devtest_2}" in latex
@@ -186,7 +199,7 @@ def test_signatures_name_the_pairs_only_where_they_differ():
 
 def test_one_seed_has_no_spread():
     markdown = tables.to_markdown(tables.summarise(_scores({"a": [1.0], "b": [2.0]})))
-    assert "BLEU on the test split, one training seed; best" in markdown
+    assert "BLEU on the test split of 500 sentences, one training seed; best" in markdown
     assert "±" not in markdown
     assert "diverged" not in markdown
 
@@ -215,11 +228,11 @@ def test_everything_diverged():
 def test_text_is_aligned():
     lines = tables.to_text(tables.summarise(SMALL)).splitlines()
     assert lines[:5] == [
-        "           en-de              en-zh",
-        "variant    BLEU               BLEU",
-        "full       24.0* ± 2.0        10.0 ± 0.0",
-        "skip only  24.0* ± 0.1 (2/3)  –",
-        "base       9.5                10.0",
+        "           en-de             en-zh",
+        "variant    BLEU              BLEU",
+        "full       24.0* ± 2.0       10.0 ± 0.0",
+        "skip only  24.0 ± 0.1 (2/3)  –",
+        "base       9.5               10.0",
     ]
     assert "best mean per column starred" in " ".join(lines)
 
@@ -236,7 +249,7 @@ def test_differences_beyond_chance_are_marked_in_words_too():
     summary = tables.summarise(scores, significance)
     markdown, latex, text = (show(summary) for show in (tables.to_markdown, tables.to_latex, tables.to_text))
     assert "| full | **3.0** ▲ |\n| contrastive only | 1.0 ▼ |\n| skip only | 2.1 |\n| finetune | 2.0 |" in markdown
-    assert "▲ better, ▼ worse than finetune by more than chance (p < 0.05 over segments and training seeds" in markdown
+    assert "▲ better, ▼ worse than finetune by more than chance (p < 0.05 over segments alone" in markdown
     assert r"full & \textbf{3.0}$\uparrow$ \\" in latex
     assert r"$\uparrow$ better, $\downarrow$ worse than finetune" in latex
     assert "▲" not in latex
@@ -245,7 +258,7 @@ def test_differences_beyond_chance_are_marked_in_words_too():
 
 def test_no_difference_beyond_chance_is_said():
     summary = tables.summarise(_scores({"full": [3.0], "finetune": [2.0]}), _compared(full=(0.3, None)))
-    assert "No difference from finetune is more than chance" in tables.to_markdown(summary)
+    assert "No difference from finetune was found to be more than chance" in tables.to_markdown(summary)
 
 
 def test_rates_have_a_table_of_their_own():
@@ -256,9 +269,21 @@ def test_rates_have_a_table_of_their_own():
     quality, rates = tables.to_markdown(summary).split("| variant |")[1:]
     assert "looping" not in quality
     assert "| base | **3.0** |" in rates  # less is better
-    assert "looping on the test split, in per cent of translations" in rates
+    assert "looping on the test split of 500 sentences, in per cent of translations" in rates
     assert "looping" not in tables.to_latex(summary)
     assert "looping" in tables.to_text(summary)
+
+
+def test_the_legend_says_where_less_is_better():
+    summary = tables.summarise(_scores({"full": [60.0], "base": [99.0]}, metric="ter"))
+    assert "best mean per column in bold. Lower TER is better." in tables.to_markdown(summary)
+    assert "**60.0**" in tables.to_markdown(summary)
+
+
+def test_chance_over_seeds_is_claimed_only_where_there_are_several():
+    scores = _scores({"full": [3.0, 3.1], "finetune": [2.0, 2.1]})
+    markdown = tables.to_markdown(tables.summarise(scores, _compared(full=(0.01, "better"))))
+    assert "(p < 0.05 over segments and training seeds, Holm-corrected over the table)" in markdown
 
 
 def test_length_ratio_has_no_best():

@@ -70,7 +70,7 @@ def _draw_pair(ax: Axes, rows: pd.DataFrame, variants: list[str]) -> None:
         ax.barh(place, row.mean, height=0.7, linewidth=0.5, **style)
         ax.errorbar(row.mean, place, xerr=sd or None, color="black", capsize=1.5, elinewidth=0.8, capthick=0.8)
         ax.annotate(
-            f"{row.mean:.1f}",
+            f"{row.mean:.1f}" + (f" ({row.seeds}/{row.runs})" if row.seeds < row.runs else ""),
             (row.mean + sd, place),
             (4, 0),
             textcoords="offset points",

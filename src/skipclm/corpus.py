@@ -9,7 +9,8 @@ trained on in en-tr either.
 Every row is accounted for. Of a split with its own source, and of train together with the splits carved from
 it, read = blank + long + ratio + duplicate + overlap + surplus + pairs, where
 blank, long, ratio, duplicate   did not pass the cleaning (see `clean`)
-overlap                         shares a sentence with a split of higher precedence (test, valid, train, more tests)
+overlap                         shares a sentence with a split of higher precedence: test, valid, train, and after
+                                valid and train, whatever test holds, further test sets
 surplus                         was left over when the size asked for was reached
 Carved splits read nothing themselves: what was read and cleaned for them stands in train's row.
 """

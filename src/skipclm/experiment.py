@@ -69,6 +69,11 @@ def check_metrics(evaluation: dict) -> None:
             f"evaluation.selection_metric: expected one of evaluation.metrics ({', '.join(evaluation['metrics'])}), "
             f"found {evaluation['selection_metric']!r}; add it there or choose among them"
         )
+    if evaluation["selection_metric"] == "spbleu" and not evaluation["spbleu_model"]:
+        raise InputError(
+            "evaluation.selection_metric: expected a metric that can run, found spbleu without a spbleu_model; name "
+            "its file there, or choose another metric"
+        )
     if staged := spbleu_file(evaluation):
         check_staged(Path(staged), evaluation["spbleu_sha256"])
 
@@ -233,6 +238,12 @@ def check_variants(config: dict, cells: list[runs.Cell]) -> None:
         check_layers(settings, keys, cells, depth(config))
         check_gate(settings, f"ablation.variants.{variant}: skip.warmup_steps")
         check_trained(settings, f"ablation.variants.{variant}: training.weights", cells, depth(config))
+
+
+def winning_variant(config: dict) -> str | None:
+    """Return the first variant that is trained like the best cell of the grid, whichever that is; None if none is."""
+    best = runs.cell_settings(config, runs.Cell("best", "best", "best"))
+    return next((name for name in runs.variants(config) if runs.variant_settings(config, name) == best), None)
 
 
 def check_gate(settings: dict, key: str) -> None:

@@ -18,25 +18,36 @@ def explain(results: Path, pair: str, run: str, metric: str, split: str | None =
     not there.
     """
     stage = "grid" if runs.is_cell_name(run) else "ablation"
-    _check_known(results, "results", results.parent)
+    if not (results / "corpus").is_dir():
+        raise InputError(f"expected the results of an experiment, such as results/demo, found none in {results}")
     folder = results / stage / pair / run
     _check_known(results / stage / pair, "pair", results / stage)
     _check_known(folder, "run", folder.parent)
-    split = split or ("valid" if stage == "grid" else "test")
-    known = sorted({path.name.removesuffix(".scores.json") for path in folder.glob("seed*/*.scores.json")})
-    if not known:
-        raise InputError(f"{folder}: expected scored runs, found none; run the workflow first")
-    if split not in known:
-        raise InputError(f"expected a split among {', '.join(known)}, found {split!r}; {suggestion(split, known)}")
-    files = folder.glob(f"seed*/{split}.scores.json")
-    seeds = sorted(files, key=lambda path: int(path.parent.name.removeprefix("seed")))
-    scores = [provenance.read_json(path) for path in seeds]
-    if metric not in scores[0]["metrics"] and scores[0]["status"] != "diverged":
-        known = scores[0]["metrics"]
+    seeds, splits = _in_table(results / stage / "scores.tsv", stage, pair, run)
+    split = split or splits[0]
+    if split not in splits:
+        raise InputError(f"expected a split among {', '.join(splits)}, found {split!r}; {suggestion(split, splits)}")
+    files = [folder / f"seed{seed}" / f"{split}.scores.json" for seed in seeds]
+    scores = [provenance.read_json(path) for path in files]
+    known = list(dict.fromkeys(name for score in scores for name in score["metrics"]))
+    if metric not in known and known:
         raise InputError(f"expected a metric among {', '.join(known)}, found {metric!r}; {suggestion(metric, known)}")
-    of_seeds = [_run(path, score, metric) for path, score in zip(seeds, scores, strict=True)]
-    parts = [_number(scores, pair, run, metric), *of_seeds, _data(results, pair), _base(results)]
+    of_seeds = [_run(path, score, metric) for path, score in zip(files, scores, strict=True)]
+    parts = [_number(scores, pair, run, metric), *of_seeds, _data(results, pair, split), _base(results)]
     return "\n\n".join(parts) + "\n"
+
+
+def _in_table(path: Path, stage: str, pair: str, run: str) -> tuple[list[int], list[str]]:
+    """Return the seeds and splits that the table of scores has of a run: folders of earlier ones may lie about."""
+    scores = tsv.read(path)
+    scores = scores[scores["pair"] == pair]
+    if stage == "grid":
+        names = [runs.Cell(*row).name for row in scores[list(runs.Cell.__dataclass_fields__)].itertuples(index=False)]
+        scores = scores.assign(variant=names, split="valid")
+    scores = scores[scores["variant"] == run]
+    if scores.empty:
+        raise InputError(f"{path}: expected scores of {run} on {pair}, found none; run the workflow again")
+    return list(scores["seed"].unique()), list(scores["split"].unique())
 
 
 def _check_known(path: Path, what: str, parent: Path) -> None:
@@ -91,14 +102,18 @@ def _plain(settings: dict) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items() if key != "enabled")
 
 
-def _data(results: Path, pair: str) -> str:
-    summary = pd.concat(map(tsv.read, sorted(results.glob("corpus/summary*.tsv"))))
+def _data(results: Path, pair: str, split: str) -> str:
+    """Name the text that a run was trained, chosen and scored on."""
+    summary = tsv.read(results / "corpus/summary.tsv")
+    further = results / f"corpus/summary.{split}.tsv"
+    summary = pd.concat([summary, tsv.read(further)]) if further.exists() else summary
     back = "-".join(reversed(pair.split("-")))  # reads the same text, if it has none of its own
     found = pair if pair in set(summary["pair"]) else back
-    rows = summary[summary["pair"] == found].itertuples()
+    source, target = found.split("-")
     lines = [
-        f"  {row.split}: {row.pairs} pairs from {row.origin}; sha256 {row.source_sha256}, {row.target_sha256}"
-        for row in rows
+        f"  {row.split}: {row.pairs} pairs from {row.origin}; sha256 of {source} {row.source_sha256}, of {target} "
+        f"{row.target_sha256}"
+        for row in summary[summary["pair"] == found].itertuples()
     ]
     return "\n".join(["data:", *lines])
 

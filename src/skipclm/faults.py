@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 _WORD = re.compile(r"\w")
 REPEATS = 4  # so many times in a row is a loop ...
-SPAN = 24  # ... of a piece of so many characters at most
+SPAN = 60  # ... of a piece of so many characters at most
 _LOOP = re.compile(rf"(.{{1,{SPAN}}}?)\1{{{REPEATS - 1},}}")
 LETTERS = 2  # fewer tell no language
 
@@ -28,8 +28,8 @@ def is_loop(hypothesis: str, reference: str) -> bool:
 
 
 def _has_loop(text: str) -> bool:
-    # The space lets the last word repeat those before; digits alone, as in 1,000,000,000,000, are a number.
-    return any(any(map(str.isalpha, found[1])) for found in _LOOP.finditer(f"{text} "))
+    # The space lets the last word repeat those before; digits and commas, as in 1,000,000,000,000, are a number.
+    return any(any(each.isalpha() or each.isspace() for each in found[1]) for found in _LOOP.finditer(f"{text} "))
 
 
 def identifier_signature(languages: Sequence[str]) -> str:
@@ -47,11 +47,17 @@ def is_wrong_language(hypothesis: str, language: str, languages: Sequence[str]) 
     return _identifier(tuple(sorted(languages))).classify(hypothesis)[0] != language
 
 
+def knows(language: str) -> bool:
+    """Tell whether the identifier knows a language."""
+    return language in _identifier().labels
+
+
 @cache
-def _identifier(languages: tuple[str, ...]) -> object:
-    """Return the identifier; raises a `ValueError` for a language that it does not know."""
+def _identifier(languages: tuple[str, ...] = ()) -> object:
+    """Return the identifier among some languages, or all that it knows; its `labels` name them."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
-    identifier.set_languages(languages)
+    if languages:
+        identifier.set_languages(languages)
     return identifier

@@ -54,7 +54,7 @@ def draw_heatmaps(
         figure.supylabel("skip source (layer)", fontsize=8)
         title = _title(cells, pair, "framed", "\nhatched: diverged")
         if alike.any() and size >= _SMALLEST:
-            title += "\n≈ cannot be told from the best (p ≥ 0.05, Holm-corrected)"
+            title += "\n≈ cannot be told from the best (p ≥ 0.05, corrected)"
         figure.suptitle(title, fontsize=8)
         bar = figure.colorbar(colour, ax=list(axes), aspect=25, pad=0.02, label=f"validation {label(metric)}")
         bar.outline.set_visible(False)

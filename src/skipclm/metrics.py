@@ -50,6 +50,9 @@ class Translations:
                 f"expected one translation per reference, found {len(self.hypotheses)} translations and "
                 f"{len(self.references)} references; translate the same split again, whole"
             )
+        for name, others in (("sources", self.sources), ("cut", self.cut)):
+            if others is not None and len(others) != len(self.hypotheses):
+                raise InputError(f"expected {len(self.hypotheses)} {name}, one per translation, found {len(others)}")
         if not self.hypotheses:
             raise InputError("expected lines to score, found none; check that the split is not empty")
 
@@ -122,7 +125,7 @@ def _build_spbleu(texts: Translations) -> BLEU:
 
 def _build_ter(texts: Translations) -> TER:
     """Return TER, whose words are characters where there are no spaces; otherwise a sentence would be one word."""
-    by_character = texts.bleu_tokenizer in ("zh", "ja-mecab")
+    by_character = texts.bleu_tokenizer in ("zh", "char", "ja-mecab")
     return TER(normalized=by_character, asian_support=by_character)
 
 
@@ -148,6 +151,8 @@ def _by_model(name: str, texts: Translations) -> tuple[np.ndarray, str]:
     found = texts.neural.get(name, {"not_run": "it was not asked for"})
     if "not_run" in found:
         raise NotRunError(found["not_run"])
+    if not np.isfinite(found["segments"]).all():
+        raise NotRunError("it gave no number for some translations")
     if len(found["segments"]) != len(texts.hypotheses):
         raise InputError(
             f"{name}: expected a score for each of {len(texts.hypotheses)} translations, found "
@@ -162,10 +167,10 @@ def _share(tell: Callable[[Translations], list[bool]], signature: str, texts: Tr
 
 def _by_language(texts: Translations) -> tuple[np.ndarray, str]:
     language, languages = texts.target_language, texts.languages or (texts.source_language, texts.target_language)
-    try:
-        found = [faults.is_wrong_language(line, language, languages) for line in texts.hypotheses]
-    except ValueError as error:
-        raise NotRunError(f"the identifier does not know the language: {error}") from error
+    languages = [name for name in languages if faults.knows(name)]
+    if language not in languages:
+        raise NotRunError(f"the identifier does not know the language {language}")
+    found = [faults.is_wrong_language(line, language, languages) for line in texts.hypotheses]
     return _each(found), faults.identifier_signature(languages)
 
 

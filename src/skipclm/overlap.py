@@ -29,7 +29,7 @@ def table(corpus: dict[tuple[str, str], dict[str, list[str]]]) -> pd.DataFrame:
 def _compare(sentences: list[str], others: list[str], language: str) -> tuple[int, int, int, float]:
     ours, theirs = ([tokens(line, language) for line in lines] for lines in (sentences, others))
     known, seen = {tuple(words) for words in theirs}, {span for words in theirs for span in _spans(words)}
-    exact = sum(tuple(words) in known for words in ours)
+    exact = sum(bool(words) and tuple(words) in known for words in ours)
     found = [(sum(span in seen for span in spans), len(spans)) for spans in map(_spans, ours) if spans]
     near = sum(hits >= NEAR * count for hits, count in found)
     total = sum(count for _, count in found)

@@ -1,14 +1,15 @@
-"""ROUGE (Lin 2004) by Google's rouge-score, with words of any script: its own tokenizer drops all but a-z and 0-9."""
+"""ROUGE (Lin 2004) by Google's rouge-score, with words of most scripts: its own tokenizer drops all but a-z and 0-9."""
 
-import re
+import unicodedata
 from importlib.metadata import version
 
 import numpy as np
+import regex
 
 KINDS = ("rouge1", "rouge2", "rougeL")
 # Of scripts written without spaces, Han and Kana, each character is a token.
 _ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
-_TOKEN = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])[^\W_])+")
+_TOKEN = regex.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])(?:[^\W_]|\p{{M}}))+")
 _TURKIC = {"tr", "az"}  # where the small of I is ı, and of İ is i
 
 
@@ -16,7 +17,7 @@ def tokens(text: str, language: str = "") -> list[str]:
     """Return words in small letters, and single characters of scripts that are written without spaces."""
     if language in _TURKIC:
         text = text.replace("I", "ı").replace("İ", "i")
-    return _TOKEN.findall(text.lower())
+    return _TOKEN.findall(unicodedata.normalize("NFC", text).lower())
 
 
 def signature(language: str) -> str:

@@ -20,6 +20,7 @@ def grid_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     A diverged run has empty metrics. InputError: a run scored on `test`, or lacking a metric.
     """
     check_names(names)
+    check_once(runs)
     pairs = list(dict.fromkeys(run["pair"] for run in runs))
     rows = [_grid_row(run, names) for run in runs]
     rows.sort(key=lambda row: (pairs.index(row["pair"]), *(row[key] for key in [*TRIPLE, "seed"])))
@@ -60,7 +61,8 @@ def select_best(scores: pd.DataFrame, metric: str = "bleu", pairs: list[str] | N
     """Choose for each pair the cell with the best mean over seeds.
 
     Ties: higher mean chrF, then the shorter skip, the lower contrastive layer, the lower source.
-    A pair without rows in the grid takes the triple of the first pair that has some (`selected_on`).
+    A pair without rows in the grid takes the triple of its way back, or of the first pair that has some
+    (`selected_on`).
     Returns plain JSON values. InputError: an unknown metric, an empty grid, a pair whose cells all diverged.
     """
     check_names([metric])
@@ -74,8 +76,13 @@ def select_best(scores: pd.DataFrame, metric: str = "bleu", pairs: list[str] | N
     if not measured:
         raise InputError("expected at least one scored run in the grid, found none; run the grid first")
     pairs = measured if pairs is None else pairs
-    donor = next(pair for pair in [*pairs, *measured] if pair in measured)
-    return {pair: _best_cell(scores, metric, pair if pair in measured else donor) for pair in pairs}
+    return {pair: _best_cell(scores, metric, _donor(pair, pairs, measured)) for pair in pairs}
+
+
+def _donor(pair: str, pairs: list[str], measured: list[str]) -> str:
+    """Return the pair whose grid decides: its own, that of the way back, or the first there is."""
+    back = "-".join(reversed(pair.split("-")))
+    return next(each for each in [pair, back, *pairs, *measured] if each in measured)
 
 
 def to_text(best: dict[str, dict], names: dict[str, str]) -> str:
@@ -95,21 +102,39 @@ def to_text(best: dict[str, dict], names: dict[str, str]) -> str:
 def ablation_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     """Lay the ablation's runs out as a tidy table, one row per run, split and metric.
 
-    Columns: pair, split, variant, seed, metric, value, signature, status, note. Pairs, splits and variants keep the
-    order in which they first appear, metrics that of `names`; seeds ascend. Status is ok, untrained or diverged; a
-    diverged run has an empty value, and so has a metric that did not run, with the reason as its note.
+    Columns: pair, split, variant, seed, metric, value, signature, status, note, sentences. Pairs, splits and variants
+    keep the order in which they first appear, metrics that of `names`; seeds ascend. Status is ok, untrained or
+    diverged; a diverged run has an empty value, and so has a metric that did not run, with the reason as its note.
+    InputError: a metric that a run lacks, or a run that is there twice.
     """
     check_names(names)
     keys = ("split", "pair", "run")
     known = {key: list(dict.fromkeys(run[key] for run in runs)) for key in keys}
     ordered = sorted(runs, key=lambda run: (*(known[key].index(run[key]) for key in keys), run["seed"]))
+    check_once(runs)
     rows = [
-        (run["pair"], run["split"], run["run"], run["seed"], name, *_metric(run, name), run["status"], _note(run, name))
+        (
+            *(run["pair"], run["split"], run["run"], run["seed"], name, *_metric(run, name)),
+            *(run["status"], _note(run, name), run["sentences"]),
+        )
         for run in ordered
         for name in names
     ]
-    columns = ["pair", "split", "variant", "seed", "metric", "value", "signature", "status", "note"]
+    columns = ["pair", "split", "variant", "seed", "metric", "value", "signature", "status", "note", "sentences"]
     return pd.DataFrame(rows, columns=columns).astype({"value": float})
+
+
+def check_once(runs: list[dict]) -> None:
+    """Refuse scores of one run and split that come twice, and so in another's place (InputError)."""
+    seen = set()
+    for run in runs:
+        which = (run["pair"], run["split"], run["run"], run["seed"])
+        if which in seen:
+            raise InputError(
+                f"expected the scores of each run once, found those of {' '.join(map(str, which))} twice; remove the "
+                "run's scores, so that it is scored again"
+            )
+        seen.add(which)
 
 
 def _note(run: dict, name: str) -> str | None:

@@ -61,8 +61,8 @@ def against(
 
     `runs` are their scores, and `segments` what each segment contributes, in the same order. Columns: pair, split,
     variant, baseline, metric, the fields of `Comparison`, p_holm (p corrected for the number of the split's rows) and
-    verdict: better or worse if p_holm is below 0.05, else empty. Seeds are those that both variants have; without any,
-    a row has none of the figures, nor has a metric that did not run.
+    verdict: better or worse if p_holm is below 0.05, else empty. Seeds are those that both variants have. A row has
+    nothing else if a run of either diverged, for what is left would flatter it, or if the metric did not run.
     """
     systems: dict[tuple, dict[str, dict]] = {}
     for run, contributions in zip(runs, segments, strict=True):
@@ -86,8 +86,8 @@ def against(
 def _compared(ours: dict[int, dict], theirs: dict[int, dict], name: str) -> dict:
     """Return a comparison by one metric of two variants, whose segments are given by seed."""
     both = [seed for seed in ours if name in ours[seed] and name in theirs.get(seed, {})]
-    if not both:
-        return {"seeds": 0}
+    if not both or any(name not in seed for seed in (*ours.values(), *theirs.values())):
+        return {"seeds": len(both)}
     system, other = (np.stack([variant[seed][name] for seed in both]) for variant in (ours, theirs))
     return vars(compare(METRICS[name].total, system, other))
 
@@ -95,7 +95,8 @@ def _compared(ours: dict[int, dict], theirs: dict[int, dict], name: str) -> dict
 def _verdict(row: tuple) -> str | None:
     if pd.isna(row.p_holm) or row.p_holm >= 1 - LEVEL:
         return None
-    return "better" if row.difference * METRICS[row.metric].sign() > 0 else "worse"
+    better = row.difference * METRICS[row.metric].sign()
+    return {True: "better", False: "worse"}[better > 0] if better else None
 
 
 def corpus_scores(total: Total, system: np.ndarray) -> np.ndarray:
@@ -123,8 +124,10 @@ def interval(differences: np.ndarray, resampled: np.ndarray, segments: int) -> t
     over seeds, plus that over segments less what segments owe to single seeds, which the former has already. There
     are few seeds and many segments, so that the two go by Student's distributions of unlike freedom. Quantiles are
     halfway between those of Cochran (1964), on the safe side, and of Satterthwaite (1946), on the other. With one
-    seed, the spread over seeds cannot be known, and is left out.
+    seed, the spread over seeds cannot be known, and is left out. One segment tells nothing: NaN.
     """
+    if segments < 2:
+        return float("nan"), float("nan"), float("nan")
     mean, seeds = differences.mean(), len(differences)
     means = resampled.mean(axis=1)
     of_segments, of_seeds, of_both = means.var(ddof=1), 0.0, 0.0
@@ -153,17 +156,22 @@ def _paired_bootstrap(differences: np.ndarray, scores: np.ndarray, others: np.nd
 
 
 def _paired_randomization(total: Total, differences: np.ndarray, system: np.ndarray, other: np.ndarray) -> float:
-    """Return p by approximate randomisation (Riezler and Maxwell 2005), as sacrebleu has it: segments change sides."""
-    chosen = np.random.default_rng(SEED).integers(2, size=(TRIALS, system.shape[1]), dtype=bool).astype(float)
-    shuffled = [
-        np.mean([total(chosen @ b + (1 - chosen) @ a) for a, b in zip(one, two, strict=True)], axis=0)
-        for one, two in ((system, other), (other, system))
-    ]
-    return _share_above(np.abs(shuffled[0] - shuffled[1]), abs(differences.mean()))
+    """Return p by approximate randomisation (Riezler and Maxwell 2005): segments change sides.
+
+    The exchanges are sacrebleu's. Where they leave the very same difference, as TER's small numbers may, p is higher
+    than its, which does not count them.
+    """
+    chosen = np.random.default_rng(SEED).integers(2, size=(TRIALS, system.shape[1]), dtype=bool)
+    whole, shuffled = (system + other).sum(axis=1), []
+    for part in np.array_split(chosen, TRIALS // 1000):  # for the memory
+        ours = [part @ theirs + ~part @ mine for mine, theirs in zip(system, other, strict=True)]
+        both = [total(each) - total(all_ - each) for each, all_ in zip(ours, whole, strict=True)]
+        shuffled.append(np.mean(both, axis=0))
+    return _share_above(np.abs(np.concatenate(shuffled)), abs(differences.mean()))
 
 
 def _share_above(found: np.ndarray, difference: float) -> float:
-    # sacrebleu counts what is greater alone, by which a system would differ from itself with p = 0.001.
+    # sacrebleu counts what is greater alone, by which a system would differ from itself with the smallest p there is.
     return (np.sum(found >= difference).item() + 1) / (len(found) + 1)
 
 

@@ -35,9 +35,9 @@ def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) ->
     """Reduce tidy ablation scores over seeds, and put beside them how they compare with the baseline.
 
     Columns: pair, split, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which
-    seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), signature, note (why a metric did not
-    run), and of `significance` (the table of `significance.against`) baseline, difference, low, high, p_holm and
-    verdict. The order of `scores` is kept.
+    seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), sentences, signature, note (why a
+    metric did not run), and of `significance` (the table of `significance.against`) baseline, difference, low, high,
+    p_holm and verdict. The order of `scores` is kept.
     InputError: scores of one pair and metric with different signatures.
     """
     _check_signatures(scores)
@@ -53,6 +53,7 @@ def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) ->
             seeds=("value", "count"),
             runs=("value", "size"),
             diverged=("diverged", "sum"),
+            sentences=("sentences", "first"),
             signature=("signature", "first"),
             note=("note", "first"),
         )
@@ -162,7 +163,7 @@ def _latex_table(summary: pd.DataFrame) -> str:
         "\n\\midrule\n".join(_latex_block(block, width) for block in blocks),
         r"\bottomrule",
         r"\end{tabular}",
-        rf"\caption{{{_escape(_legend(summary))} Signatures: {signatures}.}}",
+        rf"\caption{{{_escape(_legend(summary))}{signatures and f' Signatures: {signatures}.'}}}",
         rf"\label{{tab:{label_of_split}}}",
         rf"\end{{{table}}}",
     ]
@@ -248,18 +249,22 @@ def _cell(row: tuple | None, best: str) -> _Cell:
         mean=f"{row.mean:.1f}",
         spread="" if pd.isna(row.sd) else f"{row.sd:.1f}",
         count="" if row.seeds == row.runs else f"{row.seeds}/{row.runs}",
-        best=f"{row.mean:.1f}" == best,
+        best=row.seeds == row.runs and f"{row.mean:.1f}" == best,
         mark=_MARKS.get(row.verdict, ""),
     )
 
 
 def _best(summary: pd.DataFrame, pair: str, metric: str) -> str:
     """Return the best mean of a column as printed, so that means that print alike are all marked; none if all do."""
-    means = summary.loc[(summary["pair"] == pair) & (summary["metric"] == metric), "mean"].dropna()
-    if len(means) > 1 and len({f"{mean:.1f}" for mean in means}) == 1:
+    whole = summary["seeds"] == summary["runs"]  # what is left where a run diverged flatters
+    means = summary.loc[whole & (summary["pair"] == pair) & (summary["metric"] == metric), "mean"].dropna()
+    if means.empty or (len(means) > 1 and len({f"{mean:.1f}" for mean in means}) == 1):
         return ""
-    sign = METRICS[metric].sign() if metric in METRICS else 1
-    return {1: f"{means.max():.1f}", -1: f"{means.min():.1f}", 0: ""}[sign]
+    return {1: f"{means.max():.1f}", -1: f"{means.min():.1f}", 0: ""}[_sign(metric)]
+
+
+def _sign(metric: str) -> int:
+    return METRICS[metric].sign() if metric in METRICS else 1
 
 
 def _markdown_cell(cell: _Cell) -> str:
@@ -302,15 +307,19 @@ def _legend(summary: pd.DataFrame, best: str = "in bold") -> str:
     split = summary["split"].iloc[0]
     where = "on the test split" if split == "test" else f"on the test set {_plain(split)}"
     unit = ", in per cent of translations (length ratio: of the reference's tokens)" if _are_rates(summary) else ""
+    counts = sorted({f"{count:,}" for count in summary["sentences"]}, key=len)
+    where += f" of {' to '.join(dict.fromkeys((counts[0], counts[-1])))} sentences"
     sentences = [f"{names} {where}{unit}, {_spread(summary)}; best mean per column {best}."]
+    lower = [] if _are_rates(summary) else [label(name) for name in summary["metric"].unique() if _sign(name) < 0]
+    sentences += [f"Lower {name} is better." for name in lower]
     if summary["p_holm"].notna().any():
         sentences.append(_on_chance(summary))
     notes = summary.dropna(subset="note").drop_duplicates("metric")
     sentences += [f"{label(row.metric)} was not run: {row.note}." for row in notes.itertuples()]
-    if summary["diverged"].any() or summary.loc[summary["note"].isna(), "mean"].isna().any():
+    if summary.loc[summary["note"].isna(), "mean"].isna().any():
         sentences.append("–: diverged.")
     if ((summary["seeds"] < summary["runs"]) & (summary["seeds"] > 0)).any():
-        sentences.append("(k/n): only k of n seeds have a score, the others diverged.")
+        sentences.append("(k/n): only k of n seeds have a score, since the others diverged or the metric did not run.")
     return " ".join(sentences)
 
 
@@ -318,12 +327,11 @@ def _on_chance(summary: pd.DataFrame) -> str:
     """Explain the marks of significance, or say that there are none."""
     baseline = _plain(summary["baseline"].dropna().iloc[0])
     marks = [f"{mark} {verdict}" for verdict, mark in _MARKS.items() if (summary["verdict"] == verdict).any()]
+    over = "segments and training seeds" if (summary["runs"] > 1).any() else "segments alone"
+    level = f"p < 0.05 over {over}, Holm-corrected over the table"
     if not marks:
-        return f"No difference from {baseline} is more than chance (p < 0.05, Holm-corrected)."
-    return (
-        f"{', '.join(marks)} than {baseline} by more than chance (p < 0.05 over segments and training seeds, "
-        "Holm-corrected over the table)."
-    )
+        return f"No difference from {baseline} was found to be more than chance ({level})."
+    return f"{', '.join(marks)} than {baseline} by more than chance ({level})."
 
 
 def _spread(summary: pd.DataFrame) -> str:
