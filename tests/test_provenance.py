@@ -79,6 +79,15 @@ def test_files_and_folders_are_as_open_as_any(tmp_path, mask, mode):
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o777 & ~mask
 
 
+def test_what_a_killed_job_left_goes_when_it_is_tried_again(tmp_path):
+    for name in (".model.abc123", ".model.def456", ".models.abc123"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
+    with provenance.new_folder(tmp_path / "model"):
+        pass
+    assert names(tmp_path) == [".models.abc123", "model"]
+
+
 # JSON and lines
 
 

@@ -1,16 +1,19 @@
 """The objective equals independent computations, and training learns, repeats itself and reports what it did."""
 
 import math
+import os
+import signal
 from datetime import timedelta
 
 import pytest
 import torch
 from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING, logits_of, trained_skip
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from skipclm import base, decoders, losses, training, translation
-from skipclm.errors import InputError
+from skipclm.errors import InputError, TerminatedError
 from skipclm.examples import Collator, Examples, LengthGroupedBatches, Prompt
+from skipclm.snapshots import Snapshots
 
 SIDES = ("source", "target")
 
@@ -257,10 +260,11 @@ def test_validation_leaves_the_contrastive_part_out(new_decoder, batch):
 def fit(tmp_path, new_decoder, prompt, examples):
     """A function that trains a small decoder on the toy pair; `changes` go to the training section."""
 
-    def run(contrastive=CONTRASTIVE, skip=SKIP, seed=1, decoder=None, data=examples, **changes):
-        settings = {"contrastive": contrastive, "skip": skip, "lora": LORA, "training": TRAINING | changes}
+    def run(contrastive=CONTRASTIVE, skip=SKIP, seed=1, decoder=None, data=examples, lora=LORA, **changes):
+        watch = {name: changes.pop(name) for name in ("callbacks", "snapshots") if name in changes}
+        settings = {"contrastive": contrastive, "skip": skip, "lora": lora, "training": TRAINING | changes}
         decoder = decoder or new_decoder(spread=0.02)
-        return training.train(decoder, prompt, settings, data, _some(examples, 40), seed, tmp_path)
+        return training.train(decoder, prompt, settings, data, _some(examples, 40), seed, tmp_path, **watch)
 
     return run
 
@@ -279,6 +283,68 @@ def _same_weights(one, other):
 
 def _without_speed(history):
     return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in history]
+
+
+class _StopAt(TrainerCallback):
+    """Call something once a step is done and, if it was time for one, its snapshot saved."""
+
+    def __init__(self, step, stop):
+        self.step, self.stop = step, stop
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            self.stop()
+
+
+class _DiedError(Exception):
+    pass
+
+
+def _die():
+    raise _DiedError
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"log_every": 3, "validations": 2},
+        {"skip": SKIP | {"gate": "warmup"}, "micro_batch": 5, "gradient_cosine": False},
+        {"weights": "lora", "lora": LORA | {"dropout": 0.2}, "contrastive": OFF},
+        {"weights": "frozen", "contrastive": OFF, "schedule": "linear"},
+        {"skip": OFF, "batch_tokens": 200},
+    ],
+    ids=["full", "warm-up", "lora", "frozen", "plain"],
+)
+@pytest.mark.parametrize("step", [1, 4, 7])
+def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(fit, tmp_path, options, step):
+    whole = fit(**options)
+    found = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+    with pytest.raises(_DiedError):
+        fit(**options, snapshots=found, callbacks=[_StopAt(step, _die)])
+    assert found.newest().name == f"checkpoint-{step}"
+    resumed = fit(**options, snapshots=found)
+    assert _same_weights(_weights(whole), _weights(resumed))
+    assert _without_speed(whole.history) == _without_speed(resumed.history)
+
+
+def test_sigterm_saves_a_snapshot_first(fit, tmp_path):
+    whole, found = fit(), Snapshots(tmp_path / "snapshots", "abc")
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(TerminatedError):
+        fit(snapshots=found, callbacks=[_StopAt(5, lambda: os.kill(os.getpid(), signal.SIGTERM))])
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert [path.name for path in found.folder.glob("checkpoint-*")] == ["checkpoint-6"]
+    assert _same_weights(_weights(whole), _weights(fit(snapshots=found)))
+
+
+def test_a_torn_snapshot_costs_the_steps_since_the_one_before(fit, tmp_path):
+    whole, found = fit(), Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+    with pytest.raises(_DiedError):
+        fit(snapshots=found, callbacks=[_StopAt(5, _die)])
+    assert sorted(path.name for path in found.folder.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-5"]
+    (found.folder / "checkpoint-5/optimizer.pt").write_bytes(b"torn")
+    assert found.newest().name == "checkpoint-4"
+    assert _same_weights(_weights(whole), _weights(fit(snapshots=found)))
 
 
 def test_training_learns_the_toy_pair(fit, new_decoder):

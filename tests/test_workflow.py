@@ -5,8 +5,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -377,6 +381,44 @@ def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):
     assert not {"train_cell", "translate"} & jobs.keys()
     configure(copied, keep_weights=False, skip_source=[1, 2], constraints=["skip_source < skip_target"])
     assert planned(copied, str(RESULTS / "grid/best.json"))["train_cell"] == 1
+
+
+def kill_once_it_has_saved(folder, run):
+    """Kill a training, with -9, as soon as it has left a snapshot; return whether it was still there to be killed."""
+    for _ in range(1200):
+        time.sleep(0.05)
+        if list((folder / run).glob("snapshots/*/seal.json")):
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    is_training = b"train.py" in (process / "cmdline").read_bytes()
+                    if is_training and (process / "cwd").resolve() == folder.resolve():
+                        os.kill(int(process.name), signal.SIGKILL)
+                        return True
+    return False
+
+
+def test_a_killed_training_goes_on_to_the_same_end(copied):
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["ablation"]["variants"] |= {"long": {"training": {"steps": 150}, "contrastive": {"enabled": False}}}
+    config["execution"] = {"snapshot_minutes": 0.001}
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    run = RESULTS / "ablation/en-de/long/seed1"
+    target = str(run / "history.tsv")
+    snakemake(copied, target)
+    whole = [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)]
+    weights = (copied / run / "model/model.safetensors").read_bytes()
+    assert not (copied / run / "snapshots").exists()
+    shutil.rmtree(copied / run)
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill_once_it_has_saved, copied, run)
+        snakemake(copied, target, check=False)
+    assert killed.result()
+    assert not (copied / target).exists()
+    snakemake(copied, target)
+    assert "goes on from" in (copied / "logs/tiny/ablation/en-de/long/seed1/train.log").read_text(encoding="utf-8")
+    assert [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)] == whole
+    assert (copied / run / "model/model.safetensors").read_bytes() == weights
+    assert sorted(path.name for path in (copied / run).iterdir()) == ["history.tsv", "model", "training.json"]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])

@@ -23,6 +23,7 @@ from skipclm.decoders import find_blocks, fuse_attention
 from skipclm.errors import InputError, naming, suggestion
 from skipclm.examples import Prompt, encode
 from skipclm.runs import CONTEXT
+from skipclm.snapshots import Snapshots
 
 
 def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -70,12 +71,13 @@ def sample(sentences: Iterable[str], share: float, seed: int) -> list[str]:
 
 
 def from_scratch(
-    texts: dict[str, list[str]], settings: dict, folder: str | Path
+    texts: dict[str, list[str]], settings: dict, folder: str | Path, snapshots: Snapshots | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[dict]]:
     """Train tokenizer and decoder on single sentences, given by language, each language by its share.
 
-    `settings` is the configuration's `model.scratch`; `folder` is for the Trainer's own files. Returns the model, the
-    tokenizer and the history of the loss. Raises an `InputError` if the text is shorter than a batch.
+    `settings` is the configuration's `model.scratch`; `folder` is for the Trainer's own files; with `snapshots` the
+    training goes on from the newest. Returns the model, the tokenizer and the history of the loss. Raises an
+    `InputError` if the text is shorter than a batch.
     """
     seed = settings["seed"]
     sampled = [s for name in texts for s in sample(texts[name], settings["share"].get(name, 1.0), seed)]
@@ -86,10 +88,12 @@ def from_scratch(
     transformers.set_seed(seed)
     model = XGLMForCausalLM(architecture(settings, len(encoder)))
     fuse_attention(model)
-    return model, encoder, _train(model, Blocks(encoder, sampled), settings, folder)
+    return model, encoder, _train(model, Blocks(encoder, sampled), settings, folder, snapshots)
 
 
-def _train(model: PreTrainedModel, blocks: "Blocks", settings: dict, folder: str | Path) -> list[dict]:
+def _train(
+    model: PreTrainedModel, blocks: "Blocks", settings: dict, folder: str | Path, snapshots: Snapshots | None
+) -> list[dict]:
     """Train the language model in place and return its history."""
     batch_size = settings["batch_tokens"] // Blocks.LENGTH
     if len(blocks) < batch_size:
@@ -99,8 +103,9 @@ def _train(model: PreTrainedModel, blocks: "Blocks", settings: dict, folder: str
         )
     options = {key: settings[key] for key in ("steps", "learning_rate")}
     options |= {"batch_size": batch_size}
-    trainer = loop.Loop(LanguageModel(model), folder, settings["seed"], options, train_dataset=blocks)
-    trainer.train()
+    of_blocks = {"train_dataset": blocks, "snapshots": snapshots}
+    trainer = loop.Loop(LanguageModel(model), folder, settings["seed"], options, **of_blocks)
+    trainer.run()
     model.eval()
     if trainer.diverged():
         raise InputError(

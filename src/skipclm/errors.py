@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend, and the words that its messages share."""
+"""What a user can mend, and the words that its messages share; and the end that others put to a job."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -10,6 +10,10 @@ class InputError(ValueError):
 
     Scripts and the command line print it without a traceback and exit with status 1.
     """
+
+
+class TerminatedError(Exception):
+    """A SIGTERM ended a training; it goes on from its last snapshot when it is started again."""
 
 
 def suggestion(name: str, known: Collection[str]) -> str:

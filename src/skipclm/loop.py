@@ -2,11 +2,13 @@
 
 import ctypes
 import math
+import signal
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -15,8 +17,11 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import is_torch_bf16_gpu_available
 
-from skipclm.errors import InputError
+from skipclm.errors import InputError, TerminatedError
 from skipclm.examples import LengthGroupedBatches
+from skipclm.snapshots import Snapshots
+
+_WEIGHTS, _SUMS = "model.safetensors", "sums.pt"
 
 
 def arguments(
@@ -60,7 +65,8 @@ def arguments(
         eval_strategy="steps" if validations else "no",
         eval_steps=math.ceil(steps / max(1, validations)),
         prediction_loss_only=True,
-        save_strategy="no",
+        save_strategy="no",  # but when a callback asks for it
+        save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -130,6 +136,36 @@ class StopIfDiverged(TrainerCallback):
             control.should_training_stop = True
 
 
+class SaveNow(TrainerCallback):
+    """Save a snapshot every so many minutes, and on SIGTERM, which then ends the training."""
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds, self.saved, self.is_ended = 60 * minutes, time.monotonic(), False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Listen for the signal."""
+        self.before = signal.signal(signal.SIGTERM, self._end)
+
+    def _end(self, *_: object) -> None:
+        self.is_ended = True
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Ask for a snapshot if it is time."""
+        if self.is_ended or time.monotonic() - self.saved >= self.seconds:
+            control.should_save, self.saved = True, time.monotonic()
+        control.should_training_stop |= self.is_ended
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Leave the signal to others."""
+        signal.signal(signal.SIGTERM, self.before)
+
+
 class Loop(Trainer):
     """The Trainer, with batches of similar length, and with means of what the model reports in the history.
 
@@ -147,12 +183,13 @@ class Loop(Trainer):
         seed: int,
         options: dict,
         lengths: list[int] | None = None,
+        snapshots: Snapshots | None = None,
         **kwargs: object,
     ) -> None:
         return_large_blocks()
         options = dict(options)
         self.batch_tokens, self.gradient_cosine = (options.pop(k, None) for k in ("batch_tokens", "gradient_cosine"))
-        args = arguments(folder, seed=seed, **options)
+        args = arguments(snapshots.folder if snapshots else folder, seed=seed, **options)
         # Several processes share a training, not several threads (DataParallel), which hooks on blocks do not bear.
         args._n_gpu = min(1, args.n_gpu)
         super().__init__(model=model, args=args, **kwargs)
@@ -160,7 +197,49 @@ class Loop(Trainer):
         self.add_callback(Progress())
         self.add_callback(StopIfDiverged())
         self.lengths = lengths
+        self.snapshots, self._seconds = snapshots, 0.0  # the seconds that a snapshot has behind it
+        if snapshots:
+            self._saver = SaveNow(snapshots.minutes)
+            self.add_callback(self._saver)
         self._reset_sums()
+
+    def run(self) -> float:
+        """Train from the newest snapshot on, or from the beginning; return the seconds that all of it took.
+
+        Raises `TerminatedError` if a SIGTERM ended it, once a snapshot is saved.
+        """
+        self._started = time.perf_counter()
+        newest = self.snapshots and self.snapshots.newest()
+        self.train(resume_from_checkpoint=str(newest) if newest else None)
+        if self.snapshots and self._saver.is_ended:
+            raise TerminatedError
+        return self._elapsed()
+
+    def _elapsed(self) -> float:
+        return self._seconds + time.perf_counter() - self._started
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the weights, tied ones once, for a snapshot."""
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_model(self.model, str(Path(output_dir) / _WEIGHTS))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        safetensors.torch.load_model(self.model, Path(resume_from_checkpoint) / _WEIGHTS)
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        """Save a snapshot: what the Trainer saves, and what was summed since the last log."""
+        super()._save_checkpoint(model, trial)
+        snapshot = self.snapshots.folder / f"checkpoint-{self.state.global_step}"
+        sums = {"_sums": self._sums, "_batches": self._batches, "_tr_loss": self._tr_loss}
+        sums |= {"_globalstep_last_logged": self._globalstep_last_logged, "_seconds": self._elapsed()}
+        torch.save(sums, snapshot / _SUMS)
+        self.snapshots.seal(snapshot)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Put back what the last training had at hand; the Trainer calls this right before it goes on."""
+        super()._load_rng_state(checkpoint)
+        for name, value in torch.load(Path(checkpoint) / _SUMS, map_location=self.args.device).items():
+            setattr(self, name, value)
 
     def _reset_sums(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}

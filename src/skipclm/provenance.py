@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from skipclm.errors import InputError
+from skipclm.errors import InputError, TerminatedError
 
 RECORD = "skipclm.json"  # beside a model: how it was made
 
@@ -68,9 +69,14 @@ def write_lines(path: str | Path, lines: list[str]) -> None:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that takes its name only if the block succeeds."""
+    """Yield an empty folder beside `path` that takes its name only if the block succeeds.
+
+    What a job that was killed left of an earlier try goes first; two jobs never make the same folder at a time.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
@@ -112,7 +118,10 @@ def job(log: str | Path) -> Iterator[None]:
             sys.exit(1)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(128 + signal.SIGINT)
+        except TerminatedError:
+            print("terminated; what was done is saved, and the next attempt goes on from there", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM)
 
 
 def share_package() -> None:
@@ -123,14 +132,19 @@ def share_package() -> None:
 
 def environment() -> dict:
     """Return what a number depends on besides its inputs: code version, libraries, machine and time."""
-    libraries = ("skipclm", "torch", "transformers", "tokenizers", "sacrebleu", "numpy")
     return {
         "commit": _git_commit(),
-        "versions": {name: _version(name) for name in libraries} | {"python": platform.python_version()},
+        "versions": versions(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "torch": _torch_device(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of what computes."""
+    libraries = ("skipclm", "torch", "transformers", "tokenizers", "sacrebleu", "numpy")
+    return {name: _version(name) for name in libraries} | {"python": platform.python_version()}
 
 
 def _torch_device() -> dict | None:

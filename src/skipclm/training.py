@@ -1,6 +1,5 @@
 """Fine-tune a decoder to translate: one loop for every cell and variant."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 from skipclm import adapters, decoders, loop, losses, modeling
 from skipclm.errors import InputError
 from skipclm.examples import IGNORED, Collator, Examples, Prompt
+from skipclm.snapshots import Snapshots
 
 
 class Objective(nn.Module):
@@ -128,11 +128,14 @@ def train(
     seed: int,
     folder: str | Path,
     callbacks: Sequence[TrainerCallback] = (),
+    snapshots: Snapshots | None = None,
 ) -> Outcome:
     """Fine-tune `model`, in place, on `examples` by the method settings (contrastive, skip, lora, training).
 
-    `folder` is for the Trainer's own files, `callbacks` look on. The facts hold `status`, which is `diverged` if the
-    loss was no longer finite. Raises an `InputError` if fewer pairs than a batch are short enough.
+    `folder` is for the Trainer's own files, `callbacks` look on. With `snapshots` it goes on from the newest of them,
+    and ends with the very weights that it would have had uninterrupted. The facts hold `status`, which is `diverged` if
+    the loss was no longer finite. Raises an `InputError` if fewer pairs than a batch are short enough, and
+    `TerminatedError` after a SIGTERM.
     """
     options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *OWN)}
     weights, max_tokens, micro_batch, compiled = (settings["training"][key] for key in OWN)
@@ -154,12 +157,11 @@ def train(
         eval_dataset=valid.within(max_tokens).by_length(),
         data_collator=Collator(prompt, contrastive.get("pooling", "mean")),
         callbacks=list(callbacks),
+        snapshots=snapshots,
     )
     if settings["skip"]["enabled"] and settings["skip"]["gate"] == "warmup":
         trainer.add_callback(GateWarmup(model.skip.gate, settings["skip"]["warmup_steps"]))
-    started = time.perf_counter()
-    trainer.train()
-    facts = {"train_seconds": time.perf_counter() - started, "train_pairs": len(usable)}
+    facts = {"train_seconds": trainer.run(), "train_pairs": len(usable)}
     outcome = Outcome(model, trainer.history(), facts | _summary(trainer))
     merge()
     return outcome

@@ -9,6 +9,7 @@ with startup.loading():
     import torch
 
     from skipclm import base, checkpoints, corpus, provenance, tsv
+    from skipclm.snapshots import Snapshots, fingerprint
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -20,8 +21,16 @@ with provenance.job(snakemake.log[0]), provenance.new_folder(snakemake.output.ba
         texts = {}
         for path in snakemake.input.train:
             texts.setdefault(path.rpartition(".")[2], []).extend(corpus.read_lines(path))
-        model, tokenizer, history = base.from_scratch(texts, settings["scratch"], folder)
+        facts = {"model": settings, "code": snakemake.params.code, "versions": provenance.versions()}
+        snapshots = Snapshots(
+            f"{snakemake.output.base}.snapshots",
+            fingerprint(facts, snakemake.input.train),
+            snakemake.config["execution"]["snapshot_minutes"],
+        )
+        model, tokenizer, history = base.from_scratch(texts, settings["scratch"], folder, snapshots)
         tsv.write(folder / "history.tsv", pd.DataFrame(history))
     else:
         model, tokenizer = base.fetch(settings["source"], settings["revision"], settings["layers"])
     checkpoints.save(model, tokenizer, folder, {"model": settings} | provenance.environment())
+if settings["source"] == "scratch":
+    snapshots.remove()

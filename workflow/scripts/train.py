@@ -1,5 +1,6 @@
 """Fine-tune the base model for one run, a cell of the grid or a variant of the ablation."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skipclm import startup
@@ -10,6 +11,7 @@ with startup.loading():
 
     from skipclm import checkpoints, provenance, runs, training, tsv
     from skipclm.examples import Examples, Prompt
+    from skipclm.snapshots import Snapshots, fingerprint
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -18,6 +20,13 @@ with provenance.job(snakemake.log[0]), provenance.new_folder(snakemake.output.mo
     torch.set_num_threads(snakemake.threads)
     pair, seed, settings = snakemake.wildcards.pair, int(snakemake.wildcards.seed), snakemake.params.settings
     print(f"{pair} seed {seed}: {runs.describe(settings)}")
+    facts = {"pair": pair, "seed": seed, "settings": settings, "code": snakemake.params.code}
+    files = [snakemake.input.train, snakemake.input.valid, *sorted(Path(snakemake.input.base).iterdir())]
+    snapshots = Snapshots(
+        Path(snakemake.output.record).with_name("snapshots"),
+        fingerprint(facts | {"versions": provenance.versions()}, files),
+        snakemake.config["execution"]["snapshot_minutes"],
+    )
     model, tokenizer = checkpoints.load(snakemake.input.base)
     outcome = training.train(
         model,
@@ -27,8 +36,10 @@ with provenance.job(snakemake.log[0]), provenance.new_folder(snakemake.output.mo
         Examples.load(snakemake.input.valid),
         seed,
         folder,
+        snapshots=snapshots,
     )
     record = {"pair": pair, "seed": seed, "settings": settings} | outcome.facts | provenance.environment()
     checkpoints.save(outcome.model, tokenizer, folder, record)
     tsv.write(snakemake.output.history, pd.DataFrame(outcome.history))
     provenance.write_json(snakemake.output.record, record)
+snapshots.remove()

@@ -1,0 +1,94 @@
+"""A snapshot that is torn, broken or of another training is told, and the one before it is used."""
+
+import json
+
+import pytest
+
+from skipclm import snapshots
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two snapshots of a training, at steps 9 and 10."""
+    found = snapshots.Snapshots(tmp_path / "snapshots", "abc")
+    for step in (9, 10):
+        folder = found.folder / f"checkpoint-{step}"
+        (folder / "deep").mkdir(parents=True)
+        (folder / "weights").write_bytes(bytes(step) * 100)
+        (folder / "deep/state.json").write_text(str(step))
+        found.seal(folder)
+    return found
+
+
+def test_the_newest_is_used(two):
+    assert two.newest() == two.folder / "checkpoint-10"
+
+
+def test_there_may_be_none(tmp_path):
+    assert snapshots.Snapshots(tmp_path / "none", "abc").newest() is None
+
+
+def _truncate(folder):
+    (folder / "weights").write_bytes(b"x")
+
+
+def _flip_a_bit(folder):
+    data = bytearray((folder / "weights").read_bytes())
+    data[50] ^= 1
+    (folder / "weights").write_bytes(data)
+
+
+def _lose_a_file(folder):
+    (folder / "deep/state.json").unlink()
+
+
+def _lose_the_seal(folder):
+    (folder / snapshots.SEAL).unlink()
+
+
+def _break_the_seal(folder):
+    (folder / snapshots.SEAL).write_text('{"fingerprint": "abc"')
+
+
+def _empty_the_seal(folder):
+    (folder / snapshots.SEAL).write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("harm", "fault"),
+    [
+        (_truncate, "weights is not as it was written"),
+        (_flip_a_bit, "weights is not as it was written"),
+        (_lose_a_file, "deep/state.json is not as it was written"),
+        (_lose_the_seal, "it was not written to the end"),
+        (_break_the_seal, "its seal is broken"),
+        (_empty_the_seal, "its seal is broken"),
+    ],
+)
+def test_a_torn_one_is_told_and_the_one_before_it_used(two, harm, fault, capsys):
+    harm(two.folder / "checkpoint-10")
+    assert two.newest() == two.folder / "checkpoint-9"
+    assert f"checkpoint-10 is not used: {fault}" in capsys.readouterr().out
+
+
+def test_those_of_another_training_are_refused(two, capsys):
+    other = snapshots.Snapshots(two.folder, "xyz")
+    assert other.newest() is None
+    assert capsys.readouterr().out.count("is not used: it is of other settings, data or code") == 2
+
+
+def test_they_go_when_the_training_is_done(two):
+    two.remove()
+    assert not two.folder.exists()
+    two.remove()
+
+
+def test_fingerprint_is_of_settings_and_contents(tmp_path):
+    (tmp_path / "a").write_text("text")
+    (tmp_path / "b").write_text("text")
+    found = snapshots.fingerprint({"seed": 1, "steps": 2}, [tmp_path / "a"])
+    assert found == snapshots.fingerprint({"steps": 2, "seed": 1}, [tmp_path / "b"])
+    assert found != snapshots.fingerprint({"steps": 3, "seed": 1}, [tmp_path / "a"])
+    (tmp_path / "a").write_text("texts")
+    assert found != snapshots.fingerprint({"steps": 2, "seed": 1}, [tmp_path / "a"])
+    assert json.loads(json.dumps(found)) == found
