@@ -397,7 +397,8 @@ def kill_once_it_has_saved(folder, run):
     return False
 
 
-def test_a_killed_training_goes_on_to_the_same_end(copied):
+def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # of one job at a time, and free again when that was killed
     config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
     config["ablation"]["variants"] |= {"long": {"training": {"steps": 150}, "contrastive": {"enabled": False}}}
     config["execution"] = {"snapshot_minutes": 0.001}
@@ -415,7 +416,9 @@ def test_a_killed_training_goes_on_to_the_same_end(copied):
     assert killed.result()
     assert not (copied / target).exists()
     snakemake(copied, target)
-    assert "goes on from" in (copied / "logs/tiny/ablation/en-de/long/seed1/train.log").read_text(encoding="utf-8")
+    log = (copied / "logs/tiny/ablation/en-de/long/seed1/train.log").read_text(encoding="utf-8")
+    assert "leased: device 7" in log
+    assert "goes on from" in log
     assert [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)] == whole
     assert (copied / run / "model/model.safetensors").read_bytes() == weights
     assert sorted(path.name for path in (copied / run).iterdir()) == ["history.tsv", "model", "training.json"]

@@ -22,6 +22,8 @@ rule prepare_base:
     conda:
         "../../envs/skipclm.yaml"
     threads: 16
+    resources:
+        gpu=GPUS,
     params:
         model=experiment.base_settings(config),
         sizes=experiment.file_sizes(MODEL_FILES),

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from skipclm import corpus_config, experiment, metrics, provenance, runs
+from skipclm import corpus_config, devices, experiment, metrics, provenance, runs
 from skipclm.errors import InputError
 
 provenance.share_package()
@@ -21,6 +21,14 @@ try:
         experiment.check_writable(folder)
 except InputError as error:
     raise WorkflowError(str(error))
+
+# Where there are GPUs, a job wants one, unless a profile or --set-resources says otherwise, and leases its own. The
+# count keeps others from waiting for theirs on a core.
+GPUS = min(1, len(devices.visible()))
+if GPUS and "gpu" not in workflow.global_resources:
+    workflow.register_resource(
+        "gpu", len(devices.visible()) * config["execution"]["jobs_per_gpu"]
+    )
 
 PAIRS = config["pairs"]
 TEXT_OF = corpus_config.texts_of(PAIRS)  # de-en reads the text of en-de

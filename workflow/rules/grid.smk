@@ -24,6 +24,8 @@ rule train_cell:
         f"{BENCHMARKS}/grid/{{pair}}/{{run}}/seed{{seed}}/train.tsv"
     conda:
         "../../envs/skipclm.yaml"
+    resources:
+        gpu=GPUS,
     params:
         settings=get_resolved_settings,
         code=source_hash("train"),

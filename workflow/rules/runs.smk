@@ -21,6 +21,8 @@ rule translate:
         f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.tsv"
     conda:
         "../../envs/skipclm.yaml"
+    resources:
+        gpu=GPUS,
     params:
         options={
             k: config["evaluation"][k]

@@ -9,14 +9,15 @@ with startup.loading():
     import pandas as pd
     import torch
 
-    from skipclm import checkpoints, provenance, runs, training, tsv
+    from skipclm import checkpoints, devices, provenance, runs, training, tsv
     from skipclm.examples import Examples, Prompt
     from skipclm.snapshots import Snapshots, fingerprint
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]), provenance.new_folder(snakemake.output.model) as folder:
+lease = devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"])
+with provenance.job(snakemake.log[0]), lease, provenance.new_folder(snakemake.output.model) as folder:
     torch.set_num_threads(snakemake.threads)
     pair, seed, settings = snakemake.wildcards.pair, int(snakemake.wildcards.seed), snakemake.params.settings
     print(f"{pair} seed {seed}: {runs.describe(settings)}")

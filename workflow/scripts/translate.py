@@ -7,13 +7,14 @@ from skipclm import startup
 with startup.loading():
     import torch
 
-    from skipclm import checkpoints, evaluation, provenance, translation
+    from skipclm import checkpoints, devices, evaluation, provenance, translation
     from skipclm.examples import Examples
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+lease = devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"])
+with provenance.job(snakemake.log[0]), lease:
     torch.set_num_threads(snakemake.threads)
     record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
     found = translation.Translated([], [])  # of a diverged run there are none

@@ -1,0 +1,90 @@
+"""Devices that jobs on one machine share: Snakemake counts GPUs but hands none out, so each job leases its own.
+
+A lease is a lock on a file, which the kernel lets go when its holder dies, even by SIGKILL. The devices are those of
+the inherited CUDA_VISIBLE_DEVICES, or all that there are; a job sees only what it has leased. In a Slurm job, whose
+devices are its own already, locks are that job's alone, so that it leases what it was given.
+"""
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from skipclm.errors import InputError
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+PAUSE = 0.2  # seconds between two looks for a free device
+
+
+def visible() -> list[str]:
+    """Return the names of the devices that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    if VARIABLE in os.environ:
+        return [name.strip() for name in os.environ[VARIABLE].split(",") if name.strip()]
+    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+
+
+@contextmanager
+def lease(count: int = 1, jobs_per_device: int = 1) -> Iterator[list[str]]:
+    """Wait for `count` free devices, show this process no others while the block runs, and yield their names.
+
+    With `jobs_per_device`, so many jobs may hold a device at a time. Where there is no device, nothing is leased and
+    the list is empty. Has to come before CUDA is used. Raises an `InputError` for more devices than there are.
+    """
+    names, before = visible(), os.environ.get(VARIABLE)
+    if not names or not count:
+        yield []
+        return
+    if count > len(names):
+        raise InputError(
+            f"expected {count} devices for one job, found {len(names)} ({', '.join(names)}); ask for fewer, or make "
+            f"more visible by {VARIABLE}"
+        )
+    with ExitStack() as held:
+        leased = _wait_for(names, count, jobs_per_device, held)
+        os.environ[VARIABLE] = ",".join(leased)
+        print(f"leased: device {', '.join(leased)}")
+        try:
+            yield leased
+        finally:
+            os.environ[VARIABLE] = before if before is not None else ",".join(names)
+
+
+def _wait_for(names: list[str], count: int, jobs_per_device: int, held: ExitStack) -> list[str]:
+    """Lock `count` of the devices for a job, all or none, so that two jobs never wait for each other."""
+    while True:
+        with ExitStack() as tried:
+            leased = []
+            for name in names:
+                file = next(filter(None, (_lock(f"{name}.{slot}") for slot in range(jobs_per_device))), None)
+                if file is not None and len(leased) < count:
+                    tried.enter_context(file)
+                    leased.append(name)
+                elif file is not None:
+                    file.close()
+            if len(leased) == count:
+                held.enter_context(tried.pop_all())
+                return leased
+        time.sleep(PAUSE)
+
+
+def _lock(name: str) -> IO | None:
+    """Return the open lock file of a device, which the caller closes, or None if another job holds it."""
+    file = open(_folder() / name.replace("/", "_"), "a")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def _folder() -> Path:
+    """Return the folder of the locks: one for each user and Slurm job, on a disk of this machine."""
+    job = os.environ.get("SLURM_JOB_ID", "")
+    folder = Path(tempfile.gettempdir()) / f"skipclm-devices-{os.getuid()}{job and f'-{job}'}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
