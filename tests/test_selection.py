@@ -43,7 +43,7 @@ def test_grid_scores_is_tidy_and_sorted():
     frame = selection.grid_scores(runs, ["bleu", "chrf"])
     assert list(frame.columns) == [
         *("pair", "contrastive_layer", "skip_source", "skip_target", "seed", "status", "bleu", "chrf"),
-        *("bleu_signature", "chrf_signature", "sentences", "train_steps", "train_loss", "train_seconds"),
+        *("bleu_signature", "chrf_signature", "sentences", "train_steps", "train_loss", "train_seconds", "micro_batch"),
     ]
     assert list(frame["pair"]) == ["en-tr", "en-de", "en-de"]  # as they came, not by alphabet
     assert list(frame["seed"]) == [1, 1, 2]

@@ -347,6 +347,40 @@ def test_a_torn_snapshot_costs_the_steps_since_the_one_before(fit, tmp_path):
     assert _same_weights(_weights(whole), _weights(fit(snapshots=found)))
 
 
+@pytest.mark.parametrize("micro_batch", [None, 16, 6])
+def test_lack_of_memory_halves_the_micro_batch_and_leaves_the_batch(fit, monkeypatch, capsys, micro_batch):
+    options = {"micro_batch": micro_batch, "log_every": 4, "steps": 8}
+    expected, batches = fit(**options), []
+    run, failures = training.Objective._run, iter([True, True])
+
+    def short_of_memory(self, batch, *rest):
+        batches.append(len(batch["length"]))
+        if len(batches) > 5 and len(batch["length"]) > 4 and next(failures, False):
+            raise torch.OutOfMemoryError("injected")
+        return run(self, batch, *rest)
+
+    monkeypatch.setattr(training.Objective, "_run", short_of_memory)
+    found = fit(**options)
+    halved = {None: 4, 16: 4, 6: 3}[micro_batch]
+    assert found.facts["micro_batch"] == halved
+    assert f"micro_batch {halved} from here on" in capsys.readouterr().out
+    assert batches[-1] <= halved
+    assert expected.facts["micro_batch"] == micro_batch
+    for one, other in zip(_without_speed(expected.history), _without_speed(found.history), strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+    weights = zip(_weights(expected).values(), _weights(found).values(), strict=True)
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in weights)
+
+
+def test_lack_of_memory_for_a_single_pair_is_an_error(fit, monkeypatch):
+    def short_of_memory(self, *rest):
+        raise torch.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(training.Objective, "_run", short_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit()
+
+
 def test_training_learns_the_toy_pair(fit, new_decoder):
     rows = fit(decoder=new_decoder(spread=0.1), steps=120, log_every=20, learning_rate=1e-2).history
     # some 300 entries guessed evenly cost 5.7 nats; whoever knows only that digits follow pays ln 10 = 2.3
@@ -435,7 +469,14 @@ def test_systems_see_the_same_pairs_in_the_same_order(fit, monkeypatch):
 
 def test_facts_tell_what_was_done(fit):
     outcome = fit(steps=4)
-    assert outcome.facts.keys() == {"status", "train_seconds", "train_pairs", "train_steps", "train_loss"}
+    assert outcome.facts.keys() == {
+        "status",
+        "train_seconds",
+        "train_pairs",
+        "train_steps",
+        "train_loss",
+        "micro_batch",
+    }
     assert (outcome.facts["train_pairs"], outcome.facts["train_steps"]) == (300, 4)
     assert outcome.facts["train_loss"] == outcome.history[-1]["lm_loss"] < outcome.history[-1]["loss"]
     assert outcome.facts["train_seconds"] > 0
@@ -581,7 +622,7 @@ def test_compiled_blocks_train_the_same_model(fit):
 def _on_one_of_two(rank, folder, settings, batch, decoder):
     """Take the gradients of one process's half of a batch, as the Trainer would, and save them."""
     torch.set_num_threads(1)
-    meeting, patience = f"file://{folder}/meeting", timedelta(seconds=60)
+    meeting, patience = f"file://{folder}/meeting", timedelta(seconds=300)
     torch.distributed.init_process_group("gloo", meeting, world_size=2, rank=rank, timeout=patience)
     objective = torch.nn.parallel.DistributedDataParallel(
         training.Objective(decoder, settings).train(), find_unused_parameters=True

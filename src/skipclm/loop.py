@@ -87,6 +87,10 @@ def return_large_blocks() -> None:
         glibc.mallopt(spare_memory, 2**30)  # what is small stays: the next step wants it again
 
 
+def _is_lack_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 class Progress(TrainerCallback):
     """A progress bar with loss, learning rate and tokens per second on standard error."""
 
@@ -261,6 +265,31 @@ class Loop(Trainer):
         )
         pin = self.args.dataloader_pin_memory
         return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=pin)
+
+    def training_step(
+        self, model: nn.Module, inputs: dict, num_items_in_batch: int | torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Take a step; if the memory does not suffice, take it again with half the micro-batch and the same batch."""
+        while True:
+            sums, batches = dict(self._sums), self._batches
+            try:
+                return super().training_step(model, inputs, num_items_in_batch)
+            except RuntimeError as error:
+                if not _is_lack_of_memory(error) or not self._halve_micro_batch(len(inputs["length"])):
+                    raise
+            self._sums, self._batches = sums, batches
+            model.zero_grad()
+            if torch.accelerator.is_available():
+                torch.accelerator.empty_cache()
+
+    def _halve_micro_batch(self, batch_size: int) -> bool:
+        """Let half as many pairs through the model at a time; return whether that can be."""
+        now = min(getattr(self.model, "micro_batch", 1) or batch_size, batch_size)
+        if now == 1 or self.args.world_size > 1:  # other processes would wait for this one
+            return False
+        self.model.micro_batch = math.ceil(now / 2)
+        print(f"out of memory at step {self.state.global_step + 1}: micro_batch {self.model.micro_batch} from here on")
+        return True
 
     def compute_loss(
         self,

@@ -8,15 +8,16 @@ from skipclm.errors import InputError
 from skipclm.metrics import METRICS, check_names
 
 TRIPLE = ["contrastive_layer", "skip_source", "skip_target"]
-_COSTS = ["sentences", "train_steps", "train_loss", "train_seconds"]
+_COSTS = ["sentences", "train_steps", "train_loss", "train_seconds", "micro_batch"]
 
 
 def grid_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     """Lay the grid's runs out as a table, one row per run.
 
     Columns: pair, the triple, seed, status, one per metric, one `<metric>_signature` each, sentences, train_steps,
-    train_loss (of translation, over the last logged steps), train_seconds. Rows are sorted by pair (as they first
-    appear), triple and seed.
+    train_loss (of translation, over the last logged steps), train_seconds, micro_batch (in the end: it is halved where
+    the memory does not suffice; empty for whole batches). Rows are sorted by pair (as they first appear), triple and
+    seed.
     A diverged run has empty metrics. InputError: a run scored on `test`, or lacking a metric.
     """
     check_names(names)
@@ -26,7 +27,9 @@ def grid_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     rows.sort(key=lambda row: (pairs.index(row["pair"]), *(row[key] for key in [*TRIPLE, "seed"])))
     signatures = [f"{name}_signature" for name in names]
     frame = pd.DataFrame(rows, columns=["pair", *TRIPLE, "seed", "status", *names, *signatures, *_COSTS])
-    return frame.astype({name: float for name in names} | {"sentences": "Int64", "train_steps": "Int64"})
+    return frame.astype(
+        {name: float for name in names} | dict.fromkeys(("sentences", "train_steps", "micro_batch"), "Int64")
+    )
 
 
 def cell_scores(scores: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -161,7 +161,7 @@ def train(
     )
     if settings["skip"]["enabled"] and settings["skip"]["gate"] == "warmup":
         trainer.add_callback(GateWarmup(model.skip.gate, settings["skip"]["warmup_steps"]))
-    facts = {"train_seconds": trainer.run(), "train_pairs": len(usable)}
+    facts = {"train_seconds": trainer.run(), "train_pairs": len(usable), "micro_batch": trainer.model.micro_batch}
     outcome = Outcome(model, trainer.history(), facts | _summary(trainer))
     merge()
     return outcome

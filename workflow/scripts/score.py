@@ -30,5 +30,5 @@ with provenance.job(snakemake.log[0]):
         "hypotheses_sha256": generation["sha256"],
         "segments_sha256": provenance.sha256(snakemake.output.segments),
     }
-    facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds")}
+    facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds", "micro_batch")}
     provenance.write_json(snakemake.output.scores, result | facts | provenance.environment())
