@@ -16,6 +16,11 @@ ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the file that takes longest, so that nobody waits for it in the end."""
+    items.sort(key=lambda item: item.path.name != "test_workflow.py")
+
+
 @pytest.fixture(autouse=True)
 def seed():
     """Give every test the same random numbers, and leave the other cores to others."""
