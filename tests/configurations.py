@@ -15,6 +15,7 @@ SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text
 # The messages below count on these sizes, whatever the default experiment's are.
 SIZES = """
 model: {scratch: {layers: 6, width: 128, heads: 4}}
+training: {steps: 140}
 grid: {contrastive_layer: [1, 3], skip_source: [1, 2], skip_target: [4, 5]}
 """
 
