@@ -74,15 +74,14 @@ class DamagedText:
 
     def trial(self, kind: int, other: int, seeds: int) -> Trial:
         """Return a trial of BLEU: seeds and sentences drawn from two kinds of systems, or from one."""
-        total, counts = METRICS["bleu"].total, significance.resampled_counts(SEGMENTS)
+        total = METRICS["bleu"].total
 
         def trial(chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
             chosen = chance.permutation(self.SEEDS)[: 2 * seeds].reshape(2, seeds)
             sentences = chance.permutation(self.SENTENCES)[:SEGMENTS]
             sides = [self.kinds[k][rows][:, sentences] for k, rows in zip((kind, other), chosen, strict=True)]
-            scores = [significance.corpus_scores(total, side) for side in sides]
-            resampled = [np.stack([total(counts @ seed) for seed in side], axis=1) for side in sides]
-            return scores[0] - scores[1], resampled[0] - resampled[1]
+            (scores, resampled), (others, others_resampled) = (significance.resampled_scores(total, s) for s in sides)
+            return scores - others, resampled - others_resampled
 
         return trial
 

@@ -20,12 +20,17 @@ grid: {contrastive_layer: [1, 3], skip_source: [1, 2], skip_target: [4, 5]}
 """
 
 
-def overlaid(overlay=""):
-    """The default configuration, of six blocks, with an overlay, merged as snakemake does it."""
+def merged(*overlays):
+    """The default configuration with overlays, merged as snakemake does it."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    update_config(config, yaml.safe_load(SIZES))
-    update_config(config, yaml.safe_load(overlay) or {})
+    for overlay in overlays:
+        update_config(config, yaml.safe_load(overlay) or {})
     return config
+
+
+def overlaid(overlay=""):
+    """The default configuration, of six blocks, with an overlay."""
+    return merged(SIZES, overlay)
 
 
 def refusal(overlay):

@@ -3,25 +3,14 @@
 Run with: pytest tests/test_schema.py.
 """
 
-from pathlib import Path
-
 import pytest
-import yaml
-from snakemake.utils import update_config
+from configurations import ROOT, SCHEMA
+from configurations import merged as overlaid
 
 from skipclm import experiment, runs, schema
 from skipclm.errors import InputError
 
-ROOT = Path(__file__).parents[1]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
 OVERLAYS = sorted((ROOT / "configs").glob("*.yaml"))
-
-
-def overlaid(overlay=""):
-    """The default configuration with an overlay, merged as snakemake does it."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    update_config(config, yaml.safe_load(overlay) or {})
-    return config
 
 
 def refusal(overlay):

@@ -14,8 +14,7 @@ def explain(results: Path, pair: str, run: str, metric: str, split: str | None =
     """Say in lines how a mean of the ablation, or of a cell of the grid, came about.
 
     `results` is an experiment's folder, `run` a variant or a cell such as c3-s1-t18, and `split` by default `test` for
-    the one and `valid` for the other. Raises an `InputError` for what is
-    not there.
+    the one and `valid` for the other. Raises an `InputError` for what is not there.
     """
     stage = "grid" if runs.is_cell_name(run) else "ablation"
     if not (results / "corpus").is_dir():

@@ -275,7 +275,7 @@ class Loop(Trainer):
             try:
                 return super().training_step(model, inputs, num_items_in_batch)
             except RuntimeError as error:
-                if not _is_lack_of_memory(error) or not self._halve_micro_batch(len(inputs["length"])):
+                if not _is_lack_of_memory(error) or not self._halve_micro_batch(len(next(iter(inputs.values())))):
                     raise
             self._sums, self._batches = sums, batches
             model.zero_grad()
