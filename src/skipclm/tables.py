@@ -28,7 +28,8 @@ _LATEX = str.maketrans(
 
 _COMPARED = ["baseline", "difference", "low", "high", "p_holm", "verdict"]
 _MARKS = {"better": "▲", "worse": "▼"}
-_WIDTH = 6  # columns of numbers that fit a page beside each other; further pairs go below
+_WIDTH = 6  # columns of numbers that fit a page beside each other; further pairs go below ...
+_HEIGHT = 36  # ... as many lines of which fit a page with the caption
 
 
 def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -150,10 +151,24 @@ def to_latex(summary: pd.DataFrame) -> str:
 
 
 def _latex_table(summary: pd.DataFrame) -> str:
+    """Return a float, or as many as the blocks of pairs need; the caption of the first is that of all."""
     blocks, split = _lay_out(summary), summary["split"].iloc[0]
     width = max(len(cell.mean) for block in blocks for _, cells in block.rows for cell in cells)
     label_of_split = "ablation" if split == "test" else f"ablation-{split}"
     signatures = "; ".join(f"{_escape(name)} {_typewriter(text)}" for name, text in _signatures(summary))
+    below = [
+        rf"\caption{{{_escape(_legend(summary))}{signatures and f' Signatures: {signatures}.'}}}",
+        rf"\label{{tab:{label_of_split}}}",
+    ]
+    step = max(1, _HEIGHT // (len(blocks[0].rows) + 3))
+    floats = [_latex_float(blocks[:step], width, below)]
+    for start in range(step, len(blocks), step):
+        more = [rf"\caption{{Further pairs of table~\ref{{tab:{label_of_split}}}.}}"]
+        floats.append(_latex_float(blocks[start : start + step], width, more))
+    return "\n".join(floats)
+
+
+def _latex_float(blocks: list["_Block"], width: int, below: list[str]) -> str:
     table = "table" if len(blocks[0].columns) <= _WIDTH // 2 else "table*"  # which spans both columns of a page
     lines = [
         rf"\begin{{{table}}}",
@@ -163,8 +178,7 @@ def _latex_table(summary: pd.DataFrame) -> str:
         "\n\\midrule\n".join(_latex_block(block, width) for block in blocks),
         r"\bottomrule",
         r"\end{tabular}",
-        rf"\caption{{{_escape(_legend(summary))}{signatures and f' Signatures: {signatures}.'}}}",
-        rf"\label{{tab:{label_of_split}}}",
+        *below,
         rf"\end{{{table}}}",
     ]
     return "\n".join(lines) + "\n"
