@@ -41,6 +41,7 @@ TRAINING = {
     "max_gradient_norm": 1.0,
     "precision": "fp32",
     "compile": False,
+    "processes": 1,
     "log_every": 2,
     "gradient_cosine": False,
     "validations": 0,

@@ -232,6 +232,13 @@ def test_processes_share_every_batch():
         assert sorted(i for share in shares for i in share) == sorted(batch)
 
 
+def test_no_process_is_ever_without_a_pair():
+    lengths = torch.randint(1, 100, (1208,)).tolist()  # of the last ten pools, each would leave six pairs over
+    parts = [_batches(lengths, steps=130, batch_tokens=120, process=process, processes=9) for process in range(9)]
+    assert all(share for part in parts for share in part)
+    assert {i for part in parts for share in part for i in share} == set(range(1208))
+
+
 def test_items_are_cut_where_they_no_longer_fit():
     fits = lambda batch: sum(batch) <= 5  # noqa: E731
     assert examples.batches_within([1, 2, 2, 9, 3, 2, 1], fits) == [[1, 2, 2], [9], [3, 2], [1]]

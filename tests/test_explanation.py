@@ -97,6 +97,10 @@ def test_the_way_back_names_the_text_that_it_reads(results):
 def test_what_has_no_value_says_why(results):
     assert "seed 2: no model" in explanation.explain(results, "en-de", "full", "comet")
     assert "seed 2: diverged" in explanation.explain(results, "en-de", "wild", "bleu")
+    path = results / "ablation/en-de/wild/seed2/test.scores.json"
+    provenance.write_json(path, provenance.read_json(path) | {"status": "failed", "reason": "out of memory"})
+    provenance.write_json(path.with_name("training.json"), {"status": "failed", "settings": {}} | ENVIRONMENT)
+    assert "seed 2: failed: out of memory" in explanation.explain(results, "en-de", "wild", "bleu")
     untrained = explanation.explain(results, "en-de", "base", "bleu")
     assert "seed 2: 1.5000" in untrained
     assert "trained:" not in untrained

@@ -11,13 +11,13 @@ from skipclm.errors import InputError
 NAN = float("nan")
 
 
-def _grid(contrastive, sources, targets, seeds=(1,), diverged=()):
+def _grid(contrastive, sources, targets, seeds=(1,), diverged=(), lost_to="diverged"):
     """Return grid scores whose BLEU is 10 + contrastive + source / 10 + target / 100, plus the seed."""
     rows = []
     for c, s, t, seed in product(contrastive, sources, targets, seeds):
         lost = (c, s, t) in diverged
         value = NAN if lost else 10 + c + s / 10 + t / 100 + seed
-        rows.append(("en-de", c, s, t, seed, "diverged" if lost else "ok", value))
+        rows.append(("en-de", c, s, t, seed, lost_to if lost else "ok", value))
     return pd.DataFrame(rows, columns=["pair", *selection.TRIPLE, "seed", "status", "bleu"])
 
 
@@ -99,6 +99,15 @@ def test_curve_names_layers_and_sources(tmp_path, texts_in):
     texts = texts_in(tmp_path / "curve")
     assert {"contrastive layer", "7", "skip source", "3", "diverged", "skip target (layer)"} <= set(texts)
     assert "validation BLEU (bars: range of seeds)" in texts
+
+
+def test_cells_that_failed_are_told_from_those_that_diverged(tmp_path, texts_in):
+    scores = _grid([2], [1], [4, 5, 6], diverged=[(2, 1, 4)])
+    failed = _grid([2], [1], [7], diverged=[(2, 1, 7)], lost_to="failed")
+    grid_figures.draw_heatmaps(pd.concat([scores, failed]), tmp_path / "map", "en-de")
+    texts = texts_in(tmp_path / "map")
+    assert {"div.", "fail"} <= set(texts)
+    assert any("hatched: diverged or failed" in text for text in texts)
 
 
 @pytest.mark.parametrize("draw", [grid_figures.draw_heatmaps, grid_figures.draw_curve])

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -156,56 +155,6 @@ def test_an_interrupted_folder_leaves_the_old_one(tmp_path, error):
         break_off(provenance.new_folder(tmp_path / "model"), error)
     assert names(tmp_path) == ["model"]
     assert names(tmp_path / "model") == ["old"]
-
-
-# Jobs
-
-
-def run_job(folder, body):
-    """Run a script as snakemake would, with `body` under the job's log; return its status, its output and the log."""
-    script = "import os, subprocess, sys\nfrom skipclm import provenance\nfrom skipclm.errors import InputError\n"
-    script += f"with provenance.job('logs/a/job.log'):\n    {body}\n"
-    environment = os.environ | {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii"}  # the hardest case
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    log = (folder / "logs/a/job.log").read_text(encoding="utf-8")
-    return done.returncode, done.stdout + done.stderr, log
-
-
-@pytest.mark.parametrize(
-    ("body", "log"),
-    [
-        ("print('out'); print('err', file=sys.stderr); print('out')", "out\nerr\nout\n"),
-        ("print('first'); os.write(1, b'from C\\n'); os.write(2, b'and C\\n'); print('last')", None),
-        ("print('first'); subprocess.run(['echo', 'child']); print('last')", "first\nchild\nlast\n"),
-        ("print('\\u4f60\\u597d')", "你好\n"),
-        ("pass", ""),
-    ],
-)
-def test_a_log_holds_all_that_a_job_prints_in_order(tmp_path, body, log):
-    assert run_job(tmp_path, body) == (0, "", log if log is not None else "first\nfrom C\nand C\nlast\n")
-
-
-def test_a_users_mistake_is_one_line_in_the_log(tmp_path):
-    status = run_job(tmp_path, "print('reading'); raise InputError('a.tsv, line 3: expected two columns')")
-    assert status == (1, "", "reading\nerror: a.tsv, line 3: expected two columns\n")
-
-
-def test_our_mistake_is_a_traceback_in_the_log(tmp_path):
-    status, output, log = run_job(tmp_path, "print('reading'); 1 / 0")
-    assert (status, output) == (1, "")
-    assert log.startswith("reading\nTraceback")
-    assert log.endswith("ZeroDivisionError: division by zero\n")
-
-
-def test_a_killed_job_has_logged_how_far_it_came(tmp_path):
-    status, output, log = run_job(tmp_path, "print('step 1 of 2'); os.kill(os.getpid(), 9)")
-    assert (status, output, log) == (-9, "", "step 1 of 2\n")
-
-
-def test_a_second_attempt_begins_a_new_log(tmp_path):
-    run_job(tmp_path, "print('failed')")
-    assert run_job(tmp_path, "print('fine')") == (0, "", "fine\n")
 
 
 # Records

@@ -44,6 +44,7 @@ def test_grid_scores_is_tidy_and_sorted():
     assert list(frame.columns) == [
         *("pair", "contrastive_layer", "skip_source", "skip_target", "seed", "status", "bleu", "chrf"),
         *("bleu_signature", "chrf_signature", "sentences", "train_steps", "train_loss", "train_seconds", "micro_batch"),
+        "reason",
     ]
     assert list(frame["pair"]) == ["en-tr", "en-de", "en-de"]  # as they came, not by alphabet
     assert list(frame["seed"]) == [1, 1, 2]
@@ -78,6 +79,7 @@ def test_best_cell_has_the_highest_mean_over_seeds():
         "selected_on": "en-de",
         "cells": 2,
         "diverged": [{"contrastive_layer": 2, "skip_source": 1, "skip_target": 3}],
+        "failed": [],
     }
     assert best == {"en-de": expected}
     assert json.loads(json.dumps(best)) == best
@@ -125,6 +127,32 @@ def test_a_pair_outside_the_grid_borrows():
     assert best["en-zh"] == best["en-de"]
     assert best["en-zh"]["selected_on"] == "en-de"  # the first of the asked pairs that was measured
     assert best["en-tr"]["contrastive_layer"] == 3
+
+
+FAILED = {"status": "failed", "reason": "RuntimeError: out of memory", "metrics": {}}
+
+
+def test_a_failed_run_is_a_row_with_its_reason_and_its_cell_is_not_chosen():
+    runs = [_run((3, 1, 4), 1, 30.0), _run((3, 1, 4), 2, None, **FAILED)]
+    runs += [_run((2, 1, target), seed, 20.0 + target) for target in (3, 4, 5) for seed in (1, 2)]
+    scores = selection.grid_scores(runs, ["bleu"])
+    assert list(scores.iloc[-1][["seed", "status", "reason"]]) == [2, "failed", "RuntimeError: out of memory"]
+    assert scores["bleu"].isna().sum() == 1
+    assert list(selection.cell_scores(scores, "bleu")["lost"]) == ["", "", "", "failed"]
+    best = selection.select_best(scores, allow_missing=0.25)
+    assert best["en-de"]["failed"] == [{"contrastive_layer": 3, "skip_source": 1, "skip_target": 4}]
+    assert _triple(best["en-de"]) == (2, 1, 5)
+    assert best["en-de"]["cells"] == 3
+    assert "ahead of the next; of 1 more a run failed" in selection.to_text(best, {"en-de": "German"})
+    with pytest.raises(InputError, match=r"at most 20% of the cells .* 1 of 4 failed \(RuntimeError: out of memory\)"):
+        selection.select_best(scores, allow_missing=0.2)
+
+
+def test_a_cell_that_diverged_with_one_seed_and_failed_with_another_is_not_missing():
+    runs = [_run((3, 1, 4), 1, None), _run((3, 1, 4), 2, None, **FAILED)]
+    runs += [_run((2, 1, 3), seed, 20.0) for seed in (1, 2)]
+    best = _best(*runs)["en-de"]
+    assert (len(best["diverged"]), best["failed"]) == (1, [])
 
 
 def test_choice_in_words():

@@ -81,6 +81,7 @@ def test_summary_by_hand():
         "seeds",
         "runs",
         "diverged",
+        "failed",
         "sentences",
         "signature",
         "note",
@@ -226,6 +227,16 @@ def test_the_best_is_marked_unless_all_print_alike():
     assert "**" not in tables.to_markdown(tables.summarise(_scores({"a": [1.01], "b": [1.04]})))
     assert "**1.1**" in tables.to_markdown(tables.summarise(_scores({"a": [1.01], "b": [1.06]})))
     assert "**1.0**" in tables.to_markdown(tables.summarise(_scores({"a": [1.0]})))
+
+
+def test_failed_runs_are_told_from_those_that_diverged():
+    scores = _scores({"full": [22.0, NAN], "skip_only": [NAN, NAN], "base": [1.0, 1.0]})
+    scores.loc[scores["status"] == "diverged", ["status", "note"]] = ["failed", "RuntimeError: out of memory"]
+    summary = tables.summarise(scores)
+    assert summary["failed"].tolist() == [1, 2, 0]
+    assert summary["note"].isna().all()
+    markdown = tables.to_markdown(summary)
+    assert "–: failed. (k/n): only k of n seeds have a score, since the others diverged, failed or the" in markdown
 
 
 def test_everything_diverged():

@@ -348,6 +348,51 @@ def test_a_variant_that_diverges_is_a_gap_in_tables_and_figures(copied):
     assert "diverged" in (copied / RESULTS / "figures/ablation.test.bleu.svg").read_text(encoding="utf-8")
 
 
+def test_a_run_that_fails_for_good_is_a_row_with_its_reason_and_the_rest_goes_on(copied):
+    """One training kills itself each time, and one raises an error."""
+    config = yaml.safe_load((copied / "tiny.yaml").read_text(encoding="utf-8"))
+    config["grid"] |= {"skip_target": [2, 3], "seeds": [1, 2], "allow_missing": 0.5}
+    config["ablation"]["variants"] |= {"other": {"training": {"steps": 5}}}
+    config["execution"] = {"attempts": 2}
+    (copied / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    with open(copied / "src/skipclm/training_job.py", "a", encoding="utf-8") as file:
+        file.write(BREAKS)
+    output = snakemake(copied)
+    assert output.count("Trying to restart job") == 4
+    grid = {(row["skip_target"], row["seed"]): row for row in rows(copied / RESULTS / "grid/scores.tsv")}
+    assert {key: row["status"] for key, row in grid.items()} == {
+        ("2", "1"): "ok",
+        ("2", "2"): "failed",
+        ("3", "1"): "ok",
+        ("3", "2"): "ok",
+    }
+    assert grid["2", "2"]["reason"].startswith("killed, for lack of memory perhaps")
+    best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]
+    assert (best["skip_target"], [cell["skip_target"] for cell in best["failed"]]) == (3, [2])
+    failed = [row for row in rows(copied / RESULTS / "ablation/scores.tsv") if row["status"] == "failed"]
+    assert {(row["pair"], row["variant"], row["value"]) for row in failed} == {("en-de", "other", "")}
+    assert {row["note"] for row in failed} == {"RuntimeError: CUDA error: an illegal memory access was encountered"}
+    assert "–: failed." in (copied / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
+    assert "of 1 more a run failed" in (copied / RESULTS / "report.txt").read_text(encoding="utf-8")
+    assert planned(copied) == {}
+
+
+BREAKS = """
+
+_run = run
+
+
+def run(job, failure=None):
+    import os
+
+    if "c1-s1-t2/seed2" in job.record and not failure:
+        os.kill(os.getpid(), 9)
+    if "en-de/other" in job.record and not failure:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\\nand more")
+    _run(job, failure)
+"""
+
+
 @pytest.mark.parametrize(
     ("german", "message"),
     [

@@ -57,7 +57,7 @@ def _draw_pair(ax: Axes, rows: pd.DataFrame, variants: list[str]) -> None:
         place = variants.index(row.variant)
         if math.isnan(row.mean):
             ax.annotate(
-                "diverged" if row.diverged else "not run",
+                "diverged" if row.diverged else "failed" if row.failed else "not run",
                 (0, place),
                 (3, 0),
                 textcoords="offset points",

@@ -56,10 +56,10 @@ def _check_trained(model: Path, record: dict, pair: str) -> None:
             f"--model: expected a model that the workflow trained to translate, found {model}, which has no record of "
             "that; choose one such as results/demo/ablation/en-de/full/seed4/model"
         )
-    if record.get("status") == "diverged":
+    if record.get("status") in ("diverged", "failed"):
         raise InputError(
-            f"--model: expected a model that learned to translate, found {model}, whose training diverged; take "
-            "another seed, or train it with a lower learning rate"
+            f"--model: expected a model that learned to translate, found {model}, whose training {record['status']}; "
+            "take another seed, or train it again with a lower learning rate or more memory"
         )
     if trained_for != pair:
         raise InputError(

@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 from skipclm import corpus, provenance
 from skipclm.errors import InputError
 
+TRANSLATES = ("ok", "untrained")  # of the statuses of a run; one that diverged or failed has no translations
 IDENTITY = ("stage", "pair", "run", "seed", "split")
 
 

@@ -125,8 +125,9 @@ class LengthGroupedBatches(Sampler[list[int]]):
     """As many batches as asked for, of similar length, which need little padding, in an order that the seed decides.
 
     A batch has at most `batch_size` pairs and, if `batch_tokens` is given, at most so many tokens with padding, or one
-    pair. With several processes, each gets every n-th pair of a batch. Transformers' own sampler leaves long batches
-    before short ones, so that the loss goes up and down with them.
+    pair. With several processes, each gets every n-th pair of a batch, at least one: a batch has as many of them,
+    whatever their length, and what is left over joins another. Transformers' own sampler leaves long batches before
+    short ones, so that the loss goes up and down with them.
     """
 
     POOL = 50  # batches that are sorted together: enough for little padding ...
@@ -163,14 +164,19 @@ class LengthGroupedBatches(Sampler[list[int]]):
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
         pool_size = self.batch_size * min(self.POOL, max(1, len(order) // self.batch_size // self.POOLS))
         pools = [order[start : start + pool_size] for start in range(0, len(order), pool_size)]
-        batches = [
-            batch for pool in pools for batch in batches_within(sorted(pool, key=self.lengths.__getitem__), self._fits)
-        ]
+        batches: list[list[int]] = []
+        for pool in pools:
+            for batch in batches_within(sorted(pool, key=self.lengths.__getitem__), self._fits):
+                if len(batch) >= self.processes:
+                    batches.append(batch)
+                else:
+                    batches[-1] += batch
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
     def _fits(self, batch: list[int]) -> bool:
         padded = len(batch) * self.lengths[batch[-1]]  # the longest, since they are sorted
-        return len(batch) <= self.batch_size and (self.batch_tokens is None or padded <= self.batch_tokens)
+        is_short = self.batch_tokens is None or padded <= self.batch_tokens or len(batch) <= self.processes
+        return len(batch) <= self.batch_size and is_short
 
 
 def batches_within(order: list[int], fits: Callable[[list[int]], bool]) -> list[list[int]]:

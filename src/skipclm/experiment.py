@@ -21,6 +21,7 @@ def check(config: dict, rules: dict) -> None:
     check_model(config)
     cells = runs.grid_cells(config["grid"], depth(config))
     check_gate(runs.cell_settings(config, cells[0]), "skip.warmup_steps")
+    check_processes(runs.cell_settings(config, cells[0]), "training.processes")
     for cell in cells:
         check_trained(runs.cell_settings(config, cell), "training.weights", [cell], depth(config))
     check_variants(config, cells)
@@ -237,6 +238,7 @@ def check_variants(config: dict, cells: list[runs.Cell]) -> None:
         }
         check_layers(settings, keys, cells, depth(config))
         check_gate(settings, f"ablation.variants.{variant}: skip.warmup_steps")
+        check_processes(settings, f"ablation.variants.{variant}: training.processes")
         check_trained(settings, f"ablation.variants.{variant}: training.weights", cells, depth(config))
 
 
@@ -253,6 +255,16 @@ def check_gate(settings: dict, key: str) -> None:
         raise InputError(
             f"{key}: expected less than training.steps, which is {steps}, found {skip['warmup_steps']}; lower it, "
             "or the skip would never come fully into play"
+        )
+
+
+def check_processes(settings: dict, key: str) -> None:
+    """Raise an `InputError`, which calls the number by `key`, if there are fewer pairs in a batch than processes."""
+    processes, batch_size = (settings["training"].get(name, 1) for name in ("processes", "batch_size"))
+    if processes > batch_size:
+        raise InputError(
+            f"{key}: expected at most training.batch_size, {batch_size}, since each takes its share of a batch, found "
+            f"{processes}; lower it"
         )
 
 

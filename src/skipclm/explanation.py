@@ -6,7 +6,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from skipclm import metrics, provenance, runs, tsv
+from skipclm import evaluation, metrics, provenance, runs, tsv
 from skipclm.errors import InputError, suggestion
 
 
@@ -72,7 +72,9 @@ def _number(scores: list[dict], pair: str, run: str, metric: str) -> str:
 def _run(path: Path, score: dict, metric: str) -> str:
     """Describe one seed's run."""
     entry = score["metrics"].get(metric, {})
-    value = "diverged" if score["status"] == "diverged" else entry.get("not_run") or f"{entry['value']:.4f}"
+    value = entry.get("not_run") or (entry and f"{entry['value']:.4f}")
+    if score["status"] not in evaluation.TRANSLATES:
+        value = ": ".join(filter(None, (score["status"], score.get("reason"))))
     generation = provenance.read_json(path.with_name(f"{score['split']}.generation.json"))
     lines = [f"seed {score['seed']}: {value}", f"  translations: sha256 {generation['sha256']}"]
     lines += [f"  translated: {line}" for line in _made(generation)]
@@ -80,8 +82,9 @@ def _run(path: Path, score: dict, metric: str) -> str:
     training = path.with_name("training.json")
     if training.exists():
         record = provenance.read_json(training)
-        steps, pairs, seconds = (record[key] for key in ("train_steps", "train_pairs", "train_seconds"))
-        lines.append(f"  trained: {steps} steps on {pairs} pairs in {seconds:.0f} s")
+        if record.get("status") != "failed":
+            steps, pairs, seconds = (record[key] for key in ("train_steps", "train_pairs", "train_seconds"))
+            lines.append(f"  trained: {steps} steps on {pairs} pairs in {seconds:.0f} s")
         lines += [f"  trained: {line}" for line in _made(record)]
         lines += [f"  {section}: {_plain(settings)}" for section, settings in record["settings"].items()]
     return "\n".join(lines)

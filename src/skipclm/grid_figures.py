@@ -52,7 +52,7 @@ def draw_heatmaps(
         _frame_best(axes, cells, [layer for layer, _ in panels], grid)
         figure.supxlabel("skip target (layer)", fontsize=8)
         figure.supylabel("skip source (layer)", fontsize=8)
-        title = _title(cells, pair, "framed", "\nhatched: diverged")
+        title = _title(cells, pair, "framed", "\nhatched: ")
         if alike.any() and size >= _SMALLEST:
             title += "\n≈ cannot be told from the best (p ≥ 0.05, corrected)"
         figure.suptitle(title, fontsize=8)
@@ -97,7 +97,8 @@ def _ranked(scores: pd.DataFrame, pair: str, metric: str) -> pd.DataFrame:
         )
     cells = rank_cells(scores[scores["pair"] == pair], metric)
     digits = 1 if cells["value"].max() - cells["value"].min() >= 1 else 2  # cells that differ should look it
-    cells["text"] = ["div." if math.isnan(value) else f"{value:.{digits}f}" for value in cells["value"]]
+    words = {"diverged": "div.", "failed": "fail"}
+    cells["text"] = [words.get(cell.lost, f"{cell.value:.{digits}f}") for cell in cells.itertuples()]
     return cells
 
 
@@ -111,13 +112,18 @@ def _alike(cells: pd.DataFrame, compared: pd.DataFrame | None, pair: str) -> pd.
 
 
 def _title(cells: pd.DataFrame, pair: str, how: str, note: str = "") -> str:
-    """Name the best cell of ranked cells and `how` the figure marks it; `note` explains diverged ones."""
-    best = cells.iloc[0]
-    if best["diverged"]:
-        return f"{pair}: all cells diverged"
-    note = note if cells["diverged"].any() else ""
+    """Name the best cell of ranked cells and `how` the figure marks it; after `note` comes what became of lost ones."""
+    best, lost = cells.iloc[0], _lost(cells)
+    if best["lost"]:
+        return f"{pair}: all cells {lost}"
+    note = note and lost and note + lost
     contrastive, source, target = best[TRIPLE]
     return f"{pair}, best {best['text']} ({how}): contrastive {contrastive}, skip {source} → {target}{note}"
+
+
+def _lost(cells: pd.DataFrame) -> str:
+    """Say what became of the cells without a value: diverged, failed or both."""
+    return " or ".join(sorted(set(cells["lost"]) - {""}))
 
 
 def _colours(values: pd.Series) -> ScalarMappable:
@@ -146,7 +152,7 @@ def _draw_panel(
     ax.pcolormesh(matrix, cmap=colour.cmap, norm=colour.norm, edgecolors="white", linewidth=0.6)
     for cell in panel.itertuples():
         x, y = targets.index(cell.skip_target), sources.index(cell.skip_source)
-        if cell.diverged:
+        if cell.lost:
             ax.add_patch(Rectangle((x, y), 1, 1, facecolor="white", edgecolor="0.6", hatch="/////", linewidth=0))
         if size >= _SMALLEST:
             _write(ax, x, y, cell.text, size, colour, cell.value)
@@ -169,7 +175,7 @@ def _write(ax: Axes, x: int, y: int, text: str, size: float, colour: ScalarMappa
 
 def _frame_best(axes: Sequence[Axes], cells: pd.DataFrame, layers: list, grid: list[list]) -> None:
     """Frame the best of ranked cells in black on white, which shows on any colour."""
-    if cells["diverged"].iloc[0]:
+    if cells["lost"].iloc[0]:
         return
     layer, source, target = cells[TRIPLE].iloc[0]
     corner = (grid[1].index(target), grid[0].index(source))
@@ -196,21 +202,21 @@ def _dodge(cells: pd.DataFrame, x: str, line: list[str]) -> pd.Series:
 
 
 def _draw_line(ax: Axes, line: pd.DataFrame, style: dict) -> None:
-    """Draw one line of the curve, with bars from the lowest to the highest seed; diverged cells are gaps."""
+    """Draw one line of the curve, with bars from the lowest to the highest seed; lost cells are gaps."""
     line = line.sort_values("x")
     spread = [line["value"] - line["low"], line["high"] - line["value"]] if line["seeds"].max() > 1 else None
     ax.errorbar(line["x"], line["value"], yerr=spread, elinewidth=0.8, **style)
 
 
 def _mark_cells(ax: Axes, cells: pd.DataFrame) -> None:
-    """Circle the best cell, and put a cross at the foot of the axes where a cell diverged."""
-    best, diverged = cells.iloc[0], cells[cells["diverged"]]
-    if best["diverged"]:
+    """Circle the best cell, and put a cross at the foot of the axes where a cell is lost."""
+    best, lost = cells.iloc[0], cells[cells["lost"] != ""]
+    if best["lost"]:
         ax.set_yticks([])
     else:
         ring = {"marker": "o", "markersize": 9, "fillstyle": "none", "color": "black", "markeredgewidth": 1}
         ax.plot(best["x"], best["value"], **ring)
-    ax.plot(diverged["x"], [0.03] * len(diverged), "x", color="0.4", transform=ax.get_xaxis_transform())
+    ax.plot(lost["x"], [0.03] * len(lost), "x", color="0.4", transform=ax.get_xaxis_transform())
 
 
 def _curve_legend(figure: Figure, cells: pd.DataFrame, hue: str, marker: str) -> None:
@@ -222,8 +228,8 @@ def _curve_legend(figure: Figure, cells: pd.DataFrame, hue: str, marker: str) ->
     handles += [
         Line2D([], [], **_marker(markers, value), color="0.3", linestyle="", label=str(value)) for value in markers
     ]
-    if cells["diverged"].any():
-        handles += [Line2D([], [], marker="x", color="0.4", linestyle="", label="diverged")]
+    if _lost(cells):
+        handles += [Line2D([], [], marker="x", color="0.4", linestyle="", label=_lost(cells))]
     figure.legend(handles=handles, loc="outside right upper")
 
 

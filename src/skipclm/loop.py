@@ -11,17 +11,18 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import is_torch_bf16_gpu_available
 
+from skipclm import losses
 from skipclm.errors import InputError, TerminatedError
 from skipclm.examples import LengthGroupedBatches
 from skipclm.snapshots import Snapshots
 
-_WEIGHTS, _SUMS = "model.safetensors", "sums.pt"
+_WEIGHTS = "model.safetensors"
 
 
 def arguments(
@@ -141,7 +142,7 @@ class StopIfDiverged(TrainerCallback):
 
 
 class SaveNow(TrainerCallback):
-    """Save a snapshot every so many minutes, and on SIGTERM, which then ends the training."""
+    """Save a snapshot every so many minutes, and on SIGTERM, which then ends the training; all processes together."""
 
     def __init__(self, minutes: float) -> None:
         self.seconds, self.saved, self.is_ended = 60 * minutes, time.monotonic(), False
@@ -159,7 +160,11 @@ class SaveNow(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Ask for a snapshot if it is time."""
-        if self.is_ended or time.monotonic() - self.saved >= self.seconds:
+        found = [self.is_ended, time.monotonic() - self.saved >= self.seconds]
+        if args.world_size > 1:
+            found = losses.gathered(torch.tensor([found], dtype=torch.int32, device=args.device)).any(dim=0).tolist()
+        self.is_ended, is_time = found
+        if self.is_ended or is_time:
             control.should_save, self.saved = True, time.monotonic()
         control.should_training_stop |= self.is_ended
 
@@ -225,7 +230,8 @@ class Loop(Trainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the weights, tied ones once, for a snapshot."""
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_model(self.model, str(Path(output_dir) / _WEIGHTS))
+        if self.args.should_save:
+            safetensors.torch.save_model(self.model, str(Path(output_dir) / _WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         safetensors.torch.load_model(self.model, Path(resume_from_checkpoint) / _WEIGHTS)
@@ -236,14 +242,20 @@ class Loop(Trainer):
         snapshot = self.snapshots.folder / f"checkpoint-{self.state.global_step}"
         sums = {"_sums": self._sums, "_batches": self._batches, "_tr_loss": self._tr_loss}
         sums |= {"_globalstep_last_logged": self._globalstep_last_logged, "_seconds": self._elapsed()}
-        torch.save(sums, snapshot / _SUMS)
-        self.snapshots.seal(snapshot)
+        torch.save(sums, snapshot / self._sums_file())
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            self.snapshots.seal(snapshot)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Put back what the last training had at hand; the Trainer calls this right before it goes on."""
         super()._load_rng_state(checkpoint)
-        for name, value in torch.load(Path(checkpoint) / _SUMS, map_location=self.args.device).items():
+        saved = torch.load(Path(checkpoint) / self._sums_file(), map_location=self.args.device.type)
+        for name, value in saved.items():
             setattr(self, name, value)
+
+    def _sums_file(self) -> str:
+        return f"sums.{self.args.process_index}.pt"
 
     def _reset_sums(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
@@ -265,6 +277,13 @@ class Loop(Trainer):
         )
         pin = self.args.dataloader_pin_memory
         return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=pin)
+
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+        """Return the batches of validation: all of them, for each of several processes."""
+        if self.args.world_size == 1:
+            return super().get_eval_dataloader(eval_dataset)
+        size, collate = self.args.eval_batch_size, self.data_collator
+        return DataLoader(self.eval_dataset, batch_size=size, collate_fn=collate)
 
     def training_step(
         self, model: nn.Module, inputs: dict, num_items_in_batch: int | torch.Tensor | None = None
@@ -313,11 +332,11 @@ class Loop(Trainer):
         self._batches += 1
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
-    def _gradient_cosine(self, *losses: torch.Tensor) -> float:
+    def _gradient_cosine(self, *parts: torch.Tensor) -> float:
         """Return the cosine between the gradients of two losses, over the weights that both reach."""
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         options = {"retain_graph": True, "allow_unused": True}
-        pairs = zip(*(torch.autograd.grad(loss, weights, **options) for loss in losses), strict=True)
+        pairs = zip(*(torch.autograd.grad(part, weights, **options) for part in parts), strict=True)
         shared = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
         one, other = (torch.cat([each.flatten().float() for each in side]) for side in zip(*shared, strict=True))
         return float(torch.cosine_similarity(one, other, dim=0))
@@ -333,8 +352,9 @@ class Loop(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last call, and the speed, to what the Trainer logs."""
         if "loss" in logs:
-            tokens = float(self._sums.pop("tokens"))
-            logs |= {name: float(total) / self._batches for name, total in self._sums.items()}
+            everywhere = {name: losses.gathered(total[None]) for name, total in self._sums.items()}
+            tokens = float(everywhere.pop("tokens").sum())
+            logs |= {name: float(totals.mean()) / self._batches for name, totals in everywhere.items()}
             if self.gradient_cosine and "contrastive_loss" in logs:
                 logs["gradient_cosine"] = self._cosine
             logs["tokens_per_second"] = tokens / (time.perf_counter() - self._since)
@@ -345,9 +365,9 @@ class Loop(Trainer):
 
     def diverged(self) -> bool:
         """Tell whether a logged loss or, where none was logged since, a weight is no longer finite."""
-        losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+        found = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
         weights_are_finite = all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters())
-        return not (weights_are_finite and all(map(math.isfinite, losses)))
+        return not (weights_are_finite and all(map(math.isfinite, found)))
 
     def history(self) -> list[dict]:
         """Return a row per logged step: loss and its parts, learning rate, speed and, now and then, valid_loss."""

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from skipclm.errors import InputError, TerminatedError
+from skipclm.errors import InputError
 
 RECORD = "skipclm.json"  # beside a model: how it was made
 
@@ -98,30 +97,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-@contextmanager
-def job(log: str | Path) -> Iterator[None]:
-    """Send all that the block prints to `log`; an `InputError` ends the program with its message alone."""
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w", encoding="utf-8", buffering=1) as file:
-        # The descriptors, not only sys.stderr: compiled libraries write there as well.
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            os.dup2(file.fileno(), stream.fileno())
-            # By the line, so that both stay in order, and so that a job that is killed has said how far it came.
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-        try:
-            yield
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(128 + signal.SIGINT)
-        except TerminatedError:
-            print("terminated; what was done is saved, and the next attempt goes on from there", file=sys.stderr)
-            sys.exit(128 + signal.SIGTERM)
 
 
 def share_package() -> None:

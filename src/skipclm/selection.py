@@ -5,6 +5,7 @@ from statistics import fmean
 import pandas as pd
 
 from skipclm.errors import InputError
+from skipclm.evaluation import TRANSLATES
 from skipclm.metrics import METRICS, check_names
 
 TRIPLE = ["contrastive_layer", "skip_source", "skip_target"]
@@ -16,9 +17,9 @@ def grid_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
 
     Columns: pair, the triple, seed, status, one per metric, one `<metric>_signature` each, sentences, train_steps,
     train_loss (of translation, over the last logged steps), train_seconds, micro_batch (in the end: it is halved where
-    the memory does not suffice; empty for whole batches). Rows are sorted by pair (as they first appear), triple and
-    seed.
-    A diverged run has empty metrics. InputError: a run scored on `test`, or lacking a metric.
+    the memory does not suffice; empty for whole batches), reason (why a run failed). Rows are sorted by pair (as they
+    first appear), triple and seed.
+    A run that diverged or failed has empty metrics. InputError: a run scored on `test`, or lacking a metric.
     """
     check_names(names)
     check_once(runs)
@@ -26,47 +27,52 @@ def grid_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     rows = [_grid_row(run, names) for run in runs]
     rows.sort(key=lambda row: (pairs.index(row["pair"]), *(row[key] for key in [*TRIPLE, "seed"])))
     signatures = [f"{name}_signature" for name in names]
-    frame = pd.DataFrame(rows, columns=["pair", *TRIPLE, "seed", "status", *names, *signatures, *_COSTS])
+    frame = pd.DataFrame(rows, columns=["pair", *TRIPLE, "seed", "status", *names, *signatures, *_COSTS, "reason"])
     return frame.astype(
         {name: float for name in names} | dict.fromkeys(("sentences", "train_steps", "micro_batch"), "Int64")
     )
 
 
 def cell_scores(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Summarise one pair's grid per cell: the triple, value (mean over seeds), low, high, seeds, diverged.
+    """Summarise one pair's grid per cell: the triple, value (mean over seeds), low, high, seeds, lost.
 
-    One diverged seed makes the cell diverged: its value, low and high are NaN, since the mean of the
-    survivors would flatter an unstable cell. Rows are sorted by triple.
+    `lost` says why a cell has no value: `diverged` or `failed`, if one of its runs did, since the mean of the
+    survivors would flatter an unstable cell; else it is empty. Rows are sorted by triple.
     """
     rows = []
     for triple, runs in scores.groupby(TRIPLE):
-        diverged = bool((runs["status"] != "ok").any() or runs[metric].isna().any())
-        values = [float("nan")] if diverged else runs[metric].tolist()
+        lost = next((status for status in ("diverged", "failed") if (runs["status"] == status).any()), "")
+        values = [float("nan")] if lost else runs[metric].tolist()
         # fmean rounds once, so the order of seeds cannot make or break a tie
-        rows.append((*triple, fmean(values), min(values), max(values), len(runs), diverged))
-    return pd.DataFrame(rows, columns=[*TRIPLE, "value", "low", "high", "seeds", "diverged"])
+        rows.append((*triple, fmean(values), min(values), max(values), len(runs), lost))
+    return pd.DataFrame(rows, columns=[*TRIPLE, "value", "low", "high", "seeds", "lost"])
 
 
 def rank_cells(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return one pair's `cell_scores` from the best cell to the worst by the rules of `select_best`.
 
-    Diverged cells come last. Two columns are added: chrf (0 if not measured) and skip_length.
+    Cells that are lost come last. Two columns are added: chrf (0 if not measured) and skip_length.
     """
     cells = cell_scores(scores, metric)
     cells["chrf"] = cell_scores(scores, "chrf")["value"] if "chrf" in scores else 0.0
     cells["skip_length"] = cells["skip_target"] - cells["skip_source"]
-    rising = {"diverged": True, "value": METRICS[metric].sign() < 0, "chrf": False}
+    cells["is_lost"] = cells["lost"] != ""
+    rising = {"is_lost": True, "value": METRICS[metric].sign() < 0, "chrf": False}
     rising |= dict.fromkeys(["skip_length", "contrastive_layer", "skip_source"], True)
-    return cells.sort_values(list(rising), ascending=list(rising.values()), ignore_index=True)
+    cells = cells.sort_values(list(rising), ascending=list(rising.values()), ignore_index=True)
+    return cells.drop(columns="is_lost")
 
 
-def select_best(scores: pd.DataFrame, metric: str = "bleu", pairs: list[str] | None = None) -> dict[str, dict]:
+def select_best(
+    scores: pd.DataFrame, metric: str = "bleu", pairs: list[str] | None = None, allow_missing: float = 0.0
+) -> dict[str, dict]:
     """Choose for each pair the cell with the best mean over seeds.
 
     Ties: higher mean chrF, then the shorter skip, the lower contrastive layer, the lower source.
     A pair without rows in the grid takes the triple of its way back, or of the first pair that has some
     (`selected_on`).
-    Returns plain JSON values. InputError: an unknown metric, an empty grid, a pair whose cells all diverged.
+    Returns plain JSON values. InputError: an unknown metric, an empty grid, a pair of whose cells none has a score, or
+    more than the share `allow_missing` failed.
     """
     check_names([metric])
     if metric not in scores:
@@ -79,7 +85,7 @@ def select_best(scores: pd.DataFrame, metric: str = "bleu", pairs: list[str] | N
     if not measured:
         raise InputError("expected at least one scored run in the grid, found none; run the grid first")
     pairs = measured if pairs is None else pairs
-    return {pair: _best_cell(scores, metric, _donor(pair, pairs, measured)) for pair in pairs}
+    return {pair: _best_cell(scores, metric, _donor(pair, pairs, measured), allow_missing) for pair in pairs}
 
 
 def _donor(pair: str, pairs: list[str], measured: list[str]) -> str:
@@ -94,10 +100,11 @@ def to_text(best: dict[str, dict], names: dict[str, str]) -> str:
     for pair, choice in best.items():
         searched = "" if choice["selected_on"] == pair else f" (selected on {choice['selected_on']})"
         lead = "" if choice["margin"] is None else f", {choice['margin']:.1f} ahead of the next"
+        missing = f"; of {len(choice['failed'])} more a run failed" if choice["failed"] else ""
         lines.append(
             f"{names[pair]} ({pair}): contrastive layer {choice['contrastive_layer']}, skip {choice['skip_source']} to "
             f"{choice['skip_target']}; {METRICS[choice['metric']].label} {choice['value']:.1f} on valid, "
-            f"best of {choice['cells']} cells{lead}{searched}"
+            f"best of {choice['cells']} cells{lead}{missing}{searched}"
         )
     return "\n".join(["Best layers", *lines, ""])
 
@@ -106,8 +113,9 @@ def ablation_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     """Lay the ablation's runs out as a tidy table, one row per run, split and metric.
 
     Columns: pair, split, variant, seed, metric, value, signature, status, note, sentences. Pairs, splits and variants
-    keep the order in which they first appear, metrics that of `names`; seeds ascend. Status is ok, untrained or
-    diverged; a diverged run has an empty value, and so has a metric that did not run, with the reason as its note.
+    keep the order in which they first appear, metrics that of `names`; seeds ascend. Status is ok, untrained, diverged
+    or failed; the last two have empty values, and so has a metric that did not run. The note is its reason, or that of
+    the failure.
     InputError: a metric that a run lacks, or a run that is there twice.
     """
     check_names(names)
@@ -141,7 +149,7 @@ def check_once(runs: list[dict]) -> None:
 
 
 def _note(run: dict, name: str) -> str | None:
-    return run["metrics"].get(name, {}).get("not_run")
+    return run.get("reason") or run["metrics"].get(name, {}).get("not_run")
 
 
 def _grid_row(run: dict, names: list[str]) -> dict:
@@ -156,13 +164,13 @@ def _grid_row(run: dict, names: list[str]) -> dict:
         **dict(zip(TRIPLE, (run["layers"][key] for key in ("contrastive", "source", "target")), strict=True)),
         **{name: value for name, (value, _) in scores.items()},
         **{f"{name}_signature": signature for name, (_, signature) in scores.items()},
-        **{key: run.get(key) for key in _COSTS},
+        **{key: run.get(key) for key in [*_COSTS, "reason"]},
     }
 
 
 def _metric(run: dict, name: str) -> tuple[float | None, str | None]:
-    """Return a run's value and signature, both None if it diverged or the metric did not run."""
-    if run["status"] == "diverged":
+    """Return a run's value and signature, both None if the run has none or the metric did not run."""
+    if run["status"] not in TRANSLATES:
         return None, None
     if name not in run["metrics"]:
         raise InputError(
@@ -172,14 +180,21 @@ def _metric(run: dict, name: str) -> tuple[float | None, str | None]:
     return run["metrics"][name]["value"], run["metrics"][name]["signature"]
 
 
-def _best_cell(scores: pd.DataFrame, metric: str, pair: str) -> dict:
+def _best_cell(scores: pd.DataFrame, metric: str, pair: str, allow_missing: float) -> dict:
     """Return the entry of `select_best` for a pair that is in the grid."""
     cells = rank_cells(scores[scores["pair"] == pair], metric)
-    usable, diverged = cells[~cells["diverged"]], cells[cells["diverged"]]
+    usable, diverged, failed = (cells[cells["lost"] == lost] for lost in ("", "diverged", "failed"))
+    if len(failed) > allow_missing * len(cells):
+        reasons = scores.loc[(scores["pair"] == pair) & (scores["status"] == "failed"), "reason"].unique()
+        raise InputError(
+            f"expected at most {allow_missing:.0%} of the cells for {pair} to lack a score (grid.allow_missing), found "
+            f"that {len(failed)} of {len(cells)} failed ({'; '.join(map(str, reasons))}); remove the folders of these "
+            "runs to have them tried again, or allow more"
+        )
     if usable.empty:
         raise InputError(
-            f"expected at least one cell for {pair} whose runs all ended well, found that all {len(cells)} diverged; "
-            "lower training.learning_rate, or look at the runs' logs"
+            f"expected at least one cell for {pair} whose runs all ended well, found that all {len(cells)} diverged or "
+            "failed; lower training.learning_rate, or look at the runs' logs"
         )
     ranked = [{**_triple(cell), "value": float(cell["value"])} for _, cell in usable.iterrows()]
     best, runner_up = (*ranked, None)[:2]
@@ -192,8 +207,13 @@ def _best_cell(scores: pd.DataFrame, metric: str, pair: str) -> dict:
         "margin": abs(best["value"] - runner_up["value"]) if runner_up else None,
         "selected_on": pair,
         "cells": len(usable),
-        "diverged": [_triple(cell) for _, cell in diverged.sort_values(TRIPLE).iterrows()],
+        "diverged": _triples(diverged),
+        "failed": _triples(failed),
     }
+
+
+def _triples(cells: pd.DataFrame) -> list[dict[str, int]]:
+    return [_triple(cell) for _, cell in cells.sort_values(TRIPLE).iterrows()]
 
 
 def _triple(cell: pd.Series) -> dict[str, int]:

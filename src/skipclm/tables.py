@@ -36,17 +36,18 @@ def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) ->
     """Reduce tidy ablation scores over seeds, and put beside them how they compare with the baseline.
 
     Columns: pair, split, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which
-    seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), sentences, signature, note (why a
-    metric did not run), and of `significance` (the table of `significance.against`) baseline, difference, low, high,
-    p_holm and verdict. The order of `scores` is kept.
+    seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), failed (runs), sentences, signature,
+    note (why a metric did not run), and of `significance` (the table of `significance.against`) baseline, difference,
+    low, high, p_holm and verdict. The order of `scores` is kept.
     InputError: scores of one pair and metric with different signatures.
     """
     _check_signatures(scores)
     spread = scores["value"].where(scores["status"] != "untrained")
-    diverged = scores["status"] == "diverged"
+    lost = {status: scores["status"] == status for status in ("diverged", "failed")}
+    note = scores["note"].where(~lost["failed"])  # of failures, each run has its own
     keys = ["pair", "split", "variant", "metric"]
     summary = (
-        scores.assign(spread=spread, diverged=diverged)
+        scores.assign(spread=spread, note=note, **lost)
         .groupby(keys, sort=False)
         .agg(
             mean=("value", "mean"),
@@ -54,6 +55,7 @@ def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) ->
             seeds=("value", "count"),
             runs=("value", "size"),
             diverged=("diverged", "sum"),
+            failed=("failed", "sum"),
             sentences=("sentences", "first"),
             signature=("signature", "first"),
             note=("note", "first"),
@@ -270,7 +272,7 @@ def _cell(row: tuple | None, best: str) -> _Cell:
 
 def _best(summary: pd.DataFrame, pair: str, metric: str) -> str:
     """Return the best mean of a column as printed, so that means that print alike are all marked; none if all do."""
-    whole = summary["seeds"] == summary["runs"]  # what is left where a run diverged flatters
+    whole = summary["seeds"] == summary["runs"]  # what is left where a run is lost flatters
     means = summary.loc[whole & (summary["pair"] == pair) & (summary["metric"] == metric), "mean"].dropna()
     if means.empty or (len(means) > 1 and len({f"{mean:.1f}" for mean in means}) == 1):
         return ""
@@ -330,10 +332,12 @@ def _legend(summary: pd.DataFrame, best: str = "in bold") -> str:
         sentences.append(_on_chance(summary))
     notes = summary.dropna(subset="note").drop_duplicates("metric")
     sentences += [f"{label(row.metric)} was not run: {row.note}." for row in notes.itertuples()]
-    if summary.loc[summary["note"].isna(), "mean"].isna().any():
-        sentences.append("–: diverged.")
+    empty = summary[summary["mean"].isna()]
+    if lost := [status for status in ("diverged", "failed") if empty[status].any()]:
+        sentences.append(f"–: {' or '.join(lost)}.")
     if ((summary["seeds"] < summary["runs"]) & (summary["seeds"] > 0)).any():
-        sentences.append("(k/n): only k of n seeds have a score, since the others diverged or the metric did not run.")
+        others = "diverged, failed" if summary["failed"].any() else "diverged"
+        sentences.append(f"(k/n): only k of n seeds have a score, since the others {others} or the metric did not run.")
     return " ".join(sentences)
 
 

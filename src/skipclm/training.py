@@ -92,8 +92,8 @@ class GateWarmup(TrainerCallback):
         self.gate.fill_(min(1.0, state.global_step / self.steps))
 
 
-# Settings of training that are no matter of the loop.
-OWN = ("weights", "max_tokens", "micro_batch", "compile")
+# Settings of training that are no matter of the loop; `processes` are started before it.
+OWN = ("weights", "max_tokens", "micro_batch", "compile", "processes")
 
 
 @dataclass(frozen=True)
@@ -138,23 +138,23 @@ def train(
     `TerminatedError` after a SIGTERM.
     """
     options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *OWN)}
-    weights, max_tokens, micro_batch, compiled = (settings["training"][key] for key in OWN)
-    usable = _usable(examples, max_tokens, options["batch_size"])
-    _check_context(model, prompt, max_tokens)
+    own = {key: settings["training"][key] for key in OWN}
+    usable = _usable(examples, own["max_tokens"], options["batch_size"])
+    _check_context(model, prompt, own["max_tokens"])
     transformers.set_seed(seed)
     decoders.fuse_attention(model)
-    if compiled:
+    if own["compile"]:
         _compile(model)
-    merge = adapters.adapt(model, weights, settings["lora"])
+    merge = adapters.adapt(model, own["weights"], settings["lora"])
     model, contrastive = with_skip(model, settings["skip"]), settings["contrastive"]
     trainer = loop.Loop(
-        Objective(model, contrastive, micro_batch),
+        Objective(model, contrastive, own["micro_batch"]),
         folder,
         seed,
         options,
         lengths=[length + len(prompt.source(prompt.target([]))) for length in usable.lengths()],
         train_dataset=usable,
-        eval_dataset=valid.within(max_tokens).by_length(),
+        eval_dataset=valid.within(own["max_tokens"]).by_length(),
         data_collator=Collator(prompt, contrastive.get("pooling", "mean")),
         callbacks=list(callbacks),
         snapshots=snapshots,

@@ -25,6 +25,7 @@ except InputError as error:
 # Where there are GPUs, a job wants one, unless a profile or --set-resources says otherwise, and leases its own. The
 # count keeps others from waiting for theirs on a core.
 GPUS = min(1, len(devices.visible()))
+ATTEMPTS = config["execution"]["attempts"]  # a further one records why they failed
 if GPUS and "gpu" not in workflow.global_resources:
     workflow.register_resource(
         "gpu", len(devices.visible()) * config["execution"]["jobs_per_gpu"]
@@ -107,6 +108,16 @@ def get_trained(wildcards, name):
     if not get_settings(wildcards)["training"]["enabled"]:
         return []
     return f"{RESULTS}/{wildcards.stage}/{wildcards.pair}/{wildcards.run}/seed{wildcards.seed}/{name}"
+
+
+def get_processes(wildcards):
+    """Return how many processes share a training."""
+    return get_settings(wildcards)["training"]["processes"]
+
+
+def get_attempt(wildcards, attempt):
+    """Return how often the job was started, for its script to know."""
+    return attempt
 
 
 def get_scoring(wildcards):

@@ -22,10 +22,13 @@ rule train_cell:
         f"{LOGS}/grid/{{pair}}/{{run}}/seed{{seed}}/train.log",
     benchmark:
         f"{BENCHMARKS}/grid/{{pair}}/{{run}}/seed{{seed}}/train.tsv"
+    retries: ATTEMPTS
     conda:
         "../../envs/skipclm.yaml"
+    threads: get_processes
     resources:
-        gpu=GPUS,
+        gpu=lambda wc: GPUS * get_processes(wc),
+        attempt=get_attempt,
     params:
         settings=get_resolved_settings,
         code=source_hash("train"),
@@ -67,6 +70,7 @@ checkpoint select_best:
     params:
         metric=config["evaluation"]["selection_metric"],
         pairs=PAIRS,
+        allow_missing=config["grid"]["allow_missing"],
         code=source_hash("select_best"),
     message:
         "Select the best layers by {params.metric} on valid"

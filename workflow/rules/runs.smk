@@ -19,10 +19,12 @@ rule translate:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.log",
     benchmark:
         f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.tsv"
+    retries: ATTEMPTS
     conda:
         "../../envs/skipclm.yaml"
     resources:
         gpu=GPUS,
+        attempt=get_attempt,
     params:
         options={
             k: config["evaluation"][k]

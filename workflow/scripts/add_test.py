@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, provenance
+from skipclm import corpus, jobs
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     folder, params = Path(snakemake.output.summary).parent, snakemake.params
     corpus.add_test(params.corpus, snakemake.wildcards.test, params.languages, params.pairs, folder)

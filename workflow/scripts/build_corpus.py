@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, provenance
+from skipclm import corpus, jobs
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     folder = Path(snakemake.output.summary).parent
     corpus.build_corpus(snakemake.params.corpus, snakemake.params.languages, snakemake.params.pairs, folder)

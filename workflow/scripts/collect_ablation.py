@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import grid_statistics, provenance, selection, tables, tsv
+from skipclm import grid_statistics, jobs, provenance, selection, tables, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
     scores = selection.ablation_scores(runs, snakemake.params.metrics)
     summary = tables.summarise(scores, tsv.read(snakemake.input.significance))

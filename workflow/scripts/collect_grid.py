@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import provenance, selection, tsv
+from skipclm import jobs, provenance, selection, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
     tsv.write(snakemake.output.table, selection.grid_scores(runs, snakemake.params.metrics))

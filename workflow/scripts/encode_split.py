@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from skipclm import startup
 
 with startup.loading():
-    from skipclm import checkpoints, corpus, examples, provenance
+    from skipclm import checkpoints, corpus, examples, jobs
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     examples.Examples.encoded(
         checkpoints.load_tokenizer(snakemake.input.base),
         corpus.read_lines(snakemake.input.source),

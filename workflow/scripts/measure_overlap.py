@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, overlap, provenance, tsv
+from skipclm import corpus, jobs, overlap, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     folder = Path(snakemake.output.table).parent
     texts = {
         (pair, language): {

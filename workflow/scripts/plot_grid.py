@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import grid_figures, provenance, runs, training_figure, tsv
+from skipclm import grid_figures, jobs, provenance, runs, training_figure, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,7 +14,7 @@ def stem(images: list[str]) -> Path:
     return Path(images[0]).with_suffix("")
 
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     pair, metric = snakemake.wildcards.pair, snakemake.params.metric
     scores, compared = (tsv.read(path) for path in (snakemake.input.scores, snakemake.input.cells))
     best = provenance.read_json(snakemake.input.best)[pair]

@@ -8,14 +8,18 @@ with startup.loading():
     import pandas as pd
     import torch
 
-    from skipclm import base, checkpoints, corpus, devices, provenance, tsv
+    from skipclm import base, checkpoints, corpus, devices, jobs, provenance, tsv
     from skipclm.snapshots import Snapshots, fingerprint
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-lease = devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"])
-with provenance.job(snakemake.log[0]), lease, provenance.new_folder(snakemake.output.base) as folder:
+with (
+    jobs.job(snakemake.log[0]),
+    jobs.trying(f"{snakemake.output.base}.attempt", is_last=False),
+    devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"]),
+    provenance.new_folder(snakemake.output.base) as folder,
+):
     torch.set_num_threads(snakemake.threads)
     settings = snakemake.params.model
     if settings["source"] == "scratch":

@@ -3,27 +3,28 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, evaluation, metrics, provenance, runs
+from skipclm import corpus, evaluation, jobs, metrics, provenance, runs
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     run, options = snakemake.wildcards, snakemake.params.options
-    record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
+    record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {}
     generation = provenance.read_json(snakemake.input.generation)
     whose = evaluation.identity(run)
     hypotheses, cut = evaluation.read_hypotheses(snakemake.input.hypotheses, generation, whose)
     sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
-    scores, segments = {}, {}  # a diverged run has none
-    if record["status"] != "diverged":
+    scores, segments = {}, {}
+    if generation["status"] in evaluation.TRANSLATES:
         neural = {Path(path).suffixes[-2][1:]: provenance.read_json(path) for path in snakemake.input.neural}
         options |= {"cut": cut, "neural": neural}
         texts = metrics.Translations(hypotheses, references, sources, *run.pair.split("-"), **options)
         scores, segments = metrics.measure(texts, snakemake.params.metrics)
     evaluation.save_segments(snakemake.output.segments, segments)
     result = whose | {
-        "status": record["status"],
+        "status": generation["status"],
+        "reason": generation["reason"],
         "sentences": len(references),
         "metrics": scores,
         "layers": runs.used_layers(record.get("settings")),

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import provenance, selection, tsv
+from skipclm import jobs, provenance, selection, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     scores = tsv.read(snakemake.input.scores)
-    best = selection.select_best(scores, snakemake.params.metric, snakemake.params.pairs)
+    asked = snakemake.params
+    best = selection.select_best(scores, asked.metric, asked.pairs, asked.allow_missing)
     provenance.write_json(snakemake.output.best, best)

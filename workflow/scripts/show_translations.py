@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, evaluation, provenance, side_by_side, tsv
+from skipclm import corpus, evaluation, jobs, provenance, side_by_side, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     metric, hypotheses, contributions = snakemake.params.metric, {}, {}
     inputs = (snakemake.input.hypotheses, snakemake.input.segments, snakemake.input.scores)

@@ -7,18 +7,26 @@ from skipclm import startup
 with startup.loading():
     import torch
 
-    from skipclm import checkpoints, devices, evaluation, provenance, translation
+    from skipclm import checkpoints, devices, evaluation, jobs, provenance, translation
     from skipclm.examples import Examples
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-lease = devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"])
-with provenance.job(snakemake.log[0]), lease:
+execution, attempt = snakemake.config["execution"], snakemake.resources.attempt
+note = f"{snakemake.output.hypotheses}.attempt"
+with (
+    jobs.job(snakemake.log[0], attempt),
+    jobs.trying(note, is_last=attempt > execution["attempts"]) as failure,
+    devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
+):
     torch.set_num_threads(snakemake.threads)
-    record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
-    found = translation.Translated([], [])  # of a diverged run there are none
-    if record["status"] != "diverged":
+    run = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
+    if failure:
+        print(f"given up: {failure}")
+        run = {"status": "failed", "reason": f"in translation, {failure}"}
+    found = translation.Translated([], [])
+    if run["status"] in evaluation.TRANSLATES:
         model, tokenizer = checkpoints.load(snakemake.input.model)
         sources = Examples.load(snakemake.input.tokens).source
         # No parameter of the rule: how much at a time is a matter of memory, and no reason to translate again.
@@ -26,7 +34,6 @@ with provenance.job(snakemake.log[0]), lease:
         options = snakemake.params.options | {"batch_tokens": batch_tokens}
         found = translation.translate(model, tokenizer, sources, **options)
     provenance.write_lines(snakemake.output.hypotheses, found.texts)
-    whose = evaluation.identity(snakemake.wildcards)
-    generation = evaluation.describe(snakemake.output.hypotheses, found.cut, whose)
-    generation["options"] = snakemake.params.options
+    generation = {"status": run["status"], "reason": run.get("reason"), "options": snakemake.params.options}
+    generation |= evaluation.describe(snakemake.output.hypotheses, found.cut, evaluation.identity(snakemake.wildcards))
     provenance.write_json(snakemake.output.generation, generation | provenance.environment())

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import grid_statistics, provenance, selection, tables, tsv
+from skipclm import grid_statistics, jobs, provenance, selection, tables, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with provenance.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]):
     best = provenance.read_json(snakemake.input.best)
     summary = tsv.read(snakemake.input.summary)
     figures = [*snakemake.input.grid_figures, *snakemake.input.ablation_figures]

@@ -1,0 +1,184 @@
+"""Jobs run in processes of their own, as snakemake runs them, and are ended in all ways."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from skipclm import jobs
+from skipclm.errors import InputError, TerminatedError
+
+
+def run_job(folder, body):
+    """Run a script as snakemake would, with `body` under the job's log; return its status, its output and the log."""
+    script = "import os, subprocess, sys\nfrom skipclm import jobs\nfrom skipclm.errors import InputError\n"
+    script += f"with jobs.job('logs/a/job.log'):\n    {body}\n"
+    environment = os.environ | {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii"}  # the hardest case
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    log = (folder / "logs/a/job.log").read_text(encoding="utf-8")
+    return done.returncode, done.stdout + done.stderr, log
+
+
+@pytest.mark.parametrize(
+    ("body", "log"),
+    [
+        ("print('out'); print('err', file=sys.stderr); print('out')", "out\nerr\nout\n"),
+        ("print('first'); os.write(1, b'from C\\n'); os.write(2, b'and C\\n'); print('last')", None),
+        ("print('first'); subprocess.run(['echo', 'child']); print('last')", "first\nchild\nlast\n"),
+        ("print('\\u4f60\\u597d')", "你好\n"),
+        ("pass", ""),
+    ],
+)
+def test_a_log_holds_all_that_a_job_prints_in_order(tmp_path, body, log):
+    assert run_job(tmp_path, body) == (0, "", log if log is not None else "first\nfrom C\nand C\nlast\n")
+
+
+def test_a_users_mistake_is_one_line_in_the_log(tmp_path):
+    status = run_job(tmp_path, "print('reading'); raise InputError('a.tsv, line 3: expected two columns')")
+    assert status == (1, "", "reading\nerror: a.tsv, line 3: expected two columns\n")
+
+
+def test_our_mistake_is_a_traceback_in_the_log(tmp_path):
+    status, output, log = run_job(tmp_path, "print('reading'); 1 / 0")
+    assert (status, output) == (1, "")
+    assert log.startswith("reading\nTraceback")
+    assert log.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_killed_job_has_logged_how_far_it_came(tmp_path):
+    status, output, log = run_job(tmp_path, "print('step 1 of 2'); os.kill(os.getpid(), 9)")
+    assert (status, output, log) == (-9, "", "step 1 of 2\n")
+
+
+def test_a_second_run_begins_a_new_log(tmp_path):
+    run_job(tmp_path, "print('failed')")
+    assert run_job(tmp_path, "print('fine')") == (0, "", "fine\n")
+
+
+def test_a_further_attempt_continues_the_log(tmp_path):
+    script = "from skipclm import jobs\nwith jobs.job('log', {}): print('{}')"
+    for attempt, said in ((1, "old"), (1, "first"), (2, "second")):
+        subprocess.run([sys.executable, "-c", script.format(attempt, said)], cwd=tmp_path, check=True)
+    assert (tmp_path / "log").read_text() == "first\n\nattempt 2\nsecond\n"
+
+
+def test_a_full_disk_is_one_line_in_the_log(tmp_path):
+    body = f"raise OSError({errno.ENOSPC}, os.strerror({errno.ENOSPC}), 'model.safetensors')"
+    said = "error: cannot be written: [Errno 28] No space left on device: 'model.safetensors'; make room or give the "
+    assert run_job(tmp_path, body) == (1, "", said + "right, and run again\n")
+
+
+def test_a_terminated_job_clears_away_what_was_half_done(tmp_path):
+    body = "\n    ".join(
+        [
+            "from skipclm import provenance",
+            "with provenance.new_file('a.txt'): os.kill(os.getpid(), 15)",
+        ]
+    )
+    status, _, log = run_job(tmp_path, body)
+    assert (status, log.startswith("terminated; ")) == (128 + 15, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+# Attempts
+
+
+def _attempt(note, number, error=None, allowed=2):
+    """Try a job, which fails with `error`, and return what it was told."""
+    with jobs.trying(note, is_last=number > allowed) as failure:
+        if error and not failure:
+            raise error
+    return failure
+
+
+def test_the_last_attempt_is_told_why_those_before_failed(tmp_path):
+    note = tmp_path / "run/attempt"
+    for number, said in ((1, "first"), (2, "out of memory\nand more")):
+        with pytest.raises(RuntimeError):
+            _attempt(note, number, RuntimeError(said))
+    assert _attempt(note, 3) == "RuntimeError: out of memory"
+    assert not note.exists()
+
+
+def test_a_job_that_succeeds_leaves_nothing(tmp_path):
+    note = tmp_path / "attempt"
+    with pytest.raises(RuntimeError):
+        _attempt(note, 1, RuntimeError("bad luck"))
+    assert _attempt(note, 2) is None
+    assert not note.exists()
+
+
+def test_an_attempt_that_was_killed_has_a_reason_too(tmp_path):
+    script = "import os\nfrom skipclm import jobs\nwith jobs.trying('note', False): os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path).returncode == -9
+    assert _attempt(tmp_path / "note", 3) == jobs.WITHOUT_A_WORD
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("a typo"),
+        TerminatedError(),
+        KeyboardInterrupt(),
+        OSError(errno.ENOSPC, "No space left on device"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),  # torch.save, disk full
+    ],
+)
+def test_what_a_job_is_not_to_blame_for_never_gives_it_up(tmp_path, error):
+    note = tmp_path / "attempt"
+    with pytest.raises(RuntimeError):
+        _attempt(note, 1, RuntimeError("once"))
+    for number in (2, 3):
+        with pytest.raises(type(error)):
+            _attempt(note, number, error)
+    assert not note.exists()
+
+
+def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
+    script = "\n".join(
+        [
+            "import sys, time",
+            "from skipclm import jobs",
+            "with jobs.trying('note', False):",
+            "    print('in', flush=True); time.sleep(0.3); print('out', flush=True)",
+        ]
+    )
+    with open(tmp_path / "said", "a") as said:
+        started = [subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=said) for _ in range(4)]
+        assert [process.wait() for process in started] == [0] * 4
+    assert (tmp_path / "said").read_text().split() == ["in", "out"] * 4
+    assert not (tmp_path / "note").exists()
+
+
+# Parents
+
+PARENT = """
+import subprocess, sys, time
+code = "from skipclm import jobs; import time; jobs.PAUSE = 0.05; jobs.end_with_parents(); print('up', flush=True); "
+subprocess.run(["sh", "-c", f'"{sys.executable}" -c "{code} time.sleep(60)"; true'])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize(("name", "ends"), [("snakemake", True), ("another", False)])
+def test_a_job_ends_when_the_snakemake_above_it_is_killed(tmp_path, name, ends):
+    (tmp_path / name).write_text(PARENT)
+    with subprocess.Popen([sys.executable, tmp_path / name], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "up\n"
+        job = _below(_below(parent.pid))
+        parent.kill()
+    time.sleep(0.6)
+    assert Path(f"/proc/{job}").exists() is not ends
+    if not ends:
+        os.kill(job, signal.SIGKILL)
+
+
+def _below(process):
+    return int(Path(f"/proc/{process}/task/{process}/children").read_text().split()[0])

@@ -1,0 +1,165 @@
+"""A training from files to files: alone, shared by two processes, ended and taken up again, given up."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from helpers import CONTRASTIVE, LORA, SKIP, TRAINING
+from safetensors.torch import load_file
+
+from skipclm import checkpoints, provenance, training_job, tsv
+from skipclm.errors import InputError
+
+STEPS = 12
+
+
+@pytest.fixture
+def job(tmp_path, new_decoder, tokenizer, examples):
+    """A training of a small decoder on the toy pair."""
+    checkpoints.save(new_decoder(spread=0.02), tokenizer, tmp_path / "base", {})
+    for split in ("train", "valid"):
+        examples.save(tmp_path / f"{split}.safetensors")
+    training = TRAINING | {"steps": STEPS, "validations": 2}
+    return training_job.TrainingJob(
+        pair="en-de",
+        seed=1,
+        settings={"contrastive": CONTRASTIVE, "skip": SKIP, "lora": LORA | {"enabled": False}, "training": training},
+        code="abc",
+        base=str(tmp_path / "base"),
+        train=str(tmp_path / "train.safetensors"),
+        valid=str(tmp_path / "valid.safetensors"),
+        model=str(tmp_path / "run/model"),
+        history=str(tmp_path / "run/history.tsv"),
+        record=str(tmp_path / "run/training.json"),
+        snapshots=str(tmp_path / "run/snapshots"),
+        snapshot_minutes=10,
+        threads=1,
+    )
+
+
+def _shared(job, **changes):
+    """The same by two processes."""
+    training = job.settings["training"] | {"processes": 2} | changes
+    return replace(job, settings=job.settings | {"training": training}, threads=2)
+
+
+def _elsewhere(job, name):
+    """The same with results of its own."""
+    places = {
+        key: getattr(job, key).replace("/run/", f"/{name}/") for key in ("model", "history", "record", "snapshots")
+    }
+    return replace(job, **places)
+
+
+def _weights(job):
+    return Path(job.model, "model.safetensors").read_bytes()
+
+
+def _files(job):
+    return sorted(path.name for path in Path(job.record).parent.iterdir())
+
+
+def test_a_job_leaves_a_model_its_history_and_its_record(job):
+    training_job.run(job)
+    record = provenance.read_json(job.record)
+    assert (record["pair"], record["seed"], record["status"], record["train_steps"]) == ("en-de", 1, "ok", STEPS)
+    assert record == provenance.read_json(Path(job.model) / provenance.RECORD)
+    assert len(tsv.read(job.history)) == STEPS // 2
+    assert _files(job) == ["history.tsv", "model", "training.json"]
+
+
+def test_what_is_done_is_not_done_again(job, capfd):
+    training_job.run(job)
+    before = Path(job.model).stat().st_mtime_ns
+    training_job.run(job)
+    assert "was done meanwhile" in capfd.readouterr().out
+    assert Path(job.model).stat().st_mtime_ns == before
+    training_job.run(replace(job, seed=2))
+    assert provenance.read_json(job.record)["seed"] == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda job: replace(job, code="def"),
+        lambda job: replace(job, pair="en-tr"),
+        lambda job: replace(job, train=job.base + "/config.json"),
+        lambda job: _shared(job),
+    ],
+    ids=["code", "pair", "text", "settings"],
+)
+def test_whatever_decides_the_outcome_is_in_the_fingerprint(job, change):
+    assert change(job).fingerprint != job.fingerprint
+    assert replace(job, threads=7, snapshot_minutes=0, model="elsewhere").fingerprint == job.fingerprint
+
+
+def test_what_is_given_up_is_a_record_with_the_reason_and_no_weights(job):
+    Path(job.snapshots, "checkpoint-1").mkdir(parents=True)
+    training_job.run(job, "RuntimeError: no luck")
+    record = provenance.read_json(job.record)
+    assert (record["status"], record["reason"]) == ("failed", "RuntimeError: no luck")
+    assert [path.name for path in Path(job.model).iterdir()] == [provenance.RECORD]
+    assert tsv.read(job.history).empty
+    assert _files(job) == ["history.tsv", "model", "training.json"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_model_as_one(job):
+    training_job.run(job)
+    both = _elsewhere(_shared(job), "both")
+    training_job.run(both)
+    assert _files(both) == ["history.tsv", "model", "training.json"]
+    one, two = (tsv.read(each.history) for each in (job, both))
+    for name in ("loss", "lm_loss", "contrastive_loss", "retrieval_accuracy", "gate"):
+        assert two[name].tolist() == pytest.approx(one[name].tolist(), rel=1e-3), name
+    assert two["valid_loss"].dropna().tolist() == pytest.approx(one["valid_loss"].dropna().tolist(), rel=1e-3)
+    weights = [load_file(Path(each.model) / "model.safetensors") for each in (job, both)]
+    assert weights[0].keys() == weights[1].keys()
+
+
+START = """
+import json, sys
+from skipclm import jobs, training_job
+from skipclm.errors import TerminatedError
+job = training_job.TrainingJob(**json.loads(sys.argv[1]))
+with jobs.job(sys.argv[2]):
+    training_job.run(job)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_two_processes_that_are_ended_go_on_to_the_same_end(job, tmp_path, ending):
+    whole = _elsewhere(_shared(job, steps=80), "whole")
+    training_job.run(whole)
+    part = replace(_shared(job, steps=80), snapshot_minutes=0)
+    with subprocess.Popen([sys.executable, "-c", START, json.dumps(asdict(part)), str(tmp_path / "log")]) as process:
+        while not list(Path(part.snapshots).glob("checkpoint-*/seal.json")):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        process.send_signal(ending)
+    assert process.returncode != 0
+    assert not Path(part.record).exists()
+    training_job.run(part)
+    assert _weights(part) == _weights(whole)
+    for name in ("loss", "valid_loss", "gate"):
+        assert tsv.read(part.history)[name].equals(tsv.read(whole.history)[name])
+
+
+@pytest.mark.slow
+def test_what_is_wrong_in_several_processes_is_told_as_in_one(job):
+    with pytest.raises(InputError, match=r"at least a batch of 16 pairs within 1 tokens"):
+        training_job.run(_shared(job, max_tokens=1))
+    assert not Path(job.model).exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_them_all(job, monkeypatch):
+    monkeypatch.setattr(training_job.sys, "executable", "false")
+    with pytest.raises(RuntimeError, match="one of 2 processes was killed"):
+        training_job.run(_shared(job))
