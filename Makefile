@@ -4,20 +4,22 @@
 # make bench  speed and memory against others, in docs/performance.md; TEXT="--source FILE --target FILE" for text of yours
 # make statistics  how often the test of significance is right, in docs/statistics.md
 # make test-comet  the tests of COMET, in that environment
+# make test-slurm  the workflow on a Slurm that the test starts here; needs Debian's slurm-wlm and munge
+# make chaos  kill the workflow again and again and compare what comes out, in docs/chaos.md; KILLS=50
 # make comet  an environment of its own for COMET and XCOMET
 # make clean  remove what the built-in experiment made (not the environment)
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-comet check bench statistics comet clean
+.PHONY: run test test-comet test-slurm check bench statistics chaos comet clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all
 
 # Two at a time, and a file's tests together: they share what takes long to make.
 test: .venv/installed
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not comet and not slurm"
 
 check: .venv/installed
 	$(BIN)/ruff check .
@@ -33,6 +35,12 @@ statistics: .venv/installed
 
 test-comet: .venv/installed .venv-comet/installed
 	$(BIN)/pytest -m comet
+
+test-slurm: .venv/installed
+	$(BIN)/pytest -m slurm
+
+chaos: .venv/installed
+	$(BIN)/python tests/chaos.py $(KILLS)
 
 # The versions of envs/comet.yaml.
 comet: .venv-comet/installed

@@ -22,6 +22,18 @@ include: "workflow/rules/runs.smk"
 include: "workflow/rules/report.smk"
 
 
+# What takes seconds and little memory: not worth a job of its own on a cluster.
+localrules:
+    all,
+    collect_grid,
+    select_best,
+    collect_ablation,
+    show_translations,
+    plot_grid,
+    plot_ablation,
+    write_report,
+
+
 rule all:
     """Search the grid, run the ablation and report."""
     default_target: True
@@ -29,7 +41,12 @@ rule all:
         rules.write_report.output,
 
 
+onstart:
+    provenance.write_json(f"{RESULTS}/config.json", config)  # for `skipclm status`
+
+
 onsuccess:
     report = Path(rules.write_report.output.report)
     if report.exists() and report.stat().st_mtime >= STARTED:
         print(report.read_text(encoding="utf-8"))
+        print(forecast.write_cost(Path(), config["experiment"]))

@@ -1,11 +1,14 @@
-"""Shared fixtures: a seed, one thread, a toy language pair, its tokenizer, tiny random decoders; words; figures."""
+"""Shared fixtures: a seed, one thread, a toy pair with tokenizer and tiny decoders, figures, a finished workflow."""
 
 import random
+import shutil
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+import workflows
+from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from skipclm import demo
@@ -16,9 +19,12 @@ ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
 
 
+LONGEST = ["test_reruns.py", "test_failures.py", "test_any_decoder.py", "test_workflow.py"]
+
+
 def pytest_collection_modifyitems(items):
-    """Begin with the file that takes longest, so that nobody waits for it in the end."""
-    items.sort(key=lambda item: item.path.name != "test_workflow.py")
+    """Begin with the files that take longest, so that nobody waits for them in the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +150,24 @@ def repeats(tmp_path):
         return files[0] == files[1]
 
     return draw_twice
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, worker_id):
+    """A folder in which the workflow has run once; processes that test side by side share it."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    folder, under_way = shared / "finished", shared / "under_way"
+    with FileLock(shared / "finished.lock"):
+        if not folder.exists():
+            shutil.rmtree(under_way, ignore_errors=True)
+            under_way.mkdir()
+            workflows.snakemake(workflows.make_copy(under_way))
+            under_way.rename(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of it that a test may change; modification times stay."""
+    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"

@@ -1,5 +1,6 @@
 """The command line: translate with a trained model, write the built-in corpus, make a model to try things with."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -80,6 +81,27 @@ def explain(
     from skipclm import explanation
 
     print(explanation.explain(results, pair, run, metric, split), end="")
+
+
+@app.command()
+def status(
+    results: Annotated[Path, typer.Argument(help="Folder of an experiment, such as results/demo.")],
+) -> None:
+    """Say how far an experiment has come: done, running, failed and left, the best cell so far, and the time left."""
+    from skipclm import status as under_way
+
+    print(under_way.report(results), end="")
+
+
+@app.command()
+def plan(
+    configfile: Annotated[list[Path] | None, typer.Option(help="Overlays of config.yaml, as for snakemake.")] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Cores that the workflow is to have.")] = os.cpu_count() or 1,
+) -> None:
+    """Say what an experiment will cost, after a few real steps of each training: steps, hours, memory and disk."""
+    from skipclm import plan as planning
+
+    print(planning.plan(configfile or [], cores), end="")
 
 
 @app.command("demo-corpus")

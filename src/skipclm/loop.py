@@ -206,6 +206,7 @@ class Loop(Trainer):
         self.add_callback(Progress())
         self.add_callback(StopIfDiverged())
         self.lengths = lengths
+        self.tokens = 0.0  # that were trained on
         self.snapshots, self._seconds = snapshots, 0.0  # the seconds that a snapshot has behind it
         if snapshots:
             self._saver = SaveNow(snapshots.minutes)
@@ -242,6 +243,7 @@ class Loop(Trainer):
         snapshot = self.snapshots.folder / f"checkpoint-{self.state.global_step}"
         sums = {"_sums": self._sums, "_batches": self._batches, "_tr_loss": self._tr_loss}
         sums |= {"_globalstep_last_logged": self._globalstep_last_logged, "_seconds": self._elapsed()}
+        sums |= {"tokens": self.tokens}
         torch.save(sums, snapshot / self._sums_file())
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
@@ -357,6 +359,7 @@ class Loop(Trainer):
             logs |= {name: float(totals.mean()) / self._batches for name, totals in everywhere.items()}
             if self.gradient_cosine and "contrastive_loss" in logs:
                 logs["gradient_cosine"] = self._cosine
+            self.tokens += tokens
             logs["tokens_per_second"] = tokens / (time.perf_counter() - self._since)
             self._reset_sums()
         if "eval_loss" in logs:  # the Trainer's own is a mean over sentences, short ones counting as much as long ones

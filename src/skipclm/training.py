@@ -201,5 +201,7 @@ def _summary(trainer: loop.Loop) -> dict:
     return {
         "status": "diverged" if diverged else "ok",
         "train_steps": trainer.state.global_step,
+        "train_tokens": trainer.tokens,
+        "gpu_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "train_loss": None if diverged else last,
     }

@@ -34,6 +34,8 @@ rule compare_variants:
         table=f"{RESULTS}/ablation/significance.tsv",
     log:
         f"{LOGS}/ablation/significance.log",
+    benchmark:
+        f"{BENCHMARKS}/ablation/significance.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:
@@ -61,6 +63,8 @@ rule collect_ablation:
         winner=f"{RESULTS}/ablation/winner.tsv",
     log:
         f"{LOGS}/ablation/collect.log",
+    benchmark:
+        f"{BENCHMARKS}/ablation/collect.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:

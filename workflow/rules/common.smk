@@ -5,7 +5,15 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from skipclm import corpus_config, devices, experiment, metrics, provenance, runs
+from skipclm import (
+    corpus_config,
+    devices,
+    experiment,
+    forecast,
+    metrics,
+    provenance,
+    runs,
+)
 from skipclm.errors import InputError
 
 provenance.share_package()

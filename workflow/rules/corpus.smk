@@ -49,6 +49,8 @@ rule add_test:
         summary=f"{RESULTS}/corpus/summary.{{test}}.tsv",
     log:
         f"{LOGS}/corpus.{{test}}.log",
+    benchmark:
+        f"{BENCHMARKS}/corpus.{{test}}.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:
@@ -73,6 +75,8 @@ rule measure_overlap:
         table=f"{RESULTS}/corpus/overlap.tsv",
     log:
         f"{LOGS}/overlap.log",
+    benchmark:
+        f"{BENCHMARKS}/overlap.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:

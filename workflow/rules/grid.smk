@@ -46,6 +46,8 @@ rule collect_grid:
         table=f"{RESULTS}/grid/scores.tsv",
     log:
         f"{LOGS}/grid/collect.log",
+    benchmark:
+        f"{BENCHMARKS}/grid/collect.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:
@@ -65,6 +67,8 @@ checkpoint select_best:
         best=f"{RESULTS}/grid/best.json",
     log:
         f"{LOGS}/grid/select.log",
+    benchmark:
+        f"{BENCHMARKS}/grid/select.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:
@@ -89,6 +93,8 @@ rule compare_cells:
         optimism=f"{RESULTS}/grid/optimism.tsv",
     log:
         f"{LOGS}/grid/compare.log",
+    benchmark:
+        f"{BENCHMARKS}/grid/compare.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:

@@ -20,6 +20,8 @@ rule plot_grid:
         training=multiext(f"{RESULTS}/figures/grid_training.{{pair}}", ".svg", ".png"),
     log:
         f"{LOGS}/figures/grid.{{pair}}.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/grid.{{pair}}.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:
@@ -45,6 +47,8 @@ rule plot_ablation:
         ),
     log:
         f"{LOGS}/figures/ablation.{{split}}.{{metric}}.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/ablation.{{split}}.{{metric}}.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:
@@ -74,6 +78,8 @@ rule show_translations:
         table=f"{RESULTS}/ablation/{{pair}}/{{split}}.translations.tsv",
     log:
         f"{LOGS}/ablation/{{pair}}/{{split}}.translations.log",
+    benchmark:
+        f"{BENCHMARKS}/ablation/{{pair}}/{{split}}.translations.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:
@@ -108,6 +114,8 @@ rule write_report:
         report=f"{RESULTS}/report.txt",
     log:
         f"{LOGS}/report.log",
+    benchmark:
+        f"{BENCHMARKS}/report.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:

@@ -48,6 +48,8 @@ rule score_neural:
         neural=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.json",
     log:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.log",
+    benchmark:
+        f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.tsv"
     conda:
         "../../envs/comet.yaml"
     params:
@@ -76,6 +78,8 @@ rule score:
         segments=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.segments.safetensors",
     log:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.score.log",
+    benchmark:
+        f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.score.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:

@@ -15,6 +15,8 @@ rule encode_split:
         tokens=f"{RESULTS}/tokens/{{pair}}/{{split}}.safetensors",
     log:
         f"{LOGS}/tokens/{{pair}}/{{split}}.log",
+    benchmark:
+        f"{BENCHMARKS}/tokens/{{pair}}/{{split}}.tsv"
     conda:
         "../../envs/skipclm.yaml"
     params:

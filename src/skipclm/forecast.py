@@ -1,0 +1,267 @@
+"""What an experiment will cost, known from a few steps of each of its trainings, and what it did cost.
+
+The few steps are the workflow's own, of a small experiment with the same text, model, variants and machine: one pair,
+one cell, one seed. What its jobs took is counted up to all runs and steps.
+"""
+
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from skipclm import corpus_config, devices, experiment, provenance, runs, tsv
+
+TABLE = "forecast.tsv"  # in the folder of results
+STEPS, ROW = 12, 4  # of the small trainings, and from one row of their history to the next
+# The folder of benchmarks says of which stage a job is; the first pattern that fits counts.
+STAGES = {
+    "corpus": r"corpus(\..*)?|overlap|tokens/.*",
+    "base model": r"base",
+    "trainings": r".*/train",
+    "translations": r".*\.translate",
+    "scores": r".*\.(score|comet|xcomet)",
+    "tables and figures": r".*",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run of grid or ablation: one seed of a cell or variant on a pair."""
+
+    stage: str
+    pair: str
+    name: str
+    seed: int
+    settings: dict
+    splits: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """Where its files lie, in the folders of results, logs and benchmarks."""
+        return f"{self.stage}/{self.pair}/{self.name}/seed{self.seed}"
+
+
+def all_runs(config: dict) -> list[Run]:
+    """Return all runs of a checked configuration."""
+    cells = {c.name: runs.cell_settings(config, c) for c in runs.grid_cells(config["grid"], experiment.depth(config))}
+    variants = {name: runs.variant_settings(config, name) for name in runs.variants(config)}
+    tests = tuple(corpus_config.test_sets(config))
+    found = []
+    for stage, pairs, systems, splits in (
+        ("grid", config["grid"]["pairs"], cells, ("valid",)),
+        ("ablation", config["pairs"], variants, tests),
+    ):
+        for pair in pairs:
+            for name, settings in systems.items():
+                found += [Run(stage, pair, name, seed, settings, splits) for seed in config[stage]["seeds"]]
+    return found
+
+
+def small(config: dict) -> dict:
+    """Return the configuration of the small experiment."""
+    config = deepcopy(config)
+    pair = config["grid"]["pairs"][0]
+    cell = runs.grid_cells(config["grid"], experiment.depth(config))[0]
+    config["experiment"] += "-plan"
+    config["pairs"] = config["grid"]["pairs"] = [pair]
+    config["grid"] |= {key: [layer] for key, layer in vars(cell).items()} | {"constraints": [], "keep_weights": False}
+    config["model"]["scratch"]["steps"] = STEPS
+    for stage in ("grid", "ablation"):
+        config[stage]["seeds"] = config[stage]["seeds"][:1]
+    for section in (config, *runs.variants(config).values()):
+        if "training" in section and section["training"].get("enabled", True):
+            section["training"] |= {"steps": STEPS, "log_every": ROW, "validations": 1}
+        if "skip" in section:
+            section["skip"] |= {"warmup_steps": 1}
+    # Hardly trained models would go on to the limit, others end about where the reference does.
+    config["evaluation"] |= {"length_ratio": 1.0, "length_extra": 4}
+    return config
+
+
+class Measured:
+    """What the jobs of an experiment took: seconds and memory by the names of their benchmarks."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.results, folder = root / "results" / name, root / "benchmarks" / name
+        tables = {str(path.relative_to(folder).with_suffix("")): tsv.read(path) for path in folder.rglob("*.tsv")}
+        self.seconds = {job: float(table["s"].iloc[-1]) for job, table in tables.items()}
+        self.memory = {job: float(table["max_rss"].iloc[-1]) for job, table in tables.items()}
+
+    def by_stage(self) -> pd.DataFrame:
+        """Return a row for each stage: jobs, seconds, memory_mb."""
+        table = pd.DataFrame(
+            [(stage_of(job), self.seconds[job], self.memory[job]) for job in self.seconds],
+            columns=["stage", "seconds", "memory_mb"],
+        )
+        return table.groupby("stage").agg(
+            jobs=("seconds", "size"), seconds=("seconds", "sum"), memory_mb=("memory_mb", "max")
+        )
+
+
+def stage_of(job: str) -> str:
+    """Return the stage of a job, by the name of its benchmark."""
+    return next(stage for stage, pattern in STAGES.items() if re.fullmatch(pattern, job))
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """Seconds of a training: before and after its steps, of one step, and of one validation."""
+
+    around: float
+    step: float
+    validation: float
+    tokens: float  # of a step
+
+    @classmethod
+    def of(cls, measured: Measured, run: Run) -> "_Speed":
+        record = provenance.read_json(measured.results / run.folder / "training.json")
+        history = tsv.read(measured.results / run.folder / "history.tsv")
+        tokens = record["train_tokens"] / record["train_steps"]
+        step = tokens / float(history["tokens_per_second"].iloc[1:].mean())  # the first row has much to set up
+        slow = tokens * ROW / float(history["tokens_per_second"].iloc[0])
+        validation = max(0.0, record["train_seconds"] - slow - (STEPS - ROW) * step)
+        around = measured.seconds[f"{run.folder}/train"] - STEPS * step - validation
+        return cls(around, step, validation, tokens)
+
+    def seconds(self, training: dict) -> float:
+        """Return the seconds of a training with these settings."""
+        return self.around + training["steps"] * self.step + training["validations"] * self.validation
+
+
+def predict(config: dict, root: Path) -> pd.DataFrame:
+    """Count up what the small experiment took: a row for each stage, with jobs, steps, tokens, seconds, memory_mb.
+
+    Raises an `InputError` if the small experiment has not been run.
+    """
+    mini = small(config)
+    measured = Measured(root, mini["experiment"])
+    models = {run.name if run.stage == "ablation" else "": run for run in all_runs(mini)}
+    rows: dict[str, dict] = {stage: {"jobs": 0, "steps": 0, "tokens": 0.0, "seconds": 0.0} for stage in STAGES}
+    for stage, jobs, steps, tokens, seconds in _of_runs(config, measured, models):
+        for key, value in (("jobs", jobs), ("steps", steps), ("tokens", tokens), ("seconds", seconds)):
+            rows[stage][key] += value
+    for stage, jobs, seconds in _of_the_rest(config, mini, measured):
+        rows[stage]["jobs"] += jobs
+        rows[stage]["seconds"] += seconds
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
+    return table.assign(memory_mb=measured.by_stage()["memory_mb"]).reset_index()
+
+
+def _of_runs(config: dict, measured: Measured, models: dict[str, Run]) -> Iterator[tuple[str, int, int, float, float]]:
+    """Yield stage, jobs, steps, tokens and seconds of each run's jobs, from those of the small run that it is like."""
+    for run in all_runs(config):
+        model = models[run.name if run.stage == "ablation" else ""]
+        training = run.settings["training"]
+        if training["enabled"]:
+            speed = _Speed.of(measured, model)
+            yield "trainings", 1, training["steps"], training["steps"] * speed.tokens, speed.seconds(training)
+        for split in run.splits:
+            for stage in ("translations", "scores"):
+                jobs = [job for job in measured.seconds if job.startswith(f"{model.folder}/{split}.")]
+                jobs = [job for job in jobs if stage_of(job) == stage]
+                yield stage, len(jobs), 0, 0.0, sum(measured.seconds[job] for job in jobs)
+
+
+def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple[str, int, float]]:
+    """Yield stage, jobs and seconds of all that is no run: by the pairs that it is of, or the runs that it reads."""
+    pairs, start = len(corpus_config.text_pairs(config)), min(measured.seconds.values())  # which each job has
+    scratch = config["model"]["scratch"] if config["model"]["source"] == "scratch" else None
+    grown = {stage: _count(config, stage) / _count(mini, stage) for stage in ("grid", "ablation")}
+    for job, seconds in measured.seconds.items():
+        stage = stage_of(job)
+        if job.startswith("tokens/"):
+            yield stage, len(config["pairs"]), seconds * len(config["pairs"])
+        elif stage == "corpus":
+            yield stage, 1, seconds * pairs
+        elif stage == "base model" and scratch:
+            history = tsv.read(measured.results / "base/history.tsv")
+            step = scratch["batch_tokens"] / float(history["tokens_per_second"].iloc[-1])
+            yield stage, 1, (seconds - STEPS * step) * pairs + scratch["steps"] * step
+        elif stage == "base model":
+            yield stage, 1, seconds
+        elif job.startswith("figures/grid"):
+            yield stage, len(config["grid"]["pairs"]), seconds * len(config["grid"]["pairs"])
+        elif job.endswith(".translations"):
+            yield stage, len(config["pairs"]), seconds * len(config["pairs"])
+        elif stage == "tables and figures":
+            yield stage, 1, start + (seconds - start) * grown.get(job.partition("/")[0], 1.0)
+
+
+def _count(config: dict, stage: str) -> int:
+    return sum(run.stage == stage for run in all_runs(config))
+
+
+def at_a_time(config: dict, cores: int) -> int:
+    """Return how many trainings run at a time on so many cores, or on the GPUs that there are."""
+    gpus = len(devices.visible()) * config["execution"]["jobs_per_gpu"]
+    return max(1, (min(gpus, cores) if gpus else cores) // config["training"]["processes"])
+
+
+def hours(table: pd.DataFrame, together: int, cores: int) -> float:
+    """Return the hours that the stages of `predict` take on so many cores, where so many trainings run `together`."""
+    beside = {"base model": 1, "trainings": together, "translations": together}
+    return sum(row.seconds / min(beside.get(row.stage, cores), max(1, row.jobs)) for row in table.itertuples()) / 3600
+
+
+def disk(config: dict, root: Path, together: int) -> dict[str, float]:
+    """Return the bytes that an experiment takes at its `highest`, and that it leaves in the end (`stays`)."""
+    mini = small(config)
+    folder, found = root / "results" / mini["experiment"], all_runs(config)
+    like = {run.name: folder / run.folder for run in all_runs(mini) if run.stage == "ablation"}
+    models = {name: _size(path / "model") for name, path in like.items()}
+    largest, files = max(models.values()), max(_size(path) - models[name] for name, path in like.items())
+    kept = [run for run in found if config[run.stage]["keep_weights"] and run.settings["training"]["enabled"]]
+    text = (_size(folder / "corpus") + _size(folder / "tokens")) * len(config["pairs"])
+    stays = _size(folder / "base") + text + files * len(found) + sum(models.get(run.name, largest) for run in kept)
+    # A training has its model and two snapshots, of weights and the optimiser's two moments.
+    return {"highest": stays + together * 7 * largest, "stays": stays}
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, float]) -> str:
+    """Say what `predict` and `disk` found."""
+    together = at_a_time(config, cores)
+    lines = [f"{'stage':20}{'jobs':>7}{'steps':>9}{'tokens':>12}{'hours':>8}{'MB':>8}"]
+    for row in table.itertuples():
+        tokens = f"{row.tokens / 1e6:.1f} M" if row.tokens else ""
+        counts = f"{row.stage:20}{row.jobs:>7}{row.steps or '':>9}{tokens:>12}"
+        lines.append(f"{counts}{row.seconds / 3600:>8.2f}{row.memory_mb:>8.0f}")
+    total = hours(table, together, cores)
+    gigabytes = {key: f"{value / 1e9:.2f} GB" for key, value in space.items()}
+    return "\n".join(
+        [
+            *lines,
+            f"about {total:.1f} hours on {cores} cores, {together} trainings at a time",
+            f"memory: {together * table['memory_mb'].max() / 1e3:.1f} GB at most at a time",
+            f"disk: {gigabytes['highest']} at its highest point, {gigabytes['stays']} in the end",
+            "",
+        ]
+    )
+
+
+def write_cost(root: Path, name: str) -> str:
+    """Set what an experiment took beside what was predicted of it, if it was, in its cost.tsv; return that in words.
+
+    Columns: stage, jobs, hours (of all jobs, one after the other), memory_mb, and jobs_predicted and hours_predicted.
+    """
+    actual = Measured(root, name).by_stage().reindex(list(STAGES))
+    table = actual.assign(hours=actual["seconds"] / 3600).drop(columns="seconds").fillna({"jobs": 0, "hours": 0.0})
+    forecast = root / "results" / name / TABLE
+    predicted = (
+        tsv.read(forecast).set_index("stage") if forecast.exists() else pd.DataFrame(columns=["jobs", "seconds"])
+    )
+    table["jobs_predicted"] = predicted["jobs"].reindex(table.index)
+    table["hours_predicted"] = predicted["seconds"].reindex(table.index).astype(float) / 3600
+    table = table.astype({"jobs": "Int64", "jobs_predicted": "Int64"}).reset_index()
+    tsv.write(root / "results" / name / "cost.tsv", table)
+    lines = ["Hours of all jobs, one after the other, and as predicted"]
+    for row in table.itertuples():
+        guess = "" if pd.isna(row.hours_predicted) else f"{row.hours_predicted:8.2f}"
+        lines.append(f"{row.stage:20}{row.hours:8.2f}{guess}")
+    return "\n".join([*lines, ""])

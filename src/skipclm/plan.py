@@ -1,0 +1,62 @@
+"""Plan an experiment: run a small one of a few steps, and count up what it took."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.utils import update_config
+
+from skipclm import experiment, forecast, provenance, tsv
+from skipclm.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def plan(overlays: list[Path], cores: int) -> str:
+    """Return the forecast of an experiment in words, and leave it as a table among its results.
+
+    Raises an `InputError` for a configuration that cannot run, or if the small experiment fails.
+    """
+    config = resolve(overlays)
+    mini = forecast.small(config)
+    name = mini["experiment"]
+    print(f"{name}: a few steps of each training, to measure by ...", file=sys.stderr)
+    try:
+        _run(mini, cores)
+        table = forecast.predict(config, Path())
+        space = forecast.disk(config, Path(), forecast.at_a_time(config, cores))
+    finally:
+        for place in ("results", "benchmarks"):
+            shutil.rmtree(Path(place) / name, ignore_errors=True)
+    tsv.write(Path("results") / config["experiment"] / forecast.TABLE, table)
+    return forecast.to_text(table, config, cores, space)
+
+
+def resolve(overlays: list[Path]) -> dict:
+    """Return the configuration with overlays, merged as Snakemake merges them, and checked."""
+    config: dict = {}
+    for path in [ROOT / "config.yaml", *overlays]:
+        if not path.is_file():
+            raise InputError(f"--configfile: expected a file, found none at {path}; correct the path")
+        update_config(config, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    schema = ROOT / "workflow/schemas/config.schema.yaml"
+    experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
+    return config
+
+
+def _run(config: dict, cores: int) -> None:
+    """Run the small experiment from its beginning."""
+    log = Path("logs") / f"{config['experiment']}.log"
+    for place in ("results", "logs", "benchmarks"):
+        shutil.rmtree(Path(place) / config["experiment"], ignore_errors=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    overlay = log.with_suffix(".yaml")
+    provenance.write_text(overlay, yaml.safe_dump(config, sort_keys=False))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
+    with open(log, "w", encoding="utf-8") as file:
+        done = subprocess.run([*command, "--configfile", str(overlay)], stdout=file, stderr=file, check=False)
+    overlay.unlink()
+    if done.returncode:
+        raise InputError(f"expected a few steps of each training to go well, but some did not; {log} says why")

@@ -1,0 +1,118 @@
+"""How far an experiment has come, read off the files of its runs while it is under way."""
+
+import fcntl
+import re
+from collections import Counter
+from pathlib import Path
+from statistics import fmean
+
+from skipclm import forecast, provenance
+from skipclm.errors import InputError
+from skipclm.metrics import METRICS
+
+CONFIG = "config.json"  # in the folder of results: the configuration that the workflow was last started with
+PROGRESS = re.compile(r"(\d+)/(\d+) \[[^\]]*?(?:loss ([\d.naif]+)[^\]]*)?\]")
+
+
+def report(results: Path) -> str:
+    """Say in lines what is done, running, failed and left, which cell is best so far, and how long the rest takes.
+
+    `results` is an experiment's folder. Raises an `InputError` if the workflow was never started for it.
+    """
+    if not (results / CONFIG).exists():
+        raise InputError(
+            f"expected the results of an experiment, such as results/demo, found no {CONFIG} in {results}; start the "
+            "workflow first, or correct the path"
+        )
+    config = provenance.read_json(results / CONFIG)
+    found = forecast.all_runs(config)
+    states = {run: state(results, run) for run in found}
+    lines = [f"{config['experiment']}: {_counts(Counter(states.values()), len(found))}"]
+    for stage in ("grid", "ablation"):
+        of_stage = [states[run] for run in found if run.stage == stage]
+        lines.append(f"  {stage}: {_counts(Counter(of_stage), len(of_stage))}")
+    lines += [f"running: {run.folder}{_progress(results, run)}" for run in found if states[run] == "running"]
+    lines += [f"failed: {run.folder}: {_reason(results, run)}" for run in found if states[run] == "failed"]
+    lines += _best(results, config, found, states)
+    lines += _time_left(results, found, states)
+    return "\n".join([*lines, ""])
+
+
+def state(results: Path, run: forecast.Run) -> str:
+    """Return what a run is: done, failed, running or left."""
+    folder = results / run.folder
+    scores = [folder / f"{split}.scores.json" for split in run.splits]
+    if all(path.exists() for path in scores):
+        return "failed" if any(provenance.read_json(path)["status"] == "failed" for path in scores) else "done"
+    return "running" if any(map(_is_locked, folder.glob("*.attempt"))) else "left"
+
+
+def _is_locked(note: Path) -> bool:
+    """Tell whether a job of this machine holds the file, or one of another machine where its disk has locks."""
+    try:
+        with open(note, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _counts(counts: Counter, total: int) -> str:
+    parts = [f"{counts[name]} {name}" for name in ("running", "failed", "left") if counts[name]]
+    return ", ".join([f"{counts['done']} of {total} runs done", *parts])
+
+
+def _log(results: Path, run: forecast.Run) -> Path:
+    return results.parents[1] / "logs" / results.name / run.folder / "train.log"
+
+
+def _progress(results: Path, run: forecast.Run) -> str:
+    """Say at which step a training is, and its loss."""
+    log = _log(results, run)
+    steps = PROGRESS.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
+    if not steps:
+        return ""
+    done, of, loss = steps[-1]
+    return f", step {done} of {of}" + (f", loss {loss}" if loss else "")
+
+
+def _reason(results: Path, run: forecast.Run) -> str:
+    found = [provenance.read_json(results / run.folder / f"{split}.scores.json")["reason"] for split in run.splits]
+    return next(filter(None, found), "")
+
+
+def _best(results: Path, config: dict, found: list[forecast.Run], states: dict[forecast.Run, str]) -> list[str]:
+    """Say for each pair of the grid which cell is best so far."""
+    metric, lines = config["evaluation"]["selection_metric"], []
+    for pair in config["grid"]["pairs"]:
+        values: dict[str, list[float]] = {}
+        for run in found:
+            if run.stage == "grid" and run.pair == pair and states[run] == "done":
+                score = provenance.read_json(results / run.folder / "valid.scores.json")["metrics"].get(metric)
+                if score is not None:
+                    values.setdefault(run.name, []).append(score["value"])
+        if values:
+            sign = METRICS[metric].sign()
+            name = max(values, key=lambda cell: sign * fmean(values[cell]))
+            seeds = f"{len(values[name])} of {len(config['grid']['seeds'])} seeds"
+            lines.append(f"best so far on {pair}: {name}, {METRICS[metric].label} {fmean(values[name]):.1f} ({seeds})")
+    return lines
+
+
+def _time_left(results: Path, found: list[forecast.Run], states: dict[forecast.Run, str]) -> list[str]:
+    """Say how long the runs that are left take, if those done so far are like them."""
+    measured = forecast.Measured(results.parents[1], results.name)
+    took: dict[str, list[float]] = {}
+    for run in found:
+        if states[run] == "done":
+            jobs = [seconds for job, seconds in measured.seconds.items() if job.startswith(f"{run.folder}/")]
+            took.setdefault(run.stage, []).append(sum(jobs))
+    known = [seconds for stage in took.values() for seconds in stage]
+    left = [run for run in found if states[run] in ("left", "running")]
+    if not known or not left:
+        return []
+    seconds = sum(fmean(took.get(run.stage, known)) for run in left)
+    together = max(1, sum(states[run] == "running" for run in found))
+    return [f"left: about {seconds / together / 3600:.1f} hours, {together} runs at a time"]

@@ -1,0 +1,162 @@
+"""Kill the workflow again and again, in random places, and see that it ends as if nothing had happened.
+
+make chaos              # 50 kills; writes docs/chaos.md
+make chaos KILLS=5
+"""
+
+import datetime
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from workflows import REPO, RESULTS, TINY, editing, make_copy, rows
+
+PAGE = REPO / "docs/chaos.md"
+# Scripts by what they do; Snakemake itself is told by its process number.
+VICTIMS = {"training": "train", "translation": "translate", "scoring": "score", "the base model": "prepare_base"}
+SNAKEMAKE = "Snakemake"
+SIGNALS = {signal.SIGKILL: "-9", signal.SIGTERM: "-TERM"}
+LONGEST = 4.0  # seconds that a victim lives before it is hit, at most
+CLOCKS = {"train_seconds", "tokens_per_second"}  # no two runs have the same
+
+
+def prepare(folder: Path) -> Path:
+    """Make a copy of the repository with a small grid, of trainings that take some seconds."""
+    make_copy(folder)
+    with editing(folder) as config:
+        config["training"] = TINY["training"] | {"steps": 150}
+        config["grid"] |= {"seeds": [1, 2], "keep_weights": False}
+        config["execution"] = {"snapshot_minutes": 0.005}
+    return folder
+
+
+def start(folder: Path) -> subprocess.Popen:
+    """Start the workflow."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    with open(folder / "snakemake.log", "ab") as log:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+
+def processes(folder: Path, script: str | None = None) -> list[int]:
+    """Return the processes that work in a folder: all, or those of a script."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode(errors="replace")
+            is_ours = (process / "cwd").resolve() == folder.resolve()
+            if is_ours and (script is None or f".{script}.py" in words):
+                found.append(int(process.name))
+    return found
+
+
+def hit(folder: Path, workflow: subprocess.Popen, kind: str, number: int, chance: random.Random) -> bool:
+    """Wait for a victim, let it live a little and kill it; return whether that was still possible."""
+    while workflow.poll() is None:
+        victims = [workflow.pid] if kind == SNAKEMAKE else processes(folder, VICTIMS[kind])
+        if victims:
+            victim = chance.choice(victims)
+            time.sleep(chance.uniform(0, LONGEST * (3 if kind == SNAKEMAKE else 1)))
+            with suppress(ProcessLookupError):
+                is_there = kind == SNAKEMAKE or victim in processes(folder, VICTIMS[kind])
+                if is_there and workflow.poll() is None:
+                    os.kill(victim, number)
+                    return True
+        time.sleep(0.05)
+    return False
+
+
+def wait_until_all_are_gone(folder: Path) -> None:
+    """Wait for what a killed Snakemake left to end by itself; give the folder free as a user would."""
+    end = time.monotonic() + 60
+    while processes(folder):
+        if time.monotonic() > end:
+            raise TimeoutError(f"still at work in {folder}: {processes(folder)}")
+        time.sleep(0.1)
+    locks = [sys.executable, "-m", "snakemake", "--unlock", "--cores", "1", "--configfile", "tiny.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    subprocess.run(locks, cwd=folder, env=environment, capture_output=True, check=True)
+
+
+def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int]:
+    """Kill, run again, and compare each time that the workflow is done; return what was hit, and how often it ended."""
+    chance, hits, ends = random.Random(7), Counter(), 0
+    while hits.total() < kills or not ends:
+        kind, number = chance.choice([*VICTIMS, SNAKEMAKE]), chance.choice(list(SIGNALS))
+        workflow = start(folder)
+        if hits.total() < kills and hit(folder, workflow, kind, number, chance):
+            hits[kind, number] += 1
+            print(f"{hits.total()}: {kind}, {SIGNALS[number]}", flush=True)
+        status = workflow.wait()
+        wait_until_all_are_gone(folder)
+        if status == 0 and (folder / RESULTS / "report.txt").exists():
+            compare(results(folder), expected)
+            ends += 1
+            print("ended as it should", flush=True)
+            if hits.total() < kills:
+                shutil.rmtree(folder / "results")
+    return hits, ends
+
+
+def results(folder: Path) -> dict[str, object]:
+    """Return all that a finished run has of tables, translations, weights and figures, by name, but for clocks."""
+    found: dict[str, object] = {}
+    for path in sorted((folder / RESULTS).rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.name == "cost.tsv":
+            continue  # of clocks alone
+        if path.suffix == ".tsv":
+            found[name] = [{k: v for k, v in row.items() if k not in CLOCKS} for row in rows(path)]
+        elif path.is_file() and path.suffix != ".json":
+            found[name] = path.read_bytes()
+        elif path.is_file():
+            found[name] = "there"  # records of when and how; what counts is in the tables
+    return found
+
+
+def compare(found: dict, expected: dict) -> None:
+    """Raise an `AssertionError` unless all is as expected."""
+    assert found.keys() == expected.keys(), f"files: {sorted(found.keys() ^ expected.keys())}"
+    other = [name for name in expected if found[name] != expected[name]]
+    assert not other, f"other contents: {other}"
+
+
+def page(hits: Counter, ends: int, files: int) -> str:
+    """Return the text of the page."""
+    names = [*VICTIMS, SNAKEMAKE]
+    lines = [f"| {kind} | {' | '.join(str(hits[kind, number]) for number in SIGNALS)} |" for kind in names]
+    return f"""# Killed, and none the worse
+
+Written on {datetime.date.today()} by `make chaos`: {hits.total()} kills of a small grid on the built-in corpus, at
+random moments; after each the workflow was started again. {ends} times it came to its end. Each time all {files} files
+of its results, tables, translations, weights, histories and figures, were those of a run left alone, byte for byte but
+for clocks.
+
+| hit | {" | ".join(SIGNALS.values())} |
+| --- | {" | ".join("---:" for _ in SIGNALS)} |
+{chr(10).join(lines)}
+"""
+
+
+def main(kills: int) -> None:
+    """Run the workflow alone, then torment another."""
+    with tempfile.TemporaryDirectory() as place:
+        alone = prepare(Path(place) / "alone")
+        if start(alone).wait():
+            raise RuntimeError((alone / "snakemake.log").read_text())
+        expected = results(alone)
+        hits, ends = torment(prepare(Path(place) / "tormented"), kills, expected)
+    PAGE.write_text(page(hits, ends, len(expected)), encoding="utf-8")
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50)

@@ -1,0 +1,130 @@
+"""A Slurm of two nodes on this machine, with daemons of its own in a folder of its own."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+DAEMONS = ("munged", "slurmctld", "slurmd")
+NODES = ("node1", "node2")
+
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool.%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+ReturnToService=2
+KillWait=10
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=64000
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=64000
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def is_installed():
+    return all(_daemon(name) for name in DAEMONS)
+
+
+def _daemon(name):
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+
+
+class Slurm:
+    """Started on entering, taken down on leaving; `environment` is for commands that talk to it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        self.processes = []
+
+    def __enter__(self):
+        (self.folder / "state").mkdir(parents=True)
+        for node in NODES:
+            (self.folder / f"spool.{node}").mkdir()
+        facts = {
+            "host": socket.gethostname(),
+            "user": getpass.getuser(),
+            "folder": self.folder,
+            "ports": _free_ports(3),
+        }
+        (self.folder / "slurm.conf").write_text(CONFIGURATION.format(**facts))
+        (self.folder / "munge.key").write_bytes(os.urandom(1024))
+        (self.folder / "munge.key").chmod(0o600)
+        files = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        paths = [f"--{option}={self.folder}/munge.{suffix}" for option, suffix in files.items()]
+        self._start("munged", "--foreground", "--force", f"--key-file={self.folder}/munge.key", *paths)
+        _wait_for((self.folder / "munge.socket").exists)
+        self._start("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
+        for node in NODES:
+            self._start("slurmd", "-D", "-f", str(self.folder / "slurm.conf"), "-N", node)
+        try:
+            _wait_for(lambda: self.states() == dict.fromkeys(NODES, "idle"))
+        except TimeoutError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["scancel", "--user", getpass.getuser()], env=self.environment, capture_output=True, check=False)
+        for process in reversed(self.processes):
+            process.terminate()
+            process.wait()
+
+    def _start(self, name, *arguments):
+        with open(self.folder / f"{name}.out", "ab") as file:
+            command = [_daemon(name), *arguments]
+            self.processes.append(subprocess.Popen(command, env=self.environment, stdout=file, stderr=file))
+
+    def ask(self, *command):
+        """Return what a command of Slurm says."""
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def states(self):
+        """Return the state of each node."""
+        try:
+            lines = self.ask("sinfo", "--noheader", "--Node", "--format=%N %T").split("\n")
+        except subprocess.CalledProcessError:  # not up yet
+            return {}
+        return dict(line.split() for line in lines if line)
+
+    def running(self):
+        """Return what each job that runs is of, by its number."""
+        lines = self.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i %k").split("\n")
+        return dict(line.split(maxsplit=1) for line in lines if line)
+
+
+def _free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.2)

@@ -1,0 +1,130 @@
+"""What becomes of runs that diverge, fail, or are killed, and of translations that were swapped."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from workflows import RESULTS, editing, planned, rows, snakemake
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_diverged_cell_is_a_row_and_not_the_end(copied):
+    record = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1/training.json"
+    facts = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps(facts | {"status": "diverged", "train_loss": None}), encoding="utf-8")
+    snakemake(copied, *[str(RESULTS / name) for name in ("grid/cells.tsv", "figures/grid_heatmap.en-de.svg")])
+    row = rows(copied / RESULTS / "grid/scores.tsv")[0]
+    assert (row["status"], row["bleu"], row["chrf"]) == ("diverged", "", "")
+    best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]
+    assert best["skip_target"] == 3
+    assert len(best["diverged"]) == 1
+
+
+def test_a_variant_that_diverges_is_a_gap_in_tables_and_figures(copied):
+    with editing(copied) as config:
+        config["ablation"]["variants"]["wild"] = {"training": {"learning_rate": 1e20}}
+    snakemake(copied, *[str(RESULTS / name) for name in ("ablation/table.md", "figures/ablation.test.bleu.svg")])
+    wild = [row for row in rows(copied / RESULTS / "ablation/scores.tsv") if row["variant"] == "wild"]
+    assert {(row["status"], row["value"]) for row in wild} == {("diverged", "")}
+    assert "diverged" in (copied / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
+    assert "diverged" in (copied / RESULTS / "figures/ablation.test.bleu.svg").read_text(encoding="utf-8")
+
+
+def test_a_run_that_fails_for_good_is_a_row_with_its_reason_and_the_rest_goes_on(copied):
+    """One training kills itself each time, and one raises an error."""
+    with editing(copied) as config:
+        config["grid"] |= {"skip_target": [2, 3], "seeds": [1, 2], "allow_missing": 0.5}
+        config["ablation"]["variants"] |= {"other": {"training": {"steps": 5}}}
+        config["execution"] = {"attempts": 2}
+    with open(copied / "src/skipclm/training_job.py", "a", encoding="utf-8") as file:
+        file.write(BREAKS)
+    output = snakemake(copied)
+    assert output.count("Trying to restart job") == 4
+    grid = {(row["skip_target"], row["seed"]): row for row in rows(copied / RESULTS / "grid/scores.tsv")}
+    assert {key: row["status"] for key, row in grid.items()} == {
+        ("2", "1"): "ok",
+        ("2", "2"): "failed",
+        ("3", "1"): "ok",
+        ("3", "2"): "ok",
+    }
+    assert grid["2", "2"]["reason"].startswith("killed, for lack of memory perhaps")
+    best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]
+    assert (best["skip_target"], [cell["skip_target"] for cell in best["failed"]]) == (3, [2])
+    failed = [row for row in rows(copied / RESULTS / "ablation/scores.tsv") if row["status"] == "failed"]
+    assert {(row["pair"], row["variant"], row["value"]) for row in failed} == {("en-de", "other", "")}
+    assert {row["note"] for row in failed} == {"RuntimeError: CUDA error: an illegal memory access was encountered"}
+    assert "–: failed." in (copied / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
+    assert "of 1 more a run failed" in (copied / RESULTS / "report.txt").read_text(encoding="utf-8")
+    assert planned(copied) == {}
+
+
+BREAKS = """
+
+_run = run
+
+
+def run(job, failure=None):
+    import os
+
+    if "c1-s1-t2/seed2" in job.record and not failure:
+        os.kill(os.getpid(), 9)
+    if "en-de/other" in job.record and not failure:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\\nand more")
+    _run(job, failure)
+"""
+
+
+def test_translations_of_another_run_are_not_scored(copied):
+    run = copied / RESULTS / "ablation/en-de"
+    shutil.copyfile(run / "base/seed1/test.hypotheses.txt", run / "full/seed1/test.hypotheses.txt")
+    output = snakemake(copied, check=False)
+    log = (copied / "logs/tiny/ablation/en-de/full/seed1/test.score.log").read_text(encoding="utf-8")
+    assert "expected the 15 translations that this run made" in log
+    assert "Error in rule score" in output
+
+
+def kill_once_it_has_saved(folder, run):
+    """Kill a training, with -9, as soon as it has left a snapshot; return whether it was still there to be killed."""
+    for _ in range(1200):
+        time.sleep(0.05)
+        if list((folder / run).glob("snapshots/*/seal.json")):
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    is_training = b"train.py" in (process / "cmdline").read_bytes()
+                    if is_training and (process / "cwd").resolve() == folder.resolve():
+                        os.kill(int(process.name), signal.SIGKILL)
+                        return True
+    return False
+
+
+def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # of one job at a time, and free again when that was killed
+    with editing(copied) as config:
+        config["ablation"]["variants"] |= {"long": {"training": {"steps": 150}, "contrastive": {"enabled": False}}}
+        config["execution"] = {"snapshot_minutes": 0.001}
+    run = RESULTS / "ablation/en-de/long/seed1"
+    target = str(run / "history.tsv")
+    snakemake(copied, target)
+    whole = [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)]
+    weights = (copied / run / "model/model.safetensors").read_bytes()
+    assert not (copied / run / "snapshots").exists()
+    shutil.rmtree(copied / run)
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill_once_it_has_saved, copied, run)
+        snakemake(copied, target, check=False)
+    assert killed.result()
+    assert not (copied / target).exists()
+    snakemake(copied, target)
+    log = (copied / "logs/tiny/ablation/en-de/long/seed1/train.log").read_text(encoding="utf-8")
+    assert "leased: device 7" in log
+    assert "goes on from" in log
+    assert [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)] == whole
+    assert (copied / run / "model/model.safetensors").read_bytes() == weights
+    assert sorted(path.name for path in (copied / run).iterdir()) == ["history.tsv", "model", "training.json"]

@@ -1,0 +1,163 @@
+"""Costs are counted up by hand from made-up benchmarks of a small experiment."""
+
+import pandas as pd
+import pytest
+from configurations import merged
+
+from skipclm import forecast, provenance, tsv
+
+OVERLAY = """
+experiment: mine
+pairs: [en-de, en-tr]
+training: {steps: 100, validations: 3, processes: 1}
+model: {scratch: {steps: 200, batch_tokens: 1000}}
+skip: {warmup_steps: 50}
+grid: {pairs: [en-de], seeds: [1, 2], contrastive_layer: [1, 2], skip_source: [1], skip_target: [3, 4]}
+ablation:
+  seeds: [4, 5]
+  keep_weights: true
+  variants:
+    contrastive_only: null
+    skip_only: null
+    longer: {training: {steps: 300}, skip: {warmup_steps: 90}}
+"""
+SPEED = 50.0  # tokens per second after the first row
+TOKENS = 10.0  # of a step
+
+
+@pytest.fixture
+def config():
+    return merged(OVERLAY)
+
+
+@pytest.fixture
+def root(tmp_path, config):
+    """What a small experiment leaves: each job of the corpus, say, took two seconds and 100 MB."""
+    mini = forecast.small(config)
+    results, benchmarks = (tmp_path / place / "mine-plan" for place in ("results", "benchmarks"))
+    jobs = dict.fromkeys(("corpus", "tokens/en-de/train", "tokens/en-de/valid", "grid/select", "report"), 2.0)
+    jobs |= {"base": 7.0, "ablation/significance": 5.0, "figures/grid.en-de": 3.0}
+    for run in forecast.all_runs(mini):
+        for split in run.splits:
+            jobs |= {f"{run.folder}/{split}.translate": 4.0, f"{run.folder}/{split}.score": 2.5}
+        if run.settings["training"]["enabled"]:
+            # 12 steps: 4 slow ones of 1 s, 8 of 0.2 s; one validation of 0.5 s; 6 s around it all.
+            jobs[f"{run.folder}/train"] = 6.0 + 4.0 + 8 * 0.2 + 0.5
+            facts = {"train_tokens": 12 * TOKENS, "train_steps": 12, "train_seconds": 4.0 + 8 * 0.2 + 0.5}
+            provenance.write_json(results / run.folder / "training.json", facts)
+            speeds = pd.DataFrame({"tokens_per_second": [10.0, SPEED, SPEED]})
+            tsv.write(results / run.folder / "history.tsv", speeds)
+            (results / run.folder / "model").mkdir()
+            (results / run.folder / "model/weights").write_bytes(bytes(1000))
+    tsv.write(results / "base/history.tsv", pd.DataFrame({"tokens_per_second": [500.0, 4000.0]}))
+    (results / "base/weights").write_bytes(bytes(500))
+    for job, seconds in jobs.items():
+        tsv.write(benchmarks / f"{job}.tsv", pd.DataFrame({"s": [seconds], "max_rss": [100.0]}))
+    return tmp_path
+
+
+def test_all_runs_are_cells_and_variants_times_pairs_and_seeds(config):
+    found = forecast.all_runs(config)
+    assert sum(run.stage == "grid" for run in found) == 4 * 2
+    assert sum(run.stage == "ablation" for run in found) == 4 * 2 * 2
+    assert found[0].folder == "grid/en-de/c1-s1-t3/seed1"
+    assert {run.splits for run in found} == {("valid",), ("test",)}
+
+
+def test_the_small_experiment_has_a_run_of_each_kind_and_few_steps(config):
+    mini = forecast.small(config)
+    found = forecast.all_runs(mini)
+    assert [run.folder for run in found] == [
+        "grid/en-de/c1-s1-t3/seed1",
+        *(f"ablation/en-de/{name}/seed4" for name in ("full", "finetune", "base", "longer")),
+    ]
+    assert {run.settings["training"].get("steps") for run in found} == {forecast.STEPS, None}
+    assert config == merged(OVERLAY)  # is left alone
+
+
+def test_seconds_are_counted_up_to_all_steps_and_runs(config, root):
+    table = forecast.predict(config, root).set_index("stage")
+    # Around a training: what it took less 12 steps of 0.2 s and a validation. Slow first steps are part of it.
+    around = (6.0 + 4.0 + 1.6 + 0.5) - 12 * 0.2 - 0.5
+    usual, longer = (around + steps * 0.2 + 3 * 0.5 for steps in (100, 300))
+    trainings = 8 + 2 * 2 * 2, 2 * 2  # of 100 steps: cells, full and finetune; of 300
+    assert table.loc["trainings", "jobs"] == sum(trainings)
+    assert table.loc["trainings", "steps"] == trainings[0] * 100 + trainings[1] * 300
+    assert table.loc["trainings", "tokens"] == pytest.approx(table.loc["trainings", "steps"] * TOKENS)
+    assert table.loc["trainings", "seconds"] == pytest.approx(trainings[0] * usual + trainings[1] * longer)
+    assert table.loc["translations", ["jobs", "seconds"]].tolist() == [24, 24 * 4.0]
+    assert table.loc["scores", ["jobs", "seconds"]].tolist() == [24, 24 * 2.5]
+    # The base: what is not steps is of the text, of which there is twice as much; 200 steps of 0.25 s.
+    assert table.loc["base model", "seconds"] == pytest.approx(2 * (7.0 - 12 * 0.25) + 200 * 0.25)
+    assert table.loc["corpus", ["jobs", "seconds"]].tolist() == [1 + 2 * 2, 2 * 2.0 + 2 * 2 * 2.0]
+    # A comparison of 16 runs where the small one had 4, two seconds of it the start.
+    assert table.loc["tables and figures", "seconds"] == pytest.approx((2 + 3 * 16 / 4) + 2 + 2 + 3)
+
+
+def test_hours_go_by_what_runs_at_a_time(config, root):
+    table = forecast.predict(config, root)
+    alone = forecast.hours(table, 1, 1)
+    assert alone == pytest.approx(table["seconds"].sum() / 3600)
+    base = table.set_index("stage").loc["base model", "seconds"] / 3600
+    assert forecast.hours(table, 2, 2) == pytest.approx((alone - base) / 2 + base)
+
+
+def test_gpus_and_processes_say_how_many_trainings_run_at_a_time(config, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert forecast.at_a_time(config, 8) == 8
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert forecast.at_a_time(config, 8) == 4
+    config["training"]["processes"] = 2
+    assert forecast.at_a_time(config, 8) == 2
+    config["execution"]["jobs_per_gpu"] = 3
+    assert forecast.at_a_time(config, 8) == 4  # of which there are cores for eight processes
+
+
+def test_disk_has_what_is_kept_and_what_trains(config, root):
+    space = forecast.disk(config, root, together=2)
+    trained = 12  # variants that are kept; the grid's weights go
+    small_files = space["stays"] - 500 - trained * 1000
+    assert 0 <= small_files < 24 * 300
+    assert space["highest"] - space["stays"] == 2 * 7 * 1000
+    config["grid"]["keep_weights"] = True
+    assert forecast.disk(config, root, together=2)["stays"] - space["stays"] == 8 * 1000
+
+
+def test_what_it_took_stands_beside_what_was_predicted(config, root):
+    tsv.write(root / "results/mine-plan" / forecast.TABLE, forecast.predict(config, root))
+    said = forecast.write_cost(root, "mine-plan")
+    assert "translations" in said
+    table = tsv.read(root / "results/mine-plan/cost.tsv").set_index("stage")
+    assert table.loc["translations", ["jobs", "jobs_predicted"]].tolist() == [5, 24]
+    assert table.loc["translations", "hours"] == pytest.approx(5 * 4.0 / 3600)
+    assert table.loc["translations", "hours_predicted"] == pytest.approx(24 * 4.0 / 3600)
+
+
+def test_without_a_forecast_there_is_the_cost_alone(root):
+    forecast.write_cost(root, "mine-plan")
+    assert tsv.read(root / "results/mine-plan/cost.tsv")["hours_predicted"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("job", "stage"),
+    [
+        ("corpus", "corpus"),
+        ("corpus.devtest", "corpus"),
+        ("tokens/en-de/train", "corpus"),
+        ("base", "base model"),
+        ("grid/en-de/c1-s1-t2/seed1/train", "trainings"),
+        ("ablation/en-de/full/seed1/test.translate", "translations"),
+        ("ablation/en-de/full/seed1/test.comet", "scores"),
+        ("ablation/en-de/test.translations", "tables and figures"),
+        ("figures/grid.en-de", "tables and figures"),
+    ],
+)
+def test_stages_of_jobs(job, stage):
+    assert forecast.stage_of(job) == stage
+
+
+def test_forecast_in_words(config, root):
+    said = forecast.to_text(forecast.predict(config, root), config, 2, {"highest": 2.5e9, "stays": 1e9})
+    assert "trainings" in said
+    assert "disk: 2.50 GB at its highest point, 1.00 GB in the end" in said
+    assert "hours on 2 cores, " in said

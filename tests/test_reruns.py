@@ -1,0 +1,136 @@
+"""What the workflow runs again after a change, and what it leaves alone."""
+
+import json
+import os
+import re
+import shutil
+
+import pytest
+from workflows import RESULTS, TINY, configure, editing, planned, rows, snakemake
+
+pytestmark = pytest.mark.slow
+
+
+def test_another_cell_trains_that_cell_alone(copied):
+    configure(copied, skip_source=[1, 2], constraints=["skip_source < skip_target"])
+    output = snakemake(copied, str(RESULTS / "grid/scores.tsv"))
+    assert re.findall(r"Train (en-\w+ \S+) seed", output) == ["en-de c1-s2-t3"]
+    assert len(rows(copied / RESULTS / "grid/scores.tsv")) == 3
+
+
+def test_another_pair_goes_through_the_ablation_at_the_layers_chosen(copied):
+    with editing(copied) as config:
+        config["pairs"].append("en-tr")
+    assert planned(copied)["train_variant"] >= 2
+    trained = RESULTS / "ablation/en-tr/full/seed1/training.json"
+    snakemake(copied, str(trained))
+    record = json.loads((copied / trained).read_text(encoding="utf-8"))
+    best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-tr"]
+    assert record["settings"]["contrastive"]["layer"] == best["contrastive_layer"]
+
+
+def test_another_choice_trains_again_what_depends_on_it(copied):
+    scores = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1/valid.scores.json"
+    other = copied / RESULTS / "grid/en-de/c1-s1-t3/seed1/valid.scores.json"
+    best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]["skip_target"]
+    loser = other if best == 2 else scores
+    result = json.loads(loser.read_text(encoding="utf-8"))
+    result["metrics"]["bleu"]["value"] = 99.0
+    loser.write_text(json.dumps(result), encoding="utf-8")
+    output = snakemake(copied, *[str(RESULTS / f"ablation/{pair}/full/seed1/training.json") for pair in TINY["pairs"]])
+    assert set(re.findall(r"Train (en-\w+ \S+) seed", output)) == {"en-de full", "en-zh full"}
+    record = json.loads((copied / RESULTS / "ablation/en-zh/full/seed1/training.json").read_text(encoding="utf-8"))
+    assert record["settings"]["skip"]["target"] == 5 - best
+
+
+def test_a_new_metric_trains_and_translates_nothing(copied):
+    with open(copied / "src/skipclm/metrics.py", "a", encoding="utf-8") as file:
+        file.write("\n# edited\n")
+    output = snakemake(copied, str(RESULTS / "ablation/scores.tsv"))
+    assert len(re.findall(r"^Job \d+: Score ", output, re.MULTILINE)) == 2 + 2 * 3
+    assert not re.findall(r"^Job \d+: (?:Build|Prepare|Encode|Train|Translate) ", output, re.MULTILINE)
+
+
+def test_another_metric_scores_again_and_no_more(copied):
+    with editing(copied) as config:
+        config["evaluation"]["metrics"] = ["bleu", "chrf", "ter", "rougel"]
+    jobs = planned(copied)
+    assert jobs["score"] == 2 + 2 * 2  # and those of `full`, once the layers are chosen again
+    assert (
+        not {"build_corpus", "prepare_base", "encode_split", "train_cell", "train_variant", "translate"} & jobs.keys()
+    )
+
+
+def test_the_way_back_and_a_further_test_set_train_nothing_but_what_is_new(copied):
+    with editing(copied) as config:
+        config["pairs"].append("de-en")
+        config["corpus"]["sources"]["second"] = {"kind": "demo", "size": 20, "seed": 5}
+        config["corpus"]["more_tests"] = {"second": {"source": "second", "size": 10}}
+    before = (copied / RESULTS / "ablation/scores.tsv").read_text(encoding="utf-8").splitlines()
+    jobs = re.findall(r"^Job \d+: (.*)", snakemake(copied), re.MULTILINE)
+    assert not [job for job in jobs if re.match("Build|Prepare|Train en|Translate en-.. (valid|test)", job)]
+    assert sorted(job for job in jobs if job.startswith("Train")) == [
+        "Train de-en finetune seed 1",
+        "Train de-en full seed 1",
+    ]
+    after = (copied / RESULTS / "ablation/scores.tsv").read_text(encoding="utf-8").splitlines()
+    assert set(before) < set(after)
+    table = rows(copied / RESULTS / "ablation/table.tsv")
+    assert {(row["pair"], row["split"]) for row in table} == {
+        (pair, split) for pair in config["pairs"] for split in ("test", "second")
+    }
+    assert planned(copied) == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "reruns", "spares"),
+    [
+        ("training", {"train_cell", "train_variant", "translate", "score"}, {"build_corpus", "prepare_base"}),
+        ("translation", {"translate", "score"}, {"prepare_base", "encode_split", "train_cell", "train_variant"}),
+        ("corpus", {"build_corpus", "encode_split", "train_cell"}, set()),
+        ("figures", {"plot_grid", "plot_ablation"}, {"score", "collect_grid", "train_cell"}),
+    ],
+)
+def test_an_edited_module_reruns_its_stage_and_what_follows(copied, module, reruns, spares):
+    with open(copied / f"src/skipclm/{module}.py", "a", encoding="utf-8") as file:
+        file.write("\n# edited\n")
+    jobs = planned(copied)
+    assert reruns <= jobs.keys()
+    assert not spares & jobs.keys()
+
+
+def test_a_default_written_down_reruns_nothing(copied):
+    with editing(copied) as config:
+        config["corpus"] = dict(reversed(config["corpus"].items())) | {"seed": 1}
+        config["training"] = {"warmup": 0.05} | config["training"]
+    assert planned(copied) == {}
+
+
+def test_text_that_is_replaced_by_an_older_file_is_noticed(copied):
+    path = copied / "held_out/de.txt"
+    date = path.stat().st_mtime
+    path.write_text("Ganz anders.\n" * 15, encoding="utf-8")
+    os.utime(path, (date - 1e6, date - 1e6))
+    assert "build_corpus" in planned(copied)
+
+
+def test_a_touched_module_reruns_nothing(copied):
+    for path in [*copied.glob("src/skipclm/*.py"), *copied.glob("workflow/scripts/*.py")]:
+        path.touch()
+    assert planned(copied) == {}
+
+
+def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):
+    configure(copied, keep_weights=False)
+    shutil.rmtree(copied / RESULTS / "grid")
+    snakemake(copied, str(RESULTS / "grid/best.json"))
+    run = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1"
+    assert not (run / "model").exists()
+    assert (run / "valid.hypotheses.txt").exists()
+    with open(copied / "src/skipclm/metrics.py", "a", encoding="utf-8") as file:
+        file.write("\n# edited\n")
+    jobs = planned(copied, str(RESULTS / "grid/best.json"))
+    assert jobs["score"] == 2
+    assert not {"train_cell", "translate"} & jobs.keys()
+    configure(copied, keep_weights=False, skip_source=[1, 2], constraints=["skip_source < skip_target"])
+    assert planned(copied, str(RESULTS / "grid/best.json"))["train_cell"] == 1

@@ -1,0 +1,57 @@
+"""The whole graph through profiles/slurm, on a Slurm that the test starts, with a job cancelled and a node drained."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import slurm
+from workflows import RESULTS, make_copy, rows
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(not slurm.is_installed(), reason="slurm-wlm and munge are what it runs on"),
+]
+
+# What of two runs is never the same.
+CLOCKS = {"train_seconds"}
+OPTIONS = ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "2"]
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with slurm.Slurm(tmp_path / "slurm") as running:
+        yield running
+
+
+def _wait_for_a_training(cluster, process):
+    """Return the number of a job of Slurm that trains."""
+    while process.poll() is None:
+        for number, what in cluster.running().items():
+            if "run" in what:
+                return number
+        time.sleep(0.1)
+    raise AssertionError("no training was seen")
+
+
+def test_a_cluster_gives_the_tables_that_this_machine_gives(cluster, finished, tmp_path):
+    folder = make_copy(tmp_path / "copy")
+    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--configfile", "tiny.yaml", *OPTIONS]
+    environment = cluster.environment | {"PYTHONPATH": str(folder / "src")}
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        cancelled = _wait_for_a_training(cluster, process)
+        cluster.ask("scancel", cancelled)
+        cluster.ask("scontrol", "update", "NodeName=node2", "State=DRAIN", "Reason=test")
+        assert process.wait(timeout=900) == 0, (tmp_path / "log").read_text()
+    said = (tmp_path / "log").read_text()
+    assert "Trying to restart" in said
+    assert cluster.states()["node2"].startswith("drain")
+    for name in ("grid/scores.tsv", "grid/cells.tsv", "ablation/scores.tsv", "ablation/significance.tsv"):
+        there, here = (rows(place / RESULTS / name) for place in (folder, finished))
+        assert [{k: v for k, v in row.items() if k not in CLOCKS} for row in there] == [
+            {k: v for k, v in row.items() if k not in CLOCKS} for row in here
+        ]
+    assert (folder / RESULTS / "ablation/table.md").read_bytes() == (
+        finished / RESULTS / "ablation/table.md"
+    ).read_bytes()

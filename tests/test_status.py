@@ -1,0 +1,81 @@
+"""Status is read off files that the test makes: runs done, under way, failed and not begun."""
+
+import fcntl
+
+import pandas as pd
+import pytest
+from configurations import merged
+
+from skipclm import provenance, status, tsv
+from skipclm.errors import InputError
+
+OVERLAY = """
+experiment: mine
+pairs: [en-de]
+grid: {seeds: [1, 2], contrastive_layer: [1], skip_source: [1], skip_target: [3, 4]}
+ablation: {seeds: [4], variants: {contrastive_only: null, skip_only: null}}
+"""
+
+
+@pytest.fixture
+def results(tmp_path):
+    folder = tmp_path / "results/mine"
+    provenance.write_json(folder / status.CONFIG, merged(OVERLAY))
+    return folder
+
+
+def _score(results, run, split="valid", **facts):
+    bleu = facts.pop("bleu", 20.0)
+    score = {"status": "ok", "reason": None, "metrics": {"bleu": {"value": bleu}}} | facts
+    provenance.write_json(results / run / f"{split}.scores.json", score)
+    took = pd.DataFrame({"s": [1800.0], "max_rss": [1.0]})
+    tsv.write(results.parents[1] / "benchmarks/mine" / run / "train.tsv", took)
+
+
+def test_an_experiment_that_has_not_begun(results):
+    (results.parents[1] / "benchmarks/mine").mkdir(parents=True)
+    assert status.report(results) == (
+        "mine: 0 of 7 runs done, 7 left\n  grid: 0 of 4 runs done, 4 left\n  ablation: 0 of 3 runs done, 3 left\n"
+    )
+
+
+def test_runs_of_all_states(results):
+    _score(results, "grid/en-de/c1-s1-t3/seed1", bleu=20.0)
+    _score(results, "grid/en-de/c1-s1-t3/seed2", bleu=22.0)
+    _score(results, "grid/en-de/c1-s1-t4/seed1", bleu=20.5)
+    _score(results, "ablation/en-de/finetune/seed4", "test", status="failed", reason="out of memory", metrics={})
+    log = results.parents[1] / "logs/mine/grid/en-de/c1-s1-t4/seed2/train.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("start\r 10%|█ | 12/120 [00:07<01:13, 1.40step/s, loss 4.325, learning rate 5.14e-04]")
+    note = results / "grid/en-de/c1-s1-t4/seed2/train.attempt"
+    note.parent.mkdir(parents=True)
+    stale = results / "ablation/en-de/base/seed4/test.hypotheses.txt.attempt"  # of a job that was killed
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    with open(note, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert status.report(results).splitlines() == [
+            "mine: 3 of 7 runs done, 1 running, 1 failed, 2 left",
+            "  grid: 3 of 4 runs done, 1 running",
+            "  ablation: 0 of 3 runs done, 1 failed, 2 left",
+            "running: grid/en-de/c1-s1-t4/seed2, step 12 of 120, loss 4.325",
+            "failed: ablation/en-de/finetune/seed4: out of memory",
+            "best so far on en-de: c1-s1-t3, BLEU 21.0 (2 of 2 seeds)",
+            "left: about 1.5 hours, 1 runs at a time",
+        ]
+
+
+def test_an_experiment_that_is_done(results):
+    for seed in (1, 2):
+        for cell in ("c1-s1-t3", "c1-s1-t4"):
+            _score(results, f"grid/en-de/{cell}/seed{seed}")
+    for variant in ("full", "finetune", "base"):
+        _score(results, f"ablation/en-de/{variant}/seed4", "test")
+    said = status.report(results)
+    assert said.startswith("mine: 7 of 7 runs done\n")
+    assert "left" not in said
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="expected the results of an experiment"):
+        status.report(tmp_path)

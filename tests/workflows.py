@@ -1,0 +1,82 @@
+"""Copies of the repository in which the workflow runs on a tiny corpus."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from skipclm import demo
+
+REPO = Path(__file__).parents[1]
+PARTS = ["Snakefile", "config.yaml", "src", "workflow", "resources", "profiles", "envs"]
+TINY = {
+    "experiment": "tiny",
+    "pairs": ["en-de", "en-zh"],
+    "corpus": {
+        "sources": {"demo": {"size": 300}, "held_out": {"kind": "lines", "path": "held_out/{language}.txt"}},
+        "valid": {"size": 12},
+        "test": {"source": "held_out", "size": 15},
+    },
+    "model": {"scratch": {"layers": 3, "width": 16, "heads": 2, "vocabulary": 600, "steps": 4, "batch_tokens": 256}},
+    "skip": {"warmup_steps": 2},
+    "training": {"steps": 4, "batch_size": 8, "log_every": 2, "validations": 2},
+    "grid": {"seeds": [1], "contrastive_layer": [1], "skip_source": [1], "skip_target": [2, 3], "keep_weights": True},
+    "ablation": {"seeds": [1], "variants": {"contrastive_only": None, "skip_only": None}},
+    "evaluation": {"length_ratio": 0, "length_extra": 8},
+}
+RESULTS = Path("results/tiny")
+
+
+def snakemake(folder, *arguments, check=True):
+    """Run Snakemake in a copy of the repository, with the copy's own package."""
+    configs = [] if "--configfile" in arguments else ["--configfile", "tiny.yaml"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *configs]
+    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert not check or done.returncode == 0, output
+    return output
+
+
+def planned(folder, *arguments):
+    """Return how many jobs of each rule a dry run plans."""
+    output = snakemake(folder, "--dry-run", *arguments)
+    table = output.split("Job stats:")[-1].split("total")[0] if "Job stats:" in output else ""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+def configure(folder, **grid):
+    """Write the tiny configuration, with changes of its grid."""
+    config = TINY | {"grid": TINY["grid"] | grid}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def make_copy(folder):
+    for name in PARTS:
+        place = REPO / name
+        copy = shutil.copytree if place.is_dir() else shutil.copy
+        copy(place, folder / name)
+    configure(folder)
+    demo.write_corpus(folder / "held_out", count=15, seed=99)
+    for path in (folder / "held_out").iterdir():
+        path.rename(path.with_name(f"{path.suffix[1:]}.txt"))
+    return folder
+
+
+def rows(path):
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@contextmanager
+def editing(folder):
+    """Yield the configuration of a copy, to be changed."""
+    config = yaml.safe_load((folder / "tiny.yaml").read_text(encoding="utf-8"))
+    yield config
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
