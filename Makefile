@@ -1,4 +1,5 @@
 # make run    the built-in experiment, from nothing to tables and figures
+# make plan   what that will cost, after a few steps of it
 # make test   the tests
 # make check  formatting and linters
 # make bench  speed and memory against others, in docs/performance.md; TEXT="--source FILE --target FILE" for text of yours
@@ -12,10 +13,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-comet test-slurm check bench statistics chaos comet clean
+.PHONY: run plan test test-comet test-slurm check bench statistics chaos comet clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all
+
+plan: .venv/installed
+	$(BIN)/skipclm plan
 
 # Two at a time, and a file's tests together: they share what takes long to make.
 test: .venv/installed

@@ -202,6 +202,32 @@ def test_another_gate_does_not_mind(overlay):
     experiment.check(overlaid(overlay), SCHEMA)
 
 
+# How trainings run
+
+
+@pytest.mark.parametrize(
+    ("overlay", "key"),
+    [
+        ("training: {processes: 49, batch_size: 48}", "training.processes"),
+        (
+            "{training: {batch_size: 48}, ablation: {variants: {wide: {training: {processes: 49}}}}}",
+            "ablation.variants.wide: training.processes",
+        ),
+    ],
+)
+def test_each_process_needs_a_pair(overlay, key):
+    message = "expected at most training.batch_size, 48, since each takes its share of a batch, found 49; lower it"
+    assert refusal(overlay) == f"{key}: {message}"
+
+
+def test_tensorboard_has_to_be_there(monkeypatch):
+    monkeypatch.setattr(experiment, "find_spec", lambda name: None)
+    assert refusal("execution: {tensorboard: true}") == (
+        "execution.tensorboard: expected tensorboard to be installed, found none; install it, or say false"
+    )
+    experiment.check(overlaid(), SCHEMA)
+
+
 # Layers
 
 BEYOND = "expected a block from 1 to 6, the depth of the model, found "

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -128,3 +129,47 @@ def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
     assert [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)] == whole
     assert (copied / run / "model/model.safetensors").read_bytes() == weights
     assert sorted(path.name for path in (copied / run).iterdir()) == ["history.tsv", "model", "training.json"]
+
+
+@pytest.fixture
+def small_disk(copied):
+    """A copy without results, whose folder of results is a disk of its own, and a function that sets its size."""
+    shutil.rmtree(copied / "results")
+    (copied / "results").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(copied / "results")]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root mounts a disk")
+
+    def resize(size):
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(copied / "results")], check=True)
+
+    yield resize
+    subprocess.run(["umount", str(copied / "results")], check=True)
+
+
+@pytest.mark.parametrize("size", ["100k", "400k", "900k"])
+def test_a_full_disk_is_told_and_what_was_done_is_not_lost(small_disk, copied, finished, size):
+    small_disk(size)
+    output = snakemake(copied, check=False)
+    assert "error: cannot be written: " in output
+    assert "make room or give the right, and run again" in output
+    assert not list((copied / RESULTS).rglob("*.attempt"))
+    small_disk("50m")
+    snakemake(copied)
+    for name in ("grid/scores.tsv", "ablation/scores.tsv", "ablation/significance.tsv"):
+        here, there = (rows(place / RESULTS / name) for place in (copied, finished))
+        for row in here + there:
+            row.pop("train_seconds", None)
+        assert here == there
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_starts(copied):
+    results = copied / "results"
+    mount = ["mount", "--bind", "-o", "ro", str(results), str(results)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root mounts a disk")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(results)], check=True)
+        assert "expected a folder that can be written to" in snakemake(copied, "--forceall", check=False)
+    finally:
+        subprocess.run(["umount", str(results)], check=True)

@@ -108,6 +108,19 @@ def test_what_is_given_up_is_a_record_with_the_reason_and_no_weights(job):
     assert _files(job) == ["history.tsv", "model", "training.json"]
 
 
+def test_curves_go_to_tensorboard_on_request(job, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    training_job.run(replace(job, tensorboard=str(tmp_path / "board")))
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(
+        tsv.read(job.history)["loss"].tolist()
+    )
+    assert {"train/contrastive_loss", "train/gate", "eval/loss"} <= set(events.Tags()["scalars"])
+
+
 @pytest.mark.slow
 def test_two_processes_train_the_same_model_as_one(job):
     training_job.run(job)

@@ -6,6 +6,7 @@ The schema says which keys exist and of which type they are; here is what a sche
 import json
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from skipclm import corpus_config, metrics, provenance, runs, schema, sources
@@ -19,6 +20,7 @@ def check(config: dict, rules: dict) -> None:
     corpus_config.check(config)
     check_metrics(config["evaluation"])
     check_model(config)
+    check_tensorboard(config["execution"])
     cells = runs.grid_cells(config["grid"], depth(config))
     check_gate(runs.cell_settings(config, cells[0]), "skip.warmup_steps")
     check_processes(runs.cell_settings(config, cells[0]), "training.processes")
@@ -77,6 +79,14 @@ def check_metrics(evaluation: dict) -> None:
         )
     if staged := spbleu_file(evaluation):
         check_staged(Path(staged), evaluation["spbleu_sha256"])
+
+
+def check_tensorboard(execution: dict) -> None:
+    """Raise an `InputError` if TensorBoard is to be written for, and is not there."""
+    if execution["tensorboard"] and find_spec("tensorboard") is None:
+        raise InputError(
+            "execution.tensorboard: expected tensorboard to be installed, found none; install it, or say false"
+        )
 
 
 def spbleu_file(evaluation: dict) -> str | None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
 
 from skipclm import checkpoints, jobs, provenance, runs, training, tsv
 from skipclm.errors import InputError, TerminatedError
@@ -24,7 +26,8 @@ class TrainingJob:
     """What a training is of, where it reads (base, train, valid) and writes (model, history, record), and how it runs.
 
     `code` identifies the code that trains. The model lies in a folder, as do the snapshots, which are taken every
-    `snapshot_minutes`. `threads` are those of all processes together.
+    `snapshot_minutes`. `threads` are those of all processes together. TensorBoard's events go to the folder
+    `tensorboard`, if there is to be one.
     """
 
     pair: str
@@ -40,6 +43,7 @@ class TrainingJob:
     snapshots: str
     snapshot_minutes: float
     threads: int
+    tensorboard: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -103,6 +107,7 @@ def _train(job: TrainingJob) -> None:
         Examples.load(job.valid),
         job.seed,
         job.model,
+        callbacks=_onlookers(job) if rank == 0 else [],
         snapshots=Snapshots(job.snapshots, job.fingerprint, job.snapshot_minutes),
     )
     if rank > 0:
@@ -111,6 +116,15 @@ def _train(job: TrainingJob) -> None:
     checkpoints.save(outcome.model, tokenizer, job.model, record)
     tsv.write(job.history, pd.DataFrame(outcome.history))
     provenance.write_json(job.record, record)
+
+
+def _onlookers(job: TrainingJob) -> list[TrainerCallback]:
+    """Return what writes TensorBoard's events, if they are asked for."""
+    if job.tensorboard is None:
+        return []
+    from torch.utils.tensorboard import SummaryWriter  # which needs tensorboard
+
+    return [TensorBoardCallback(SummaryWriter(job.tensorboard))]
 
 
 def _share(job: TrainingJob) -> None:

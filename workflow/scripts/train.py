@@ -32,5 +32,6 @@ with (
         snapshots=str(folder / "snapshots"),
         snapshot_minutes=execution["snapshot_minutes"],
         threads=snakemake.threads,
+        tensorboard=str(Path(snakemake.log[0]).with_name("tensorboard")) if execution["tensorboard"] else None,
     )
     training_job.run(job, failure)
