@@ -3,6 +3,7 @@
 # make test   the tests
 # make check  formatting and linters
 # make bench  speed and memory against others, in docs/performance.md; TEXT="--source FILE --target FILE" for text of yours
+# make bench-planning  how long a thousand cells are planned, in docs/planning.md
 # make statistics  how often the test of significance is right, in docs/statistics.md
 # make test-comet  the tests of COMET, in that environment
 # make test-slurm  the workflow on a Slurm that the test starts here; needs Debian's slurm-wlm and munge
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run plan test test-comet test-slurm check bench statistics chaos comet clean
+.PHONY: run plan test test-comet test-slurm check bench bench-planning statistics chaos comet clean
 
 run: .venv/installed
 	$(BIN)/snakemake --cores all
@@ -33,6 +34,9 @@ check: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python bench/run.py $(TEXT)
+
+bench-planning: .venv/installed
+	$(BIN)/python bench/planning.py
 
 statistics: .venv/installed
 	$(BIN)/python bench/simulation.py
