@@ -68,6 +68,14 @@ class Slurm:
         (self.folder / "slurm.conf").write_text(CONFIGURATION.format(**facts))
         (self.folder / "munge.key").write_bytes(os.urandom(1024))
         (self.folder / "munge.key").chmod(0o600)
+        try:
+            self._start_all()
+        except TimeoutError:
+            self.__exit__()
+            raise
+        return self
+
+    def _start_all(self):
         files = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         paths = [f"--{option}={self.folder}/munge.{suffix}" for option, suffix in files.items()]
         self._start("munged", "--foreground", "--force", f"--key-file={self.folder}/munge.key", *paths)
@@ -75,12 +83,7 @@ class Slurm:
         self._start("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
         for node in NODES:
             self._start("slurmd", "-D", "-f", str(self.folder / "slurm.conf"), "-N", node)
-        try:
-            _wait_for(lambda: self.states() == dict.fromkeys(NODES, "idle"))
-        except TimeoutError:
-            self.__exit__()
-            raise
-        return self
+        _wait_for(lambda: self.states() == dict.fromkeys(NODES, "idle"))
 
     def __exit__(self, *_):
         subprocess.run(["scancel", "--user", getpass.getuser()], env=self.environment, capture_output=True, check=False)

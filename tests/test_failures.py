@@ -115,7 +115,6 @@ def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
     snakemake(copied, target)
     whole = [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)]
     weights = (copied / run / "model/model.safetensors").read_bytes()
-    assert not (copied / run / "snapshots").exists()
     shutil.rmtree(copied / run)
     with ThreadPoolExecutor() as pool:
         killed = pool.submit(kill_once_it_has_saved, copied, run)
@@ -128,7 +127,9 @@ def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
     assert "goes on from" in log
     assert [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)] == whole
     assert (copied / run / "model/model.safetensors").read_bytes() == weights
-    assert sorted(path.name for path in (copied / run).iterdir()) == ["history.tsv", "model", "training.json"]
+    left = ["history.tsv", "model", "snapshots", "training.json"]
+    assert sorted(path.name for path in (copied / run).iterdir()) == left
+    assert [path.name for path in (copied / run / "snapshots").iterdir()] == ["done"]
 
 
 @pytest.fixture

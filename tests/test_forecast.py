@@ -34,9 +34,9 @@ def config():
 def root(tmp_path, config):
     """What a small experiment leaves: each job of the corpus, say, took two seconds and 100 MB."""
     mini = forecast.small(config)
-    results, benchmarks = (tmp_path / place / "mine-plan" for place in ("results", "benchmarks"))
+    results, benchmarks = (tmp_path / place / "mine.plan" for place in ("results", "benchmarks"))
     jobs = dict.fromkeys(("corpus", "tokens/en-de/train", "tokens/en-de/valid", "grid/select", "report"), 2.0)
-    jobs |= {"base": 7.0, "ablation/significance": 5.0, "figures/grid.en-de": 3.0}
+    jobs |= {"base": 17.0, "ablation/significance": 5.0, "figures/grid.en-de": 3.0}
     for run in forecast.all_runs(mini):
         for split in run.splits:
             jobs |= {f"{run.folder}/{split}.translate": 4.0, f"{run.folder}/{split}.score": 2.5}
@@ -49,7 +49,7 @@ def root(tmp_path, config):
             tsv.write(results / run.folder / "history.tsv", speeds)
             (results / run.folder / "model").mkdir()
             (results / run.folder / "model/weights").write_bytes(bytes(1000))
-    tsv.write(results / "base/history.tsv", pd.DataFrame({"tokens_per_second": [500.0, 4000.0]}))
+    tsv.write(results / "base/history.tsv", pd.DataFrame({"tokens_per_second": [500.0, 4000.0, 4000.0]}))
     (results / "base/weights").write_bytes(bytes(500))
     for job, seconds in jobs.items():
         tsv.write(benchmarks / f"{job}.tsv", pd.DataFrame({"s": [seconds], "max_rss": [100.0]}))
@@ -87,9 +87,10 @@ def test_seconds_are_counted_up_to_all_steps_and_runs(config, root):
     assert table.loc["trainings", "seconds"] == pytest.approx(trainings[0] * usual + trainings[1] * longer)
     assert table.loc["translations", ["jobs", "seconds"]].tolist() == [24, 24 * 4.0]
     assert table.loc["scores", ["jobs", "seconds"]].tolist() == [24, 24 * 2.5]
-    # The base: what is not steps is of the text, of which there is twice as much; 200 steps of 0.25 s.
-    assert table.loc["base model", "seconds"] == pytest.approx(2 * (7.0 - 12 * 0.25) + 200 * 0.25)
-    assert table.loc["corpus", ["jobs", "seconds"]].tolist() == [1 + 2 * 2, 2 * 2.0 + 2 * 2 * 2.0]
+    # The base: two seconds to start, as the shortest job has; what is not steps is of the text, of which there is twice
+    # as much; 200 steps of 0.25 s.
+    assert table.loc["base model", "seconds"] == pytest.approx(2.0 + 2 * (15.0 - 30 * 0.25) + 200 * 0.25)
+    assert table.loc["corpus", ["jobs", "seconds"]].tolist() == [1 + 2 * 2, 2.0 + 2 * 2 * 2.0]
     # A comparison of 16 runs where the small one had 4, two seconds of it the start.
     assert table.loc["tables and figures", "seconds"] == pytest.approx((2 + 3 * 16 / 4) + 2 + 2 + 3)
 
@@ -118,24 +119,24 @@ def test_disk_has_what_is_kept_and_what_trains(config, root):
     trained = 12  # variants that are kept; the grid's weights go
     small_files = space["stays"] - 500 - trained * 1000
     assert 0 <= small_files < 24 * 300
-    assert space["highest"] - space["stays"] == 2 * 7 * 1000
+    assert space["highest"] - space["stays"] == 2 * (1 + 3 * 3) * 1000
     config["grid"]["keep_weights"] = True
     assert forecast.disk(config, root, together=2)["stays"] - space["stays"] == 8 * 1000
 
 
 def test_what_it_took_stands_beside_what_was_predicted(config, root):
-    tsv.write(root / "results/mine-plan" / forecast.TABLE, forecast.predict(config, root))
-    said = forecast.write_cost(root, "mine-plan")
+    tsv.write(root / "results/mine.plan" / forecast.TABLE, forecast.predict(config, root))
+    said = forecast.write_cost(root, "mine.plan")
     assert "translations" in said
-    table = tsv.read(root / "results/mine-plan/cost.tsv").set_index("stage")
+    table = tsv.read(root / "results/mine.plan/cost.tsv").set_index("stage")
     assert table.loc["translations", ["jobs", "jobs_predicted"]].tolist() == [5, 24]
     assert table.loc["translations", "hours"] == pytest.approx(5 * 4.0 / 3600)
     assert table.loc["translations", "hours_predicted"] == pytest.approx(24 * 4.0 / 3600)
 
 
 def test_without_a_forecast_there_is_the_cost_alone(root):
-    forecast.write_cost(root, "mine-plan")
-    assert tsv.read(root / "results/mine-plan/cost.tsv")["hours_predicted"].isna().all()
+    forecast.write_cost(root, "mine.plan")
+    assert tsv.read(root / "results/mine.plan/cost.tsv")["hours_predicted"].isna().all()
 
 
 @pytest.mark.parametrize(

@@ -61,13 +61,6 @@ def test_a_second_run_begins_a_new_log(tmp_path):
     assert run_job(tmp_path, "print('fine')") == (0, "", "fine\n")
 
 
-def test_a_further_attempt_continues_the_log(tmp_path):
-    script = "from skipclm import jobs\nwith jobs.job('log', {}): print('{}')"
-    for attempt, said in ((1, "old"), (1, "first"), (2, "second")):
-        subprocess.run([sys.executable, "-c", script.format(attempt, said)], cwd=tmp_path, check=True)
-    assert (tmp_path / "log").read_text() == "first\n\nattempt 2\nsecond\n"
-
-
 def test_a_full_disk_is_one_line_in_the_log(tmp_path):
     body = f"raise OSError({errno.ENOSPC}, os.strerror({errno.ENOSPC}), 'model.safetensors')"
     said = "error: cannot be written: [Errno 28] No space left on device: 'model.safetensors'; make room or give the "
@@ -89,35 +82,63 @@ def test_a_terminated_job_clears_away_what_was_half_done(tmp_path):
 # Attempts
 
 
-def _attempt(note, number, error=None, allowed=2):
+@pytest.fixture(autouse=True)
+def invocation(monkeypatch):
+    monkeypatch.setenv(jobs.INVOCATION, "one Snakemake")
+
+
+def _attempt(note, error=None, allowed=2):
     """Try a job, which fails with `error`, and return what it was told."""
-    with jobs.trying(note, is_last=number > allowed) as failure:
+    with jobs.trying(note, allowed) as failure:
         if error and not failure:
             raise error
     return failure
 
 
-def test_the_last_attempt_is_told_why_those_before_failed(tmp_path):
+def test_after_so_many_deaths_a_job_is_told_of_what(tmp_path):
     note = tmp_path / "run/attempt"
-    for number, said in ((1, "first"), (2, "out of memory\nand more")):
+    for said in ("first", "out of memory\nand more"):
         with pytest.raises(RuntimeError):
-            _attempt(note, number, RuntimeError(said))
-    assert _attempt(note, 3) == "RuntimeError: out of memory"
+            _attempt(note, RuntimeError(said))
+    told = _attempt(note)
+    assert told.startswith("RuntimeError: out of memory\nTraceback (most recent call last):\n")
     assert not note.exists()
 
 
 def test_a_job_that_succeeds_leaves_nothing(tmp_path):
     note = tmp_path / "attempt"
     with pytest.raises(RuntimeError):
-        _attempt(note, 1, RuntimeError("bad luck"))
-    assert _attempt(note, 2) is None
+        _attempt(note, RuntimeError("bad luck"))
+    assert _attempt(note) is None
     assert not note.exists()
 
 
+def _be_killed(folder, before=""):
+    script = f"import os\nfrom skipclm import jobs\nwith jobs.trying('note', 2): {before}os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=folder).returncode == -9
+
+
 def test_an_attempt_that_was_killed_has_a_reason_too(tmp_path):
-    script = "import os\nfrom skipclm import jobs\nwith jobs.trying('note', False): os.kill(os.getpid(), 9)"
-    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path).returncode == -9
-    assert _attempt(tmp_path / "note", 3) == jobs.WITHOUT_A_WORD
+    _be_killed(tmp_path)
+    assert _attempt(tmp_path / "note", allowed=1) == jobs.WITHOUT_A_WORD
+
+
+def test_under_another_snakemake_it_is_tried_anew(tmp_path, monkeypatch):
+    for _ in range(2):
+        _be_killed(tmp_path)
+    monkeypatch.setenv(jobs.INVOCATION, "another")
+    assert _attempt(tmp_path / "note") is None
+
+
+def test_a_torn_note_counts_for_nothing(tmp_path):
+    (tmp_path / "note").write_text('{"under": "one Snake')
+    assert _attempt(tmp_path / "note", allowed=1) is None
+
+
+def test_who_was_told_to_end_and_then_killed_has_not_died(tmp_path):
+    for _ in range(3):
+        _be_killed(tmp_path, before="jobs.told_to_end(); ")
+    assert _attempt(tmp_path / "note") is None
 
 
 @pytest.mark.parametrize(
@@ -133,12 +154,15 @@ def test_an_attempt_that_was_killed_has_a_reason_too(tmp_path):
 )
 def test_what_a_job_is_not_to_blame_for_never_gives_it_up(tmp_path, error):
     note = tmp_path / "attempt"
-    with pytest.raises(RuntimeError):
-        _attempt(note, 1, RuntimeError("once"))
-    for number in (2, 3):
+    for _ in range(3):
         with pytest.raises(type(error)):
-            _attempt(note, number, error)
+            _attempt(note, error)
     assert not note.exists()
+    with pytest.raises(RuntimeError):
+        _attempt(note, RuntimeError("once"))
+    with pytest.raises(type(error)):
+        _attempt(note, error)
+    assert _attempt(note) is None
 
 
 def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
@@ -146,14 +170,16 @@ def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
         [
             "import sys, time",
             "from skipclm import jobs",
-            "with jobs.trying('note', False):",
+            "with jobs.trying('note', 2):",
             "    print('in', flush=True); time.sleep(0.3); print('out', flush=True)",
         ]
     )
     with open(tmp_path / "said", "a") as said:
         started = [subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=said) for _ in range(4)]
         assert [process.wait() for process in started] == [0] * 4
-    assert (tmp_path / "said").read_text().split() == ["in", "out"] * 4
+    said = (tmp_path / "said").read_text().splitlines()
+    assert [line for line in said if line in ("in", "out")] == ["in", "out"] * 4
+    assert "waits for another process, which works on the same: note" in said
     assert not (tmp_path / "note").exists()
 
 

@@ -15,7 +15,9 @@ pytestmark = [
 
 # What of two runs is never the same.
 CLOCKS = {"train_seconds"}
-OPTIONS = ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "2"]
+# sacct is there as well, but has nothing to go by.
+OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"]
+OPTIONS += ["--seconds-between-status-checks", "2"]
 
 
 @pytest.fixture
@@ -40,10 +42,12 @@ def test_a_cluster_gives_the_tables_that_this_machine_gives(cluster, finished, t
     environment = cluster.environment | {"PYTHONPATH": str(folder / "src")}
     with open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-        cancelled = _wait_for_a_training(cluster, process)
-        cluster.ask("scancel", cancelled)
-        cluster.ask("scontrol", "update", "NodeName=node2", "State=DRAIN", "Reason=test")
-        assert process.wait(timeout=900) == 0, (tmp_path / "log").read_text()
+        try:
+            cluster.ask("scancel", _wait_for_a_training(cluster, process))
+            cluster.ask("scontrol", "update", "NodeName=node2", "State=DRAIN", "Reason=test")
+            assert process.wait(timeout=900) == 0, (tmp_path / "log").read_text()
+        finally:
+            process.kill()
     said = (tmp_path / "log").read_text()
     assert "Trying to restart" in said
     assert cluster.states()["node2"].startswith("drain")

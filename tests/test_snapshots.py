@@ -92,3 +92,12 @@ def test_fingerprint_is_of_settings_and_contents(tmp_path):
     (tmp_path / "a").write_text("texts")
     assert found != snapshots.fingerprint({"steps": 2, "seed": 1}, [tmp_path / "a"])
     assert json.loads(json.dumps(found)) == found
+
+
+def test_snapshots_go_once_all_splits_are_scored(tmp_path):
+    (tmp_path / snapshots.FOLDER).mkdir()
+    for split in ("test", "devtest"):
+        assert (tmp_path / snapshots.FOLDER).exists()
+        (tmp_path / f"{split}.scores.json").touch()
+        snapshots.release(tmp_path, ["test", "devtest"])
+    assert not (tmp_path / snapshots.FOLDER).exists()

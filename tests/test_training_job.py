@@ -1,6 +1,7 @@
 """A training from files to files: alone, shared by two processes, ended and taken up again, given up."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,17 +71,28 @@ def test_a_job_leaves_a_model_its_history_and_its_record(job):
     assert (record["pair"], record["seed"], record["status"], record["train_steps"]) == ("en-de", 1, "ok", STEPS)
     assert record == provenance.read_json(Path(job.model) / provenance.RECORD)
     assert len(tsv.read(job.history)) == STEPS // 2
-    assert _files(job) == ["history.tsv", "model", "training.json"]
+    assert _files(job) == ["history.tsv", "model", "snapshots", "training.json"]
+    assert record["train_tokens"] > 0
 
 
-def test_what_is_done_is_not_done_again(job, capfd):
+def test_what_is_done_is_not_done_again_until_it_is_released(job, capfd):
+    """As when Snakemake throws away what a training left, since the translation failed that shared its job."""
     training_job.run(job)
-    before = Path(job.model).stat().st_mtime_ns
+    weights, record = _weights(job), Path(job.record).read_text()
+    for path in (job.history, job.record):
+        Path(path).unlink()
+    shutil.rmtree(job.model)
     training_job.run(job)
-    assert "was done meanwhile" in capfd.readouterr().out
-    assert Path(job.model).stat().st_mtime_ns == before
+    assert "was done before" in capfd.readouterr().out
+    assert (_weights(job), Path(job.record).read_text()) == (weights, record)
+    assert _files(job) == ["history.tsv", "model", "snapshots", "training.json"]
     training_job.run(replace(job, seed=2))
     assert provenance.read_json(job.record)["seed"] == 2
+
+
+def test_what_is_done_takes_no_room_twice(job):
+    training_job.run(job)
+    assert Path(job.model, "model.safetensors").stat().st_nlink == 2
 
 
 @pytest.mark.parametrize(
@@ -100,12 +112,11 @@ def test_whatever_decides_the_outcome_is_in_the_fingerprint(job, change):
 
 def test_what_is_given_up_is_a_record_with_the_reason_and_no_weights(job):
     Path(job.snapshots, "checkpoint-1").mkdir(parents=True)
-    training_job.run(job, "RuntimeError: no luck")
+    training_job.run(job, "RuntimeError: no luck\nTraceback ...")
     record = provenance.read_json(job.record)
     assert (record["status"], record["reason"]) == ("failed", "RuntimeError: no luck")
     assert [path.name for path in Path(job.model).iterdir()] == [provenance.RECORD]
     assert tsv.read(job.history).empty
-    assert _files(job) == ["history.tsv", "model", "training.json"]
 
 
 def test_curves_go_to_tensorboard_on_request(job, tmp_path):
@@ -126,7 +137,7 @@ def test_two_processes_train_the_same_model_as_one(job):
     training_job.run(job)
     both = _elsewhere(_shared(job), "both")
     training_job.run(both)
-    assert _files(both) == ["history.tsv", "model", "training.json"]
+    assert _files(both) == ["history.tsv", "model", "snapshots", "training.json"]
     one, two = (tsv.read(each.history) for each in (job, both))
     for name in ("loss", "lm_loss", "contrastive_loss", "retrieval_accuracy", "gate"):
         assert two[name].tolist() == pytest.approx(one[name].tolist(), rel=1e-3), name

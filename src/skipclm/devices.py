@@ -76,6 +76,7 @@ def _lock(name: str) -> IO | None:
     file = open(_folder() / name.replace("/", "_"), "a")  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.set_inheritable(file.fileno(), True)  # processes that share the job hold it as long as they live
     except OSError:
         file.close()
         return None

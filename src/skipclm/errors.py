@@ -12,8 +12,11 @@ class InputError(ValueError):
     """
 
 
-class TerminatedError(Exception):
-    """A SIGTERM ended a training; it goes on from its last snapshot when it is started again."""
+class TerminatedError(BaseException):
+    """A SIGTERM ended a job; a training goes on from its last snapshot when it is started again.
+
+    As little an `Exception` as KeyboardInterrupt is, so that nobody takes it for a fault of what was under way.
+    """
 
 
 def suggestion(name: str, known: Collection[str]) -> str:

@@ -269,8 +269,12 @@ def check_gate(settings: dict, key: str) -> None:
 
 
 def check_processes(settings: dict, key: str) -> None:
-    """Raise an `InputError`, which calls the number by `key`, if there are fewer pairs in a batch than processes."""
+    """Raise an `InputError`, which calls the number by `key`, for more processes than pairs, or what they cannot do."""
     processes, batch_size = (settings["training"].get(name, 1) for name in ("processes", "batch_size"))
+    if processes > 1 and settings["training"]["gradient_cosine"]:
+        raise InputError(
+            f"{key}: expected 1, since training.gradient_cosine is of one process, found {processes}; switch one off"
+        )
     if processes > batch_size:
         raise InputError(
             f"{key}: expected at most training.batch_size, {batch_size}, since each takes its share of a batch, found "

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from skipclm import corpus_config, devices, experiment, provenance, runs, tsv
+from skipclm import corpus_config, devices, experiment, metrics, provenance, runs, tsv
 
 TABLE = "forecast.tsv"  # in the folder of results
 STEPS, ROW = 12, 4  # of the small trainings, and from one row of their history to the next
+BASE_STEPS = 30  # of the small base model, whose history has a row every ten
 # The folder of benchmarks says of which stage a job is; the first pattern that fits counts.
 STAGES = {
     "corpus": r"corpus(\..*)?|overlap|tokens/.*",
     "base model": r"base",
     "trainings": r".*/train",
     "translations": r".*\.translate",
-    "scores": r".*\.(score|comet|xcomet)",
+    "scores": rf".*\.({'|'.join(['score', *metrics.NEURAL])})",
     "tables and figures": r".*",
 }
 
@@ -65,12 +66,12 @@ def small(config: dict) -> dict:
     config = deepcopy(config)
     pair = config["grid"]["pairs"][0]
     cell = runs.grid_cells(config["grid"], experiment.depth(config))[0]
-    config["experiment"] += "-plan"
+    config["experiment"] += ".plan"
     config["pairs"] = config["grid"]["pairs"] = [pair]
-    config["grid"] |= {key: [layer] for key, layer in vars(cell).items()} | {"constraints": [], "keep_weights": False}
-    config["model"]["scratch"]["steps"] = STEPS
+    config["grid"] |= {key: [layer] for key, layer in vars(cell).items()} | {"constraints": []}
+    config["model"]["scratch"]["steps"] = BASE_STEPS
     for stage in ("grid", "ablation"):
-        config[stage]["seeds"] = config[stage]["seeds"][:1]
+        config[stage] |= {"seeds": config[stage]["seeds"][:1], "keep_weights": True}
     for section in (config, *runs.variants(config).values()):
         if "training" in section and section["training"].get("enabled", True):
             section["training"] |= {"steps": STEPS, "log_every": ROW, "validations": 1}
@@ -87,8 +88,10 @@ class Measured:
     def __init__(self, root: Path, name: str) -> None:
         self.results, folder = root / "results" / name, root / "benchmarks" / name
         tables = {str(path.relative_to(folder).with_suffix("")): tsv.read(path) for path in folder.rglob("*.tsv")}
-        self.seconds = {job: float(table["s"].iloc[-1]) for job, table in tables.items()}
-        self.memory = {job: float(table["max_rss"].iloc[-1]) for job, table in tables.items()}
+        self.seconds, self.memory = (
+            {job: float(pd.to_numeric(table[name], errors="coerce").iloc[-1]) for job, table in tables.items()}
+            for name in ("s", "max_rss")  # "NA" of a job that was too short to be looked at
+        )
 
     def by_stage(self) -> pd.DataFrame:
         """Return a row for each stage: jobs, seconds, memory_mb."""
@@ -175,11 +178,11 @@ def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple
         if job.startswith("tokens/"):
             yield stage, len(config["pairs"]), seconds * len(config["pairs"])
         elif stage == "corpus":
-            yield stage, 1, seconds * pairs
+            yield stage, 1, start + (seconds - start) * pairs
         elif stage == "base model" and scratch:
             history = tsv.read(measured.results / "base/history.tsv")
-            step = scratch["batch_tokens"] / float(history["tokens_per_second"].iloc[-1])
-            yield stage, 1, (seconds - STEPS * step) * pairs + scratch["steps"] * step
+            step = scratch["batch_tokens"] / float(history["tokens_per_second"].iloc[1:].mean())
+            yield stage, 1, start + (seconds - start - BASE_STEPS * step) * pairs + scratch["steps"] * step
         elif stage == "base model":
             yield stage, 1, seconds
         elif job.startswith("figures/grid"):
@@ -216,8 +219,8 @@ def disk(config: dict, root: Path, together: int) -> dict[str, float]:
     kept = [run for run in found if config[run.stage]["keep_weights"] and run.settings["training"]["enabled"]]
     text = (_size(folder / "corpus") + _size(folder / "tokens")) * len(config["pairs"])
     stays = _size(folder / "base") + text + files * len(found) + sum(models.get(run.name, largest) for run in kept)
-    # A training has its model and two snapshots, of weights and the optimiser's two moments.
-    return {"highest": stays + together * 7 * largest, "stays": stays}
+    # Beside it a training has up to three snapshots, of weights and the optimiser's two moments.
+    return {"highest": stays + together * (1 + 3 * 3) * largest, "stays": stays}
 
 
 def _size(path: Path) -> int:
@@ -249,6 +252,7 @@ def write_cost(root: Path, name: str) -> str:
     """Set what an experiment took beside what was predicted of it, if it was, in its cost.tsv; return that in words.
 
     Columns: stage, jobs, hours (of all jobs, one after the other), memory_mb, and jobs_predicted and hours_predicted.
+    Of a job that was tried several times, the last counts.
     """
     actual = Measured(root, name).by_stage().reindex(list(STAGES))
     table = actual.assign(hours=actual["seconds"] / 3600).drop(columns="seconds").fillna({"jobs": 0, "hours": 0.0})

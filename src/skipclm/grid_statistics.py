@@ -21,7 +21,7 @@ def cells_table(runs: list[dict], segments: list[dict[str, np.ndarray]], best: d
     `runs` are the grid's scores, `segments` what each segment contributes, in the same order, and `best` the choice by
     pair. Columns: pair, the triple, metric, seeds, mean, sd, low, high, difference (from the best), p, p_corrected and
     like_best: whether the cell cannot be told from the best, p_corrected being 0.05 or more. It is p times the number
-    of all pairs of cells (Bonferroni), since the best was not known before. Cells of which a run diverged are left out.
+    of all pairs of cells (Bonferroni), since the best was not known before. Cells of which a run is lost are left out.
     """
     tables = []
     for pair, cells in _by_pair(runs, segments, metric).items():

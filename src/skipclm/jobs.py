@@ -2,14 +2,17 @@
 
 import errno
 import fcntl
+import json
 import os
 import re
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -19,27 +22,26 @@ from skipclm.errors import InputError, TerminatedError
 DISK = re.compile(r"No space left|Disk quota exceeded|Read-only file system|Permission denied|inline_container")
 ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 WITHOUT_A_WORD = "killed, for lack of memory perhaps: it ended without a word"
+INVOCATION = "SKIPCLM_INVOCATION"  # a variable that tells one Snakemake from another, for all jobs that it starts
 PAUSE = 1.0  # seconds between two looks for the parents
 SNAKEMAKE = re.compile(rb"(^|[/\0])snakemake(\0|$)")  # among the words of a command
 
 
 @contextmanager
-def job(log: str | Path, attempt: int = 1) -> Iterator[None]:
-    """Send all that the block prints to `log`, which a further attempt continues, and end as others may tell it to.
+def job(log: str | Path) -> Iterator[None]:
+    """Send all that the block prints to `log`, and end as others may tell it to.
 
     An `InputError`, and a disk that cannot be written to, end the program with the message alone. A SIGTERM raises a
     `TerminatedError`, so that what was half done is cleared away; it also comes when Snakemake is gone.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w" if attempt == 1 else "a", encoding="utf-8", buffering=1) as file:
+    with open(log, "w", encoding="utf-8", buffering=1) as file:
         # The descriptors, not only sys.stderr: compiled libraries write there as well.
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(file.fileno(), stream.fileno())
             # By the line, so that both stay in order, and so that a job that is killed has said how far it came.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-        if attempt > 1:
-            print(f"\nattempt {attempt}")
         signal.signal(signal.SIGTERM, _terminate)
         end_with_parents()
         try:
@@ -61,6 +63,8 @@ def job(log: str | Path, attempt: int = 1) -> Iterator[None]:
 
 
 def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one is not to interrupt the clearing away
+    told_to_end()
     raise TerminatedError
 
 
@@ -70,59 +74,115 @@ def is_of_the_disk(error: Exception) -> bool:
 
 
 @contextmanager
-def trying(note: str | Path, is_last: bool) -> Iterator[str | None]:
-    """Yield None if the job is to be tried, or on its last attempt why the one before failed, if it was to blame.
+def trying(note: str | Path, attempts: int) -> Iterator[str | None]:
+    """Yield None if the job is to be tried, or why it died if it has died so many times: a line, and its traceback.
 
-    The reason lies in the file `note` from one attempt to the next. A job is not to blame for bad input, for a disk
-    that is full, or for being told to end. Nobody else works on what the note is of: the block begins when the one
-    before has ended, on another machine perhaps.
+    What it died of is kept in the file `note` until it succeeds, for as long as the Snakemake that started it goes on:
+    under another one it is tried anew. A job has not died of bad input, of a disk that is full, or of being told to
+    end. Nobody else works on what the note is of: the block begins when the one before has ended, on another machine
+    perhaps.
     """
-    with _locked(Path(note)) as file:
-        reason = file.read() if is_last else ""
-        _write(file, WITHOUT_A_WORD)
+    with alone(note) as file:
+        before = _Deaths.read(file)
+        _working_on.append((file, before))
+        _Deaths(before.count + 1, WITHOUT_A_WORD).write(file)
         try:
-            yield reason or None
+            yield before.cause if before.count >= attempts else None
         except (InputError, TerminatedError, KeyboardInterrupt):
-            Path(note).unlink()
+            before.write(file)
             raise
         except Exception as error:
-            if is_of_the_disk(error):
-                Path(note).unlink()
-            else:
-                first = str(error).partition("\n")[0]
-                _write(file, f"{type(error).__name__}: {first}")
+            cause = "".join([f"{_in_a_line(error)}\n", *traceback.format_exception(error)])
+            (before if is_of_the_disk(error) else _Deaths(before.count + 1, cause)).write(file)
             raise
-        Path(note).unlink()
+        finally:
+            _working_on.pop()
+        file.truncate(0)
+
+
+@dataclass(frozen=True)
+class _Deaths:
+    """How often a job has died under this Snakemake, and what of the last time."""
+
+    count: int = 0
+    cause: str = ""
+
+    @classmethod
+    def read(cls, file: IO) -> "_Deaths":
+        file.seek(0)
+        try:
+            found = json.load(file)
+        except ValueError:  # empty, or torn
+            return cls()
+        return cls(found["count"], found["cause"]) if found["under"] == _invocation() else cls()
+
+    def write(self, file: IO) -> None:
+        file.seek(0)
+        file.truncate()
+        if self.count:
+            json.dump({"under": _invocation(), "count": self.count, "cause": self.cause}, file)
+        file.flush()
+
+
+def _invocation() -> str | None:
+    return os.environ.get(INVOCATION)
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+# What this process tries, and how often it had died before.
+_working_on: list[tuple[IO, _Deaths]] = []
+
+
+def told_to_end() -> None:
+    """Note that a death that may follow is no fault of the job: it was told to end, and may be killed if it is slow."""
+    for file, before in _working_on:
+        before.write(file)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[IO]:
-    """Open a file to read and write, as soon as no other process has it."""
+def alone(note: str | Path) -> Iterator[IO]:
+    """Open a file as soon as no other process has it; it goes in the end, unless something is written in it."""
+    path = Path(note)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with open(path, "a+", encoding="utf-8") as file:
             with suppress(OSError):  # where a network's disk has no locks, we go without
-                fcntl.flock(file, fcntl.LOCK_EX)
+                _lock(file)
+            if not _is_named(path, file):  # the other has removed it
+                continue
             os.set_inheritable(file.fileno(), True)  # processes that share the job hold it as long as they live
-            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:  # the other may have removed it
-                file.seek(0)
+            try:
                 yield file
-                return
+            finally:
+                if not os.fstat(file.fileno()).st_size:
+                    path.unlink(missing_ok=True)
+            return
 
 
-def _write(file: IO, text: str) -> None:
-    file.seek(0)
-    file.truncate()
-    file.write(text)
-    file.flush()
+def _is_named(path: Path, file: IO) -> bool:
+    return path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
 
 
-def end_with_parents(count: int | None = None) -> None:
+def _lock(file: IO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"waits for another process, which works on the same: {file.name}")
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def end_with_parents(count: int | None = None, topmost: int | None = None) -> None:
     """Have this process get a SIGTERM once one of its parents is gone, killed perhaps, which nobody else tells it.
 
-    Watched are so many of them, the nearest ones, or by default all up to the topmost Snakemake.
+    Watched are so many of them, the nearest ones, or by default all up to the topmost Snakemake. Where `topmost` is not
+    the last of them, it is gone already.
     """
     before = _parents(count)
+    if topmost is not None and before[-1:] != [topmost]:
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def watch() -> None:
         while _parents(len(before)) == before:

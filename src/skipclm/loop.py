@@ -17,7 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import is_torch_bf16_gpu_available
 
-from skipclm import losses
+from skipclm import jobs, losses
 from skipclm.errors import InputError, TerminatedError
 from skipclm.examples import LengthGroupedBatches
 from skipclm.snapshots import Snapshots
@@ -154,6 +154,7 @@ class SaveNow(TrainerCallback):
         self.before = signal.signal(signal.SIGTERM, self._end)
 
     def _end(self, *_: object) -> None:
+        jobs.told_to_end()
         self.is_ended = True
 
     def on_step_end(
@@ -206,7 +207,7 @@ class Loop(Trainer):
         self.add_callback(Progress())
         self.add_callback(StopIfDiverged())
         self.lengths = lengths
-        self.tokens = 0.0  # that were trained on
+        self.tokens = 0.0  # that were trained on, up to the last log
         self.snapshots, self._seconds = snapshots, 0.0  # the seconds that a snapshot has behind it
         if snapshots:
             self._saver = SaveNow(snapshots.minutes)
@@ -258,6 +259,12 @@ class Loop(Trainer):
 
     def _sums_file(self) -> str:
         return f"sums.{self.args.process_index}.pt"
+
+    def tokens_read(self) -> float:
+        """Return how many tokens were trained on, of all processes."""
+        return self.tokens + float(
+            losses.gathered(torch.as_tensor(self._sums.get("tokens", 0), device=self.args.device)[None]).sum()
+        )
 
     def _reset_sums(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}

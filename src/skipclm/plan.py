@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from snakemake.utils import update_config
 
-from skipclm import experiment, forecast, provenance, tsv
+from skipclm import evaluation, experiment, forecast, provenance, tsv
 from skipclm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -22,9 +22,15 @@ def plan(overlays: list[Path], cores: int) -> str:
     config = resolve(overlays)
     mini = forecast.small(config)
     name = mini["experiment"]
+    for place in ("results", "benchmarks"):
+        if (Path(place) / name).exists():
+            raise InputError(
+                f"expected no {place}/{name}, found one, of a plan that was interrupted perhaps; remove it"
+            )
     print(f"{name}: a few steps of each training, to measure by ...", file=sys.stderr)
     try:
         _run(mini, cores)
+        _check(mini)
         table = forecast.predict(config, Path())
         space = forecast.disk(config, Path(), forecast.at_a_time(config, cores))
     finally:
@@ -49,8 +55,6 @@ def resolve(overlays: list[Path]) -> dict:
 def _run(config: dict, cores: int) -> None:
     """Run the small experiment from its beginning."""
     log = Path("logs") / f"{config['experiment']}.log"
-    for place in ("results", "logs", "benchmarks"):
-        shutil.rmtree(Path(place) / config["experiment"], ignore_errors=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     overlay = log.with_suffix(".yaml")
     provenance.write_text(overlay, yaml.safe_dump(config, sort_keys=False))
@@ -60,3 +64,16 @@ def _run(config: dict, cores: int) -> None:
     overlay.unlink()
     if done.returncode:
         raise InputError(f"expected a few steps of each training to go well, but some did not; {log} says why")
+
+
+def _check(config: dict) -> None:
+    """Raise an `InputError` if a run of the small experiment failed or diverged."""
+    for run in forecast.all_runs(config):
+        folder = Path("results") / config["experiment"] / run.folder
+        for split in run.splits:
+            score = provenance.read_json(folder / f"{split}.scores.json")
+            if score["status"] not in evaluation.TRANSLATES:
+                raise InputError(
+                    f"expected a few steps of each training to go well, found that {run.name} {score['status']}: "
+                    f"{score['reason'] or 'lower its learning rate'}"
+                )

@@ -62,7 +62,7 @@ def against(
     `runs` are their scores, and `segments` what each segment contributes, in the same order. Columns: pair, split,
     variant, baseline, metric, the fields of `Comparison`, p_holm (p corrected for the number of the split's rows) and
     verdict: better or worse if p_holm is below 0.05, else empty. Seeds are those that both variants have. A row has
-    nothing else if a run of either diverged, for what is left would flatter it, or if the metric did not run.
+    nothing else if a run of either diverged or failed, for what is left would flatter it, or if the metric did not run.
     """
     systems: dict[tuple, dict[str, dict]] = {}
     for run, contributions in zip(runs, segments, strict=True):

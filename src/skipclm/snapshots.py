@@ -15,12 +15,19 @@ from pathlib import Path
 from skipclm import provenance
 
 SEAL = "seal.json"
+FOLDER = "snapshots"  # in that of a run
 
 
 def fingerprint(facts: dict, files: Iterable[str | Path]) -> str:
     """Return a digest of what decides a training: settings and the like, and the contents of the files it reads."""
     digests = [provenance.sha256(path) for path in files]
     return hashlib.sha256(json.dumps([facts, digests], sort_keys=True).encode()).hexdigest()
+
+
+def release(folder: Path, splits: list[str]) -> None:
+    """Remove the snapshots of a run, which lie in its folder, once all its splits are scored."""
+    if all((folder / f"{split}.scores.json").exists() for split in splits):
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 class Snapshots:

@@ -19,6 +19,7 @@ def report(results: Path) -> str:
 
     `results` is an experiment's folder. Raises an `InputError` if the workflow was never started for it.
     """
+    results = results.resolve()
     if not (results / CONFIG).exists():
         raise InputError(
             f"expected the results of an experiment, such as results/demo, found no {CONFIG} in {results}; start the "
@@ -89,10 +90,10 @@ def _best(results: Path, config: dict, found: list[forecast.Run], states: dict[f
     for pair in config["grid"]["pairs"]:
         values: dict[str, list[float]] = {}
         for run in found:
-            if run.stage == "grid" and run.pair == pair and states[run] == "done":
-                score = provenance.read_json(results / run.folder / "valid.scores.json")["metrics"].get(metric)
-                if score is not None:
-                    values.setdefault(run.name, []).append(score["value"])
+            if (run.stage, run.pair) == ("grid", pair) and states[run] in ("done", "failed"):
+                score = provenance.read_json(results / run.folder / "valid.scores.json")["metrics"].get(metric, {})
+                values.setdefault(run.name, []).append(score.get("value"))
+        values = {name: of_seeds for name, of_seeds in values.items() if None not in of_seeds}  # as the selection does
         if values:
             sign = METRICS[metric].sign()
             name = max(values, key=lambda cell: sign * fmean(values[cell]))

@@ -24,7 +24,7 @@ class Objective(nn.Module):
 
     With `micro_batch`, so many pairs go through the model at a time, and once more for their gradients: memory does
     not grow with the batch, whose pairs are all negatives of each other nonetheless (as in GradCache, Gao et al. 2021).
-    Between processes, which bring equal shares of a batch, loss and gradient are those of the whole batch.
+    Between processes, which bring shares of a batch, loss and gradient are those of the whole batch.
     """
 
     def __init__(self, model: PreTrainedModel, contrastive: dict, micro_batch: int | None = None) -> None:
@@ -201,7 +201,7 @@ def _summary(trainer: loop.Loop) -> dict:
     return {
         "status": "diverged" if diverged else "ok",
         "train_steps": trainer.state.global_step,
-        "train_tokens": trainer.tokens,
+        "train_tokens": trainer.tokens_read(),
         "gpu_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "train_loss": None if diverged else last,
     }

@@ -1,11 +1,12 @@
 """One training as the workflow runs it: from files to files, in one process or in several that share it."""
 
-import json
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,12 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from skipclm import checkpoints, jobs, provenance, runs, training, tsv
+from skipclm import checkpoints, devices, jobs, provenance, runs, training, tsv
 from skipclm.errors import InputError, TerminatedError
 from skipclm.examples import Examples, Prompt
 from skipclm.snapshots import Snapshots, fingerprint
+
+PATIENCE = 600  # seconds that processes which are told to end have for their snapshot
 
 
 @dataclass(frozen=True)
@@ -57,35 +60,57 @@ class TrainingJob:
         """What the record says beside the outcome."""
         return {"pair": self.pair, "seed": self.seed, "settings": self.settings, "fingerprint": self.fingerprint}
 
-    def is_done(self) -> bool:
-        """Tell whether somebody else has finished this very training."""
-        if not all(Path(path).exists() for path in (self.model, self.history, self.record)):
-            return False
-        return provenance.read_json(self.record).get("fingerprint") == self.fingerprint
-
 
 def run(job: TrainingJob, failure: str | None = None) -> None:
     """Do a training, or record for what `failure` it is given up: status `failed`, and no model.
 
-    Raises what `training.train` does, and a `RuntimeError` if one of several processes died.
+    What is done is kept among the snapshots too, without room of its own, until `release`: Snakemake throws all away if
+    a job fails that shares one of the cluster's with this one. Raises what `training.train` does, and a `RuntimeError`
+    if one of several processes died.
     """
-    if job.is_done():  # by a job that a Snakemake left behind which is no more
-        print("was done meanwhile")
-        return
+    done = Path(job.snapshots) / "done"
+    if _fingerprint_of(done) != job.fingerprint:
+        with provenance.new_folder(done) as folder:
+            inside = replace(job, model=str(folder / "model"), **_beside(folder))
+            Path(inside.model).mkdir()
+            if failure:
+                _give_up(inside, failure)
+            elif job.settings["training"]["processes"] > 1:
+                _share(inside)
+            else:
+                _train(inside)
+    else:
+        print("was done before")
     with provenance.new_folder(job.model) as folder:
-        inside = replace(job, model=str(folder))
-        if failure:
-            _give_up(inside, failure)
-        elif job.settings["training"]["processes"] > 1:
-            _share(inside)
-        else:
-            _train(inside)
-    shutil.rmtree(job.snapshots, ignore_errors=True)
+        for path in (done / "model").iterdir():
+            _link(path, folder / path.name)
+    for name, path in _beside(done).items():
+        _link(Path(path), Path(getattr(job, name)))
+
+
+def _fingerprint_of(done: Path) -> str | None:
+    """Return the fingerprint of what was done, if anything was."""
+    record = Path(_beside(done)["record"])
+    return provenance.read_json(record)["fingerprint"] if record.exists() else None
+
+
+def _beside(folder: Path) -> dict[str, str]:
+    return {"history": str(folder / "history.tsv"), "record": str(folder / "training.json")}
+
+
+def _link(path: Path, new: Path) -> None:
+    """Give a file a second name, or copy it where that cannot be."""
+    new.unlink(missing_ok=True)
+    try:
+        os.link(path, new)
+    except OSError:
+        with provenance.new_file(new) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def _give_up(job: TrainingJob, failure: str) -> None:
     print(f"given up: {failure}")
-    record = job.facts | {"status": "failed", "reason": failure} | provenance.environment()
+    record = job.facts | {"status": "failed", "reason": failure.partition("\n")[0]} | provenance.environment()
     provenance.write_json(Path(job.model) / provenance.RECORD, record)
     tsv.write(job.history, pd.DataFrame({"step": []}))
     provenance.write_json(job.record, record)
@@ -129,41 +154,59 @@ def _onlookers(job: TrainingJob) -> list[TrainerCallback]:
 
 def _share(job: TrainingJob) -> None:
     """Train in several processes of torchrun, each of which runs this module."""
-    count = job.settings["training"]["processes"]
-    description, fault = Path(job.model) / "job.json", Path(job.model) / "fault.json"
-    provenance.write_json(description, asdict(job))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    command = [*torchrun, "-m", "skipclm.training_job", str(description), str(fault)]
-    threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}  # or torchrun says at length that it takes one
-    process = subprocess.Popen(command, env=os.environ | threads, close_fds=False)  # the job's lock among them
-    try:
-        status = process.wait()
-    except BaseException:
-        process.terminate()  # each process saves a snapshot first
-        process.wait()
-        raise
-    found = provenance.read_json(fault) if fault.exists() else None
-    description.unlink()
-    fault.unlink(missing_ok=True)
-    if found:
-        raise (InputError if found["is_input"] else RuntimeError)(found["message"])
-    if status:
-        raise RuntimeError(f"one of {count} processes was killed, for lack of memory perhaps")
+    count, visible = job.settings["training"]["processes"], devices.visible()
+    if visible and len(visible) < count:
+        raise InputError(
+            f"training.processes: expected no more than the {len(visible)} devices of this job, found {count}; lower "
+            "it, or give the job more"
+        )
+    with tempfile.TemporaryDirectory() as place:  # of this machine, not on a disk that may be full
+        description = {"job": asdict(job), "starter": os.getpid()}
+        provenance.write_json(Path(place) / "job.json", description)
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        command = [*torchrun, f"--shutdown-timeout={PATIENCE}", "-m", "skipclm.training_job", place]
+        threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}  # or torchrun says at length that it takes one
+        # The job's lock and its devices are theirs as well, as long as they live.
+        process = subprocess.Popen(command, env=os.environ | threads, close_fds=False)
+        try:
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        if status:
+            _raise([Path(place) / f"{rank}.json" for rank in range(count)])
 
 
-def main(description: str, fault: str) -> None:
-    """Do one process's part of a training; what goes wrong is written to the file `fault`."""
-    jobs.end_with_parents(2)  # torchrun and the job's own process
+def _raise(ends: list[Path]) -> None:
+    """Raise the error of the process whose it was, which others that miss it only follow."""
+    found = [provenance.read_json(path) for path in ends if path.exists()]
+    kinds = {end["kind"]: end["message"] for end in reversed(found)}
+    if "input" in kinds:
+        raise InputError(kinds["input"])
+    if "disk" in kinds:
+        raise OSError(errno.ENOSPC, kinds["disk"])
+    if len(found) < len(ends) or "error" not in kinds:
+        raise RuntimeError(f"one of {len(ends)} processes was killed, for lack of memory perhaps")
+    raise RuntimeError(kinds["error"])
+
+
+def main(place: Path) -> None:
+    """Do one process's part of a training, which a file in the folder `place` describes; leave there how it ended."""
+    end, description = place / f"{os.environ['RANK']}.json", provenance.read_json(place / "job.json")
+    jobs.end_with_parents(2, description["starter"])
     try:
-        _train(TrainingJob(**json.loads(Path(description).read_text(encoding="utf-8"))))
+        _train(TrainingJob(**description["job"]))
     except TerminatedError:
+        provenance.write_json(end, {"kind": "terminated", "message": ""})
         sys.exit(128 + signal.SIGTERM)
     except Exception as error:
-        is_input = isinstance(error, InputError)
-        message = str(error) if is_input else f"{type(error).__name__}: {error}"
-        provenance.write_json(fault, {"is_input": is_input, "message": message})
+        kind = "input" if isinstance(error, InputError) else "disk" if jobs.is_of_the_disk(error) else "error"
+        message = f"{type(error).__name__}: {error}" if kind == "error" else str(error)
+        provenance.write_json(end, {"kind": kind, "message": message})
         raise
+    provenance.write_json(end, {"kind": "done", "message": ""})
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Path(sys.argv[1]))

@@ -1,5 +1,7 @@
 """The checked configuration, where things lie, and which files a run takes."""
 
+import os
+import uuid
 from pathlib import Path
 
 import yaml
@@ -10,6 +12,7 @@ from skipclm import (
     devices,
     experiment,
     forecast,
+    jobs,
     metrics,
     provenance,
     runs,
@@ -33,7 +36,10 @@ except InputError as error:
 # Where there are GPUs, a job wants one, unless a profile or --set-resources says otherwise, and leases its own. The
 # count keeps others from waiting for theirs on a core.
 GPUS = min(1, len(devices.visible()))
-ATTEMPTS = config["execution"]["attempts"]  # a further one records why they failed
+# A further one records why they failed. They are the main process's affair: within a job of a cluster, which has the
+# memory that it has, nothing is tried again.
+ATTEMPTS = config["execution"]["attempts"] if workflow.is_main_process else 0
+os.environ.setdefault(jobs.INVOCATION, str(uuid.uuid4()))
 if GPUS and "gpu" not in workflow.global_resources:
     workflow.register_resource(
         "gpu", len(devices.visible()) * config["execution"]["jobs_per_gpu"]
@@ -121,11 +127,6 @@ def get_trained(wildcards, name):
 def get_processes(wildcards):
     """Return how many processes share a training."""
     return get_settings(wildcards)["training"]["processes"]
-
-
-def get_attempt(wildcards, attempt):
-    """Return how often the job was started, for its script to know."""
-    return attempt
 
 
 def get_scoring(wildcards):

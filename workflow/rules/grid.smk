@@ -28,7 +28,6 @@ rule train_cell:
     threads: get_processes
     resources:
         gpu=lambda wc: GPUS * get_processes(wc),
-        attempt=get_attempt,
     params:
         settings=get_resolved_settings,
         code=source_hash("train"),

@@ -24,7 +24,6 @@ rule translate:
         "../../envs/skipclm.yaml"
     resources:
         gpu=GPUS,
-        attempt=get_attempt,
     params:
         options={
             k: config["evaluation"][k]

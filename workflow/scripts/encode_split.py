@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import startup
+from skipclm import jobs, startup
 
+jobs.end_with_parents()
 with startup.loading():
-    from skipclm import checkpoints, corpus, examples, jobs
+    from skipclm import checkpoints, corpus, examples
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

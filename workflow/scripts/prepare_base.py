@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import startup
+from skipclm import jobs, startup
 
+jobs.end_with_parents()
 with startup.loading():
     import pandas as pd
     import torch
 
-    from skipclm import base, checkpoints, corpus, devices, jobs, provenance, tsv
+    from skipclm import base, checkpoints, corpus, devices, provenance, tsv
     from skipclm.snapshots import Snapshots, fingerprint
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 with (
     jobs.job(snakemake.log[0]),
-    jobs.trying(f"{snakemake.output.base}.attempt", is_last=False),
+    jobs.alone(f"{snakemake.output.base}.attempt"),
     devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"]),
     provenance.new_folder(snakemake.output.base) as folder,
 ):

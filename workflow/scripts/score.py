@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, evaluation, jobs, metrics, provenance, runs
+from skipclm import corpus, corpus_config, evaluation, jobs, metrics, provenance, runs, snapshots
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -33,3 +33,5 @@ with jobs.job(snakemake.log[0]):
     }
     facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds", "micro_batch")}
     provenance.write_json(snakemake.output.scores, result | facts | provenance.environment())
+    splits = ["valid"] if run.stage == "grid" else corpus_config.test_sets(snakemake.config)
+    snapshots.release(Path(snakemake.output.scores).parent, splits)

@@ -3,19 +3,20 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import startup
+from skipclm import jobs, startup
 
+jobs.end_with_parents()
 with startup.loading():
-    from skipclm import devices, jobs, training_job
+    from skipclm import devices, snapshots, training_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-execution, attempt = snakemake.config["execution"], snakemake.resources.attempt
+execution = snakemake.config["execution"]
 folder = Path(snakemake.output.record).parent
 with (
-    jobs.job(snakemake.log[0], attempt),
-    jobs.trying(folder / "train.attempt", is_last=attempt > execution["attempts"]) as failure,
+    jobs.job(snakemake.log[0]),
+    jobs.trying(folder / "train.attempt", execution["attempts"]) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):
     job = training_job.TrainingJob(
@@ -29,7 +30,7 @@ with (
         model=snakemake.output.model,
         history=snakemake.output.history,
         record=snakemake.output.record,
-        snapshots=str(folder / "snapshots"),
+        snapshots=str(folder / snapshots.FOLDER),
         snapshot_minutes=execution["snapshot_minutes"],
         threads=snakemake.threads,
         tensorboard=str(Path(snakemake.log[0]).with_name("tensorboard")) if execution["tensorboard"] else None,

@@ -2,29 +2,30 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import startup
+from skipclm import jobs, startup
 
+jobs.end_with_parents()
 with startup.loading():
     import torch
 
-    from skipclm import checkpoints, devices, evaluation, jobs, provenance, translation
+    from skipclm import checkpoints, devices, evaluation, provenance, translation
     from skipclm.examples import Examples
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-execution, attempt = snakemake.config["execution"], snakemake.resources.attempt
+execution = snakemake.config["execution"]
 note = f"{snakemake.output.hypotheses}.attempt"
 with (
-    jobs.job(snakemake.log[0], attempt),
-    jobs.trying(note, is_last=attempt > execution["attempts"]) as failure,
+    jobs.job(snakemake.log[0]),
+    jobs.trying(note, execution["attempts"]) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):
     torch.set_num_threads(snakemake.threads)
     run = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
     if failure:
         print(f"given up: {failure}")
-        run = {"status": "failed", "reason": f"in translation, {failure}"}
+        run = {"status": "failed", "reason": f"in translation, {failure.partition(chr(10))[0]}"}
     found = translation.Translated([], [])
     if run["status"] in evaluation.TRANSLATES:
         model, tokenizer = checkpoints.load(snakemake.input.model)
