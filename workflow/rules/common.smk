@@ -21,6 +21,11 @@ from skipclm.errors import InputError
 
 provenance.share_package()
 
+# With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has ever
+# ended: after some hundred, that takes a third of a core.
+if workflow.scheduling_settings:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
+
 RESULTS = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"
 BENCHMARKS = f"benchmarks/{config['experiment']}"
