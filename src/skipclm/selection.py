@@ -98,13 +98,15 @@ def to_text(best: dict[str, dict], names: dict[str, str]) -> str:
     """Say in a line per pair what `select_best` chose; `names` has the pairs' names for people."""
     lines = []
     for pair, choice in best.items():
-        searched = "" if choice["selected_on"] == pair else f" (selected on {choice['selected_on']})"
+        if choice["selected_on"] != pair:
+            lines.append(f"{names[pair]} ({pair}): those of {choice['selected_on']}")
+            continue
         lead = "" if choice["margin"] is None else f", {choice['margin']:.1f} ahead of the next"
         missing = f"; of {len(choice['failed'])} more a run failed" if choice["failed"] else ""
         lines.append(
             f"{names[pair]} ({pair}): contrastive layer {choice['contrastive_layer']}, skip {choice['skip_source']} to "
             f"{choice['skip_target']}; {METRICS[choice['metric']].label} {choice['value']:.1f} on valid, "
-            f"best of {choice['cells']} cells{lead}{missing}{searched}"
+            f"best of {choice['cells']} cells{lead}{missing}"
         )
     return "\n".join(["Best layers", *lines, ""])
 
