@@ -474,8 +474,10 @@ def test_facts_tell_what_was_done(fit):
         "train_seconds",
         "train_pairs",
         "train_steps",
+        "train_tokens",
         "train_loss",
         "micro_batch",
+        "gpu_memory_mb",
     }
     assert (outcome.facts["train_pairs"], outcome.facts["train_steps"]) == (300, 4)
     assert outcome.facts["train_loss"] == outcome.history[-1]["lm_loss"] < outcome.history[-1]["loss"]

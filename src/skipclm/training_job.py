@@ -79,6 +79,8 @@ def run(job: TrainingJob, failure: str | None = None) -> None:
                 _share(inside)
             else:
                 _train(inside)
+        for snapshot in Path(job.snapshots).glob("checkpoint-*"):
+            shutil.rmtree(snapshot)
     else:
         print("was done before")
     with provenance.new_folder(job.model) as folder:
