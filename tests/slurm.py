@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 NODES = ("node1", "node2")
@@ -39,8 +40,13 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def is_installed():
-    return all(_daemon(name) for name in DAEMONS)
+# Commands look here: a variable would do for most, but the executor hides Slurm's variables from its jobs.
+STANDARD = Path("/etc/slurm/slurm.conf")
+
+
+def is_possible():
+    """Tell whether Slurm is installed, not set up for something else, and can be set up."""
+    return all(map(_daemon, DAEMONS)) and not STANDARD.exists() and os.access(STANDARD.parent, os.W_OK)
 
 
 def _daemon(name):
@@ -48,11 +54,10 @@ def _daemon(name):
 
 
 class Slurm:
-    """Started on entering, taken down on leaving; `environment` is for commands that talk to it."""
+    """Started on entering, taken down on leaving."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
         self.processes = []
 
     def __enter__(self):
@@ -65,12 +70,12 @@ class Slurm:
             "folder": self.folder,
             "ports": _free_ports(3),
         }
-        (self.folder / "slurm.conf").write_text(CONFIGURATION.format(**facts))
+        STANDARD.write_text(CONFIGURATION.format(**facts))
         (self.folder / "munge.key").write_bytes(os.urandom(1024))
         (self.folder / "munge.key").chmod(0o600)
         try:
             self._start_all()
-        except TimeoutError:
+        except (TimeoutError, KeyboardInterrupt):
             self.__exit__()
             raise
         return self
@@ -80,26 +85,26 @@ class Slurm:
         paths = [f"--{option}={self.folder}/munge.{suffix}" for option, suffix in files.items()]
         self._start("munged", "--foreground", "--force", f"--key-file={self.folder}/munge.key", *paths)
         _wait_for((self.folder / "munge.socket").exists)
-        self._start("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
+        self._start("slurmctld", "-D")
         for node in NODES:
-            self._start("slurmd", "-D", "-f", str(self.folder / "slurm.conf"), "-N", node)
+            self._start("slurmd", "-D", "-N", node)
         _wait_for(lambda: self.states() == dict.fromkeys(NODES, "idle"))
 
     def __exit__(self, *_):
-        subprocess.run(["scancel", "--user", getpass.getuser()], env=self.environment, capture_output=True, check=False)
+        subprocess.run(["scancel", "--user", getpass.getuser()], capture_output=True, check=False)
         for process in reversed(self.processes):
             process.terminate()
             process.wait()
+        STANDARD.unlink()
 
     def _start(self, name, *arguments):
         with open(self.folder / f"{name}.out", "ab") as file:
             command = [_daemon(name), *arguments]
-            self.processes.append(subprocess.Popen(command, env=self.environment, stdout=file, stderr=file))
+            self.processes.append(subprocess.Popen(command, stdout=file, stderr=file))
 
     def ask(self, *command):
         """Return what a command of Slurm says."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
-        return done.stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def states(self):
         """Return the state of each node."""

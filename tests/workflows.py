@@ -58,6 +58,7 @@ def configure(folder, **grid):
 
 
 def make_copy(folder):
+    folder.mkdir(exist_ok=True)
     for name in PARTS:
         place = REPO / name
         copy = shutil.copytree if place.is_dir() else shutil.copy
