@@ -36,7 +36,7 @@ bench: .venv/installed
 	$(BIN)/python bench/run.py $(TEXT)
 
 bench-planning: .venv/installed
-	$(BIN)/python bench/planning.py
+	$(BIN)/python tests/planning.py
 
 statistics: .venv/installed
 	$(BIN)/python bench/simulation.py

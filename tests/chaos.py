@@ -17,7 +17,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from workflows import REPO, RESULTS, TINY, editing, make_copy, rows
+from workflows import REPO, RESULTS, TINY, editing, environment, make_copy, rows, snakemake
 
 PAGE = REPO / "docs/chaos.md"
 # Scripts by what they do; Snakemake itself is told by its process number.
@@ -41,9 +41,8 @@ def prepare(folder: Path) -> Path:
 def start(folder: Path) -> subprocess.Popen:
     """Start the workflow."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
-    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     with open(folder / "snakemake.log", "ab") as log:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        return subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
 
 
 def processes(folder: Path, script: str | None = None) -> list[int]:
@@ -81,9 +80,7 @@ def wait_until_all_are_gone(folder: Path) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"still at work in {folder}: {processes(folder)}")
         time.sleep(0.1)
-    locks = [sys.executable, "-m", "snakemake", "--unlock", "--cores", "1", "--configfile", "tiny.yaml"]
-    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-    subprocess.run(locks, cwd=folder, env=environment, capture_output=True, check=True)
+    snakemake(folder, "--unlock")
 
 
 def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int]:

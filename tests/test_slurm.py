@@ -1,13 +1,12 @@
 """The whole graph through profiles/slurm, on a Slurm that the test starts, with a job cancelled and a node drained."""
 
-import os
 import subprocess
 import sys
 import time
 
 import pytest
 import slurm
-from workflows import RESULTS, make_copy, rows
+from workflows import RESULTS, environment, make_copy, rows
 
 pytestmark = [
     pytest.mark.slurm,
@@ -42,9 +41,8 @@ def _wait_for_a_training(cluster, process):
 def test_a_cluster_gives_the_tables_that_this_machine_gives(cluster, finished, tmp_path):
     folder = make_copy(tmp_path / "copy")
     command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--configfile", "tiny.yaml", *OPTIONS]
-    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
     with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
         try:
             cluster.ask("scancel", _wait_for_a_training(cluster, process))
             cluster.ask("scontrol", "update", "NodeName=node2", "State=DRAIN", "Reason=test")

@@ -33,12 +33,16 @@ TINY = {
 RESULTS = Path("results/tiny")
 
 
+def environment(folder):
+    """Return the variables with which a copy uses its own package."""
+    return os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def snakemake(folder, *arguments, check=True):
     """Run Snakemake in a copy of the repository, with the copy's own package."""
     configs = [] if "--configfile" in arguments else ["--configfile", "tiny.yaml"]
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *configs]
-    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     output = done.stdout + done.stderr
     assert not check or done.returncode == 0, output
     return output

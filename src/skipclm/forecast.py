@@ -120,6 +120,7 @@ class _Speed:
 
     @classmethod
     def of(cls, measured: Measured, run: Run) -> "_Speed":
+        """Return the speed of a small training, by its record, its history and its benchmark."""
         record = provenance.read_json(measured.results / run.folder / "training.json")
         history = tsv.read(measured.results / run.folder / "history.tsv")
         tokens = record["train_tokens"] / record["train_steps"]
@@ -155,11 +156,12 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
 
 def _of_runs(config: dict, measured: Measured, models: dict[str, Run]) -> Iterator[tuple[str, int, int, float, float]]:
     """Yield stage, jobs, steps, tokens and seconds of each run's jobs, from those of the small run that it is like."""
+    speeds = {name: _Speed.of(measured, run) for name, run in models.items() if run.settings["training"]["enabled"]}
     for run in all_runs(config):
-        model = models[run.name if run.stage == "ablation" else ""]
-        training = run.settings["training"]
+        like = run.name if run.stage == "ablation" else ""
+        model, training = models[like], run.settings["training"]
         if training["enabled"]:
-            speed = _Speed.of(measured, model)
+            speed = speeds[like]
             yield "trainings", 1, training["steps"], training["steps"] * speed.tokens, speed.seconds(training)
         for split in run.splits:
             for stage in ("translations", "scores"):

@@ -6,18 +6,14 @@ make bench-planning    # 15 minutes: each job is run, but does next to nothing
 import datetime
 import os
 import platform
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import yaml
+from workflows import REPO, make_copy, snakemake
 
-REPOSITORY = Path(__file__).parents[1]
-PAGE = REPOSITORY / "docs/planning.md"
-PARTS = ["Snakefile", "config.yaml", "src", "workflow", "resources", "profiles", "envs"]
+PAGE = REPO / "docs/planning.md"
 OVERLAY = {
     "experiment": "large",
     "model": {"scratch": {"layers": 24}},
@@ -47,9 +43,7 @@ for path in map(Path, snakemake.output):
 
 def prepare(folder: Path) -> None:
     """Copy the workflow, with scripts that do next to nothing."""
-    for name in PARTS:
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        copy(REPOSITORY / name, folder / name)
+    make_copy(folder)
     for script in (folder / "workflow/scripts").glob("*.py"):
         if script.stem not in KEPT:
             script.write_text(STUB, encoding="utf-8")
@@ -58,20 +52,9 @@ def prepare(folder: Path) -> None:
 
 def seconds(folder: Path, *options: str) -> tuple[float, str]:
     """Return how long Snakemake takes, and what it says."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "large.yaml", *options]
     started = time.perf_counter()
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stdout[-5000:])
-    return time.perf_counter() - started, done.stdout
+    said = snakemake(folder, *options, "--configfile", "large.yaml")
+    return time.perf_counter() - started, said
 
 
 def main() -> None:
