@@ -42,11 +42,11 @@ rule all:
 
 
 onstart:
-    provenance.write_json(f"{RESULTS}/config.json", config)  # for `skipclm status`
+    provenance.write_json(f"{RESULTS}/{cost.CONFIG}", config)
 
 
 onsuccess:
     report = Path(rules.write_report.output.report)
     if report.exists() and report.stat().st_mtime >= STARTED:
         print(report.read_text(encoding="utf-8"))
-        print(forecast.write_cost(Path(), config["experiment"]))
+        print(cost.write_cost(Path(), config))

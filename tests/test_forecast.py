@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from configurations import merged
 
-from skipclm import forecast, provenance, tsv
+from skipclm import cost, forecast, provenance, tsv
 
 OVERLAY = """
 experiment: mine
@@ -37,7 +37,7 @@ def root(tmp_path, config):
     results, benchmarks = (tmp_path / place / "mine.plan" for place in ("results", "benchmarks"))
     jobs = dict.fromkeys(("corpus", "tokens/en-de/train", "tokens/en-de/valid", "grid/select", "report"), 2.0)
     jobs |= {"base": 17.0, "ablation/significance": 5.0, "figures/grid.en-de": 3.0}
-    for run in forecast.all_runs(mini):
+    for run in cost.all_runs(mini):
         for split in run.splits:
             jobs |= {f"{run.folder}/{split}.translate": 4.0, f"{run.folder}/{split}.score": 2.5}
         if run.settings["training"]["enabled"]:
@@ -56,17 +56,9 @@ def root(tmp_path, config):
     return tmp_path
 
 
-def test_all_runs_are_cells_and_variants_times_pairs_and_seeds(config):
-    found = forecast.all_runs(config)
-    assert sum(run.stage == "grid" for run in found) == 4 * 2
-    assert sum(run.stage == "ablation" for run in found) == 4 * 2 * 2
-    assert found[0].folder == "grid/en-de/c1-s1-t3/seed1"
-    assert {run.splits for run in found} == {("valid",), ("test",)}
-
-
 def test_the_small_experiment_has_a_run_of_each_kind_and_few_steps(config):
     mini = forecast.small(config)
-    found = forecast.all_runs(mini)
+    found = cost.all_runs(mini)
     assert [run.folder for run in found] == [
         "grid/en-de/c1-s1-t3/seed1",
         *(f"ablation/en-de/{name}/seed4" for name in ("full", "finetune", "base", "longer")),
@@ -95,12 +87,12 @@ def test_seconds_are_counted_up_to_all_steps_and_runs(config, root):
     assert table.loc["tables and figures", "seconds"] == pytest.approx((2 + 3 * 16 / 4) + 2 + 2 + 3)
 
 
-def test_hours_go_by_what_runs_at_a_time(config, root):
+def test_the_clock_goes_by_what_runs_at_a_time(config, root):
     table = forecast.predict(config, root)
-    alone = forecast.hours(table, 1, 1)
-    assert alone == pytest.approx(table["seconds"].sum() / 3600)
-    base = table.set_index("stage").loc["base model", "seconds"] / 3600
-    assert forecast.hours(table, 2, 2) == pytest.approx((alone - base) / 2 + base)
+    alone = forecast.wall_clock(table, 1, 1)
+    assert alone == pytest.approx(table["seconds"].sum())
+    base = table.set_index("stage").loc["base model", "seconds"]
+    assert forecast.wall_clock(table, 2, 2) == pytest.approx((alone - base) / 2 + base)
 
 
 def test_gpus_and_processes_say_how_many_trainings_run_at_a_time(config, monkeypatch):
@@ -124,41 +116,8 @@ def test_disk_has_what_is_kept_and_what_trains(config, root):
     assert forecast.disk(config, root, together=2)["stays"] - space["stays"] == 8 * 1000
 
 
-def test_what_it_took_stands_beside_what_was_predicted(config, root):
-    tsv.write(root / "results/mine.plan" / forecast.TABLE, forecast.predict(config, root))
-    said = forecast.write_cost(root, "mine.plan")
-    assert "translations" in said
-    table = tsv.read(root / "results/mine.plan/cost.tsv").set_index("stage")
-    assert table.loc["translations", ["jobs", "jobs_predicted"]].tolist() == [5, 24]
-    assert table.loc["translations", "hours"] == pytest.approx(5 * 4.0 / 3600)
-    assert table.loc["translations", "hours_predicted"] == pytest.approx(24 * 4.0 / 3600)
-
-
-def test_without_a_forecast_there_is_the_cost_alone(root):
-    forecast.write_cost(root, "mine.plan")
-    assert tsv.read(root / "results/mine.plan/cost.tsv")["hours_predicted"].isna().all()
-
-
-@pytest.mark.parametrize(
-    ("job", "stage"),
-    [
-        ("corpus", "corpus"),
-        ("corpus.devtest", "corpus"),
-        ("tokens/en-de/train", "corpus"),
-        ("base", "base model"),
-        ("grid/en-de/c1-s1-t2/seed1/train", "trainings"),
-        ("ablation/en-de/full/seed1/test.translate", "translations"),
-        ("ablation/en-de/full/seed1/test.comet", "scores"),
-        ("ablation/en-de/test.translations", "tables and figures"),
-        ("figures/grid.en-de", "tables and figures"),
-    ],
-)
-def test_stages_of_jobs(job, stage):
-    assert forecast.stage_of(job) == stage
-
-
 def test_forecast_in_words(config, root):
     said = forecast.to_text(forecast.predict(config, root), config, 2, {"highest": 2.5e9, "stays": 1e9})
     assert "trainings" in said
     assert "disk: 2.50 GB at its highest point, 1.00 GB in the end" in said
-    assert "hours on 2 cores, " in said
+    assert "on 2 cores, 2 trainings at a time" in said

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from configurations import merged
 
-from skipclm import provenance, status, tsv
+from skipclm import cost, provenance, status, tsv
 from skipclm.errors import InputError
 
 OVERLAY = """
@@ -20,7 +20,7 @@ ablation: {seeds: [4], variants: {contrastive_only: null, skip_only: null}}
 @pytest.fixture
 def results(tmp_path):
     folder = tmp_path / "results/mine"
-    provenance.write_json(folder / status.CONFIG, merged(OVERLAY))
+    provenance.write_json(folder / cost.CONFIG, merged(OVERLAY))
     return folder
 
 
@@ -61,7 +61,7 @@ def test_runs_of_all_states(results):
             "running: grid/en-de/c1-s1-t4/seed2, step 12 of 120, loss 4.325",
             "failed: ablation/en-de/finetune/seed4: out of memory",
             "best so far on en-de: c1-s1-t3, BLEU 21.0 (2 of 2 seeds)",
-            "left: about 1.5 hours, 1 runs at a time",
+            "left: about 1 h 30 min, with 1 at a time",
         ]
 
 

@@ -1,10 +1,9 @@
-"""What an experiment will cost, known from a few steps of each of its trainings, and what it did cost.
+"""What an experiment will cost, known from a few steps of each of its trainings.
 
 The few steps are the workflow's own, of a small experiment with the same text, model, variants and machine: one pair,
 one cell, one seed. What its jobs took is counted up to all runs and steps.
 """
 
-import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,53 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from skipclm import corpus_config, devices, experiment, metrics, provenance, runs, tsv
+from skipclm import corpus_config, devices, experiment, provenance, runs, tsv
+from skipclm.cost import STAGES, Measured, Run, all_runs, duration, stage_of
 
-TABLE = "forecast.tsv"  # in the folder of results
 STEPS, ROW = 12, 4  # of the small trainings, and from one row of their history to the next
 BASE_STEPS = 30  # of the small base model, whose history has a row every ten
-# The folder of benchmarks says of which stage a job is; the first pattern that fits counts.
-STAGES = {
-    "corpus": r"corpus(\..*)?|overlap|tokens/.*",
-    "base model": r"base",
-    "trainings": r".*/train",
-    "translations": r".*\.translate",
-    "scores": rf".*\.({'|'.join(['score', *metrics.NEURAL])})",
-    "tables and figures": r".*",
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A run of grid or ablation: one seed of a cell or variant on a pair."""
-
-    stage: str
-    pair: str
-    name: str
-    seed: int
-    settings: dict
-    splits: tuple[str, ...]
-
-    @property
-    def folder(self) -> str:
-        """Where its files lie, in the folders of results, logs and benchmarks."""
-        return f"{self.stage}/{self.pair}/{self.name}/seed{self.seed}"
-
-
-def all_runs(config: dict) -> list[Run]:
-    """Return all runs of a checked configuration."""
-    cells = {c.name: runs.cell_settings(config, c) for c in runs.grid_cells(config["grid"], experiment.depth(config))}
-    variants = {name: runs.variant_settings(config, name) for name in runs.variants(config)}
-    tests = tuple(corpus_config.test_sets(config))
-    found = []
-    for stage, pairs, systems, splits in (
-        ("grid", config["grid"]["pairs"], cells, ("valid",)),
-        ("ablation", config["pairs"], variants, tests),
-    ):
-        for pair in pairs:
-            for name, settings in systems.items():
-                found += [Run(stage, pair, name, seed, settings, splits) for seed in config[stage]["seeds"]]
-    return found
 
 
 def small(config: dict) -> dict:
@@ -80,33 +37,6 @@ def small(config: dict) -> dict:
     # Hardly trained models would go on to the limit, others end about where the reference does.
     config["evaluation"] |= {"length_ratio": 1.0, "length_extra": 4}
     return config
-
-
-class Measured:
-    """What the jobs of an experiment took: seconds and memory by the names of their benchmarks."""
-
-    def __init__(self, root: Path, name: str) -> None:
-        self.results, folder = root / "results" / name, root / "benchmarks" / name
-        tables = {str(path.relative_to(folder).with_suffix("")): tsv.read(path) for path in folder.rglob("*.tsv")}
-        self.seconds, self.memory = (
-            {job: float(pd.to_numeric(table[name], errors="coerce").iloc[-1]) for job, table in tables.items()}
-            for name in ("s", "max_rss")  # "NA" of a job that was too short to be looked at
-        )
-
-    def by_stage(self) -> pd.DataFrame:
-        """Return a row for each stage: jobs, seconds, memory_mb."""
-        table = pd.DataFrame(
-            [(stage_of(job), self.seconds[job], self.memory[job]) for job in self.seconds],
-            columns=["stage", "seconds", "memory_mb"],
-        )
-        return table.groupby("stage").agg(
-            jobs=("seconds", "size"), seconds=("seconds", "sum"), memory_mb=("memory_mb", "max")
-        )
-
-
-def stage_of(job: str) -> str:
-    """Return the stage of a job, by the name of its benchmark."""
-    return next(stage for stage, pattern in STAGES.items() if re.fullmatch(pattern, job))
 
 
 @dataclass(frozen=True)
@@ -141,7 +71,7 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
     Raises an `InputError` if the small experiment has not been run.
     """
     mini = small(config)
-    measured = Measured(root, mini["experiment"])
+    measured = Measured(root, mini)
     models = {run.name if run.stage == "ablation" else "": run for run in all_runs(mini)}
     rows: dict[str, dict] = {stage: {"jobs": 0, "steps": 0, "tokens": 0.0, "seconds": 0.0} for stage in STAGES}
     for stage, jobs, steps, tokens, seconds in _of_runs(config, measured, models):
@@ -205,10 +135,10 @@ def at_a_time(config: dict, cores: int) -> int:
     return max(1, (min(gpus, cores) if gpus else cores) // config["training"]["processes"])
 
 
-def hours(table: pd.DataFrame, together: int, cores: int) -> float:
-    """Return the hours that the stages of `predict` take on so many cores, where so many trainings run `together`."""
+def wall_clock(table: pd.DataFrame, together: int, cores: int) -> float:
+    """Return the seconds that the stages of `predict` take on so many cores, where so many trainings run `together`."""
     beside = {"base model": 1, "trainings": together, "translations": together}
-    return sum(row.seconds / min(beside.get(row.stage, cores), max(1, row.jobs)) for row in table.itertuples()) / 3600
+    return sum(row.seconds / min(beside.get(row.stage, cores), max(1, row.jobs)) for row in table.itertuples())
 
 
 def disk(config: dict, root: Path, together: int) -> dict[str, float]:
@@ -232,42 +162,19 @@ def _size(path: Path) -> int:
 def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, float]) -> str:
     """Say what `predict` and `disk` found."""
     together = at_a_time(config, cores)
-    lines = [f"{'stage':20}{'jobs':>7}{'steps':>9}{'tokens':>12}{'hours':>8}{'MB':>8}"]
+    lines = [f"{'stage':20}{'jobs':>7}{'steps':>9}{'tokens':>12}{'time':>15}{'MB':>8}"]
     for row in table.itertuples():
         tokens = f"{row.tokens / 1e6:.1f} M" if row.tokens else ""
         counts = f"{row.stage:20}{row.jobs:>7}{row.steps or '':>9}{tokens:>12}"
-        lines.append(f"{counts}{row.seconds / 3600:>8.2f}{row.memory_mb:>8.0f}")
-    total = hours(table, together, cores)
+        lines.append(f"{counts}{duration(row.seconds):>15}{row.memory_mb:>8.0f}")
+    total = wall_clock(table, together, cores)
     gigabytes = {key: f"{value / 1e9:.2f} GB" for key, value in space.items()}
     return "\n".join(
         [
             *lines,
-            f"about {total:.1f} hours on {cores} cores, {together} trainings at a time",
+            f"about {duration(total)} on {cores} cores, {together} trainings at a time",
             f"memory: {together * table['memory_mb'].max() / 1e3:.1f} GB at most at a time",
             f"disk: {gigabytes['highest']} at its highest point, {gigabytes['stays']} in the end",
             "",
         ]
     )
-
-
-def write_cost(root: Path, name: str) -> str:
-    """Set what an experiment took beside what was predicted of it, if it was, in its cost.tsv; return that in words.
-
-    Columns: stage, jobs, hours (of all jobs, one after the other), memory_mb, and jobs_predicted and hours_predicted.
-    Of a job that was tried several times, the last counts.
-    """
-    actual = Measured(root, name).by_stage().reindex(list(STAGES))
-    table = actual.assign(hours=actual["seconds"] / 3600).drop(columns="seconds").fillna({"jobs": 0, "hours": 0.0})
-    forecast = root / "results" / name / TABLE
-    predicted = (
-        tsv.read(forecast).set_index("stage") if forecast.exists() else pd.DataFrame(columns=["jobs", "seconds"])
-    )
-    table["jobs_predicted"] = predicted["jobs"].reindex(table.index)
-    table["hours_predicted"] = predicted["seconds"].reindex(table.index).astype(float) / 3600
-    table = table.astype({"jobs": "Int64", "jobs_predicted": "Int64"}).reset_index()
-    tsv.write(root / "results" / name / "cost.tsv", table)
-    lines = ["Hours of all jobs, one after the other, and as predicted"]
-    for row in table.itertuples():
-        guess = "" if pd.isna(row.hours_predicted) else f"{row.hours_predicted:8.2f}"
-        lines.append(f"{row.stage:20}{row.hours:8.2f}{guess}")
-    return "\n".join([*lines, ""])

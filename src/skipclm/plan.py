@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from snakemake.utils import update_config
 
-from skipclm import evaluation, experiment, forecast, provenance, tsv
+from skipclm import cost, evaluation, experiment, forecast, provenance, tsv
 from skipclm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def plan(overlays: list[Path], cores: int) -> str:
     finally:
         for place in ("results", "benchmarks"):
             shutil.rmtree(Path(place) / name, ignore_errors=True)
-    tsv.write(Path("results") / config["experiment"] / forecast.TABLE, table)
+    tsv.write(Path("results") / config["experiment"] / cost.FORECAST, table)
     return forecast.to_text(table, config, cores, space)
 
 
@@ -68,7 +68,7 @@ def _run(config: dict, cores: int) -> None:
 
 def _check(config: dict) -> None:
     """Raise an `InputError` if a run of the small experiment failed or diverged."""
-    for run in forecast.all_runs(config):
+    for run in cost.all_runs(config):
         folder = Path("results") / config["experiment"] / run.folder
         for split in run.splits:
             score = provenance.read_json(folder / f"{split}.scores.json")

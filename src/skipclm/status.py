@@ -6,11 +6,10 @@ from collections import Counter
 from pathlib import Path
 from statistics import fmean
 
-from skipclm import forecast, provenance
+from skipclm import cost, provenance
 from skipclm.errors import InputError
 from skipclm.metrics import METRICS
 
-CONFIG = "config.json"  # in the folder of results: the configuration that the workflow was last started with
 PROGRESS = re.compile(r"(\d+)/(\d+) \[[^\]]*?(?:loss ([\d.naif]+)[^\]]*)?\]")
 
 
@@ -20,13 +19,13 @@ def report(results: Path) -> str:
     `results` is an experiment's folder. Raises an `InputError` if the workflow was never started for it.
     """
     results = results.resolve()
-    if not (results / CONFIG).exists():
+    if not (results / cost.CONFIG).exists():
         raise InputError(
-            f"expected the results of an experiment, such as results/demo, found no {CONFIG} in {results}; start the "
-            "workflow first, or correct the path"
+            f"expected the results of an experiment, such as results/demo, found no {cost.CONFIG} in {results}; start "
+            "the workflow first, or correct the path"
         )
-    config = provenance.read_json(results / CONFIG)
-    found = forecast.all_runs(config)
+    config = provenance.read_json(results / cost.CONFIG)
+    found = cost.all_runs(config)
     states = {run: state(results, run) for run in found}
     lines = [f"{config['experiment']}: {_counts(Counter(states.values()), len(found))}"]
     for stage in ("grid", "ablation"):
@@ -35,11 +34,11 @@ def report(results: Path) -> str:
     lines += [f"running: {run.folder}{_progress(results, run)}" for run in found if states[run] == "running"]
     lines += [f"failed: {run.folder}: {_reason(results, run)}" for run in found if states[run] == "failed"]
     lines += _best(results, config, found, states)
-    lines += _time_left(results, found, states)
+    lines += _time_left(results, config, found, states)
     return "\n".join([*lines, ""])
 
 
-def state(results: Path, run: forecast.Run) -> str:
+def state(results: Path, run: cost.Run) -> str:
     """Return what a run is: done, failed, running or left."""
     folder = results / run.folder
     scores = [folder / f"{split}.scores.json" for split in run.splits]
@@ -65,11 +64,11 @@ def _counts(counts: Counter, total: int) -> str:
     return ", ".join([f"{counts['done']} of {total} runs done", *parts])
 
 
-def _log(results: Path, run: forecast.Run) -> Path:
+def _log(results: Path, run: cost.Run) -> Path:
     return results.parents[1] / "logs" / results.name / run.folder / "train.log"
 
 
-def _progress(results: Path, run: forecast.Run) -> str:
+def _progress(results: Path, run: cost.Run) -> str:
     """Say at which step a training is, and its loss."""
     log = _log(results, run)
     steps = PROGRESS.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
@@ -79,12 +78,12 @@ def _progress(results: Path, run: forecast.Run) -> str:
     return f", step {done} of {of}" + (f", loss {loss}" if loss else "")
 
 
-def _reason(results: Path, run: forecast.Run) -> str:
+def _reason(results: Path, run: cost.Run) -> str:
     found = [provenance.read_json(results / run.folder / f"{split}.scores.json")["reason"] for split in run.splits]
     return next(filter(None, found), "")
 
 
-def _best(results: Path, config: dict, found: list[forecast.Run], states: dict[forecast.Run, str]) -> list[str]:
+def _best(results: Path, config: dict, found: list[cost.Run], states: dict[cost.Run, str]) -> list[str]:
     """Say for each pair of the grid which cell is best so far."""
     metric, lines = config["evaluation"]["selection_metric"], []
     for pair in config["grid"]["pairs"]:
@@ -102,9 +101,9 @@ def _best(results: Path, config: dict, found: list[forecast.Run], states: dict[f
     return lines
 
 
-def _time_left(results: Path, found: list[forecast.Run], states: dict[forecast.Run, str]) -> list[str]:
+def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[cost.Run, str]) -> list[str]:
     """Say how long the runs that are left take, if those done so far are like them."""
-    measured = forecast.Measured(results.parents[1], results.name)
+    measured = cost.Measured(results.parents[1], config)
     took: dict[str, list[float]] = {}
     for run in found:
         if states[run] == "done":
@@ -116,4 +115,4 @@ def _time_left(results: Path, found: list[forecast.Run], states: dict[forecast.R
         return []
     seconds = sum(fmean(took.get(run.stage, known)) for run in left)
     together = max(1, sum(states[run] == "running" for run in found))
-    return [f"left: about {seconds / together / 3600:.1f} hours, {together} runs at a time"]
+    return [f"left: about {cost.duration(seconds / together)}, with {together} at a time"]

@@ -9,9 +9,9 @@ from snakemake.exceptions import WorkflowError
 
 from skipclm import (
     corpus_config,
+    cost,
     devices,
     experiment,
-    forecast,
     jobs,
     metrics,
     provenance,

@@ -1,0 +1,125 @@
+"""Of which runs an experiment consists, and what its jobs took, by Snakemake's benchmarks of them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from skipclm import corpus_config, experiment, metrics, runs, tsv
+
+# In the folder of results: the configuration that the workflow was last started with, what was predicted, what it took.
+CONFIG, FORECAST, COST = "config.json", "forecast.tsv", "cost.tsv"
+# The folder of benchmarks says of which stage a job is; the first pattern that fits counts.
+STAGES = {
+    "corpus": r"corpus(\..*)?|overlap|tokens/.*",
+    "base model": r"base",
+    "trainings": r".*/train",
+    "translations": r".*\.translate",
+    "scores": rf".*\.({'|'.join(['score', *metrics.NEURAL])})",
+    "tables and figures": r".*",
+}
+RUNS = ("trainings", "translations", "scores")  # stages of which each job is a run's
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run of grid or ablation: one seed of a cell or variant on a pair."""
+
+    stage: str
+    pair: str
+    name: str
+    seed: int
+    settings: dict
+    splits: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """Where its files lie, in the folders of results, logs and benchmarks."""
+        return f"{self.stage}/{self.pair}/{self.name}/seed{self.seed}"
+
+
+def all_runs(config: dict) -> list[Run]:
+    """Return all runs of a checked configuration."""
+    cells = {c.name: runs.cell_settings(config, c) for c in runs.grid_cells(config["grid"], experiment.depth(config))}
+    variants = {name: runs.variant_settings(config, name) for name in runs.variants(config)}
+    tests = tuple(corpus_config.test_sets(config))
+    found = []
+    for stage, pairs, systems, splits in (
+        ("grid", config["grid"]["pairs"], cells, ("valid",)),
+        ("ablation", config["pairs"], variants, tests),
+    ):
+        for pair in pairs:
+            for name, settings in systems.items():
+                found += [Run(stage, pair, name, seed, settings, splits) for seed in config[stage]["seeds"]]
+    return found
+
+
+class Measured:
+    """What the jobs of an experiment took: seconds and memory by the names of their benchmarks.
+
+    Of a job that was tried several times, the last is known. Runs that are no longer asked for do not count.
+    """
+
+    def __init__(self, root: Path, config: dict) -> None:
+        self.results, folder = (root / place / config["experiment"] for place in ("results", "benchmarks"))
+        found = {run.folder for run in all_runs(config)}
+        self.seconds: dict[str, float] = {}
+        self.memory: dict[str, float] = {}
+        for path in folder.rglob("*.tsv"):
+            job = str(path.relative_to(folder).with_suffix(""))
+            if stage_of(job) not in RUNS or job.rpartition("/")[0] in found:
+                self.seconds[job], self.memory[job] = _last(path)
+
+    def by_stage(self) -> pd.DataFrame:
+        """Return a row for each stage: jobs, seconds, memory_mb."""
+        table = pd.DataFrame(
+            [(stage_of(job), self.seconds[job], self.memory[job]) for job in self.seconds],
+            columns=["stage", "seconds", "memory_mb"],
+        )
+        return table.groupby("stage").agg(
+            jobs=("seconds", "size"), seconds=("seconds", "sum"), memory_mb=("memory_mb", "max")
+        )
+
+
+def _last(benchmark: Path) -> list[float]:
+    """Return seconds and memory of a job's last attempt; "NA" of one too short to be looked at becomes nan."""
+    last = tsv.read(benchmark)[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce").iloc[-1]
+    return last.astype(float).tolist()
+
+
+def stage_of(job: str) -> str:
+    """Return the stage of a job, by the name of its benchmark."""
+    return next(stage for stage, pattern in STAGES.items() if re.fullmatch(pattern, job))
+
+
+def write_cost(root: Path, config: dict) -> str:
+    """Set what an experiment took beside what was predicted of it, if it was, in its cost.tsv; return that in words.
+
+    Columns: stage, jobs, hours (of all jobs, one after the other), memory_mb, and jobs_predicted and hours_predicted.
+    """
+    folder = root / "results" / config["experiment"]
+    table = Measured(root, config).by_stage().reindex(list(STAGES)).fillna({"jobs": 0, "seconds": 0.0})
+    table[["jobs_predicted", "seconds_predicted"]] = float("nan")
+    if (folder / FORECAST).exists():
+        predicted = tsv.read(folder / FORECAST).set_index("stage")
+        table[["jobs_predicted", "seconds_predicted"]] = predicted[["jobs", "seconds"]]
+    tsv.write(folder / COST, _in_hours(table).reset_index())
+    table.loc["in all"] = table.sum(skipna=False)
+    lines = ["What all jobs took, one after the other, and what was predicted"]
+    for row in table.itertuples():
+        guess = "" if pd.isna(row.seconds_predicted) else duration(row.seconds_predicted)
+        lines.append(f"{row.Index:20}{duration(row.seconds):>12}{guess:>12}".rstrip())
+    return "\n".join([*lines, ""])
+
+
+def _in_hours(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.astype({"jobs": "Int64", "jobs_predicted": "Int64"})
+    hours = {name: name.replace("seconds", "hours") for name in ("seconds", "seconds_predicted")}
+    return table.assign(**{name: table[name] / 3600 for name in hours}).rename(columns=hours)
+
+
+def duration(seconds: float) -> str:
+    """Say how long something takes, by hours and minutes, or minutes and seconds."""
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {left} s"

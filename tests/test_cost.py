@@ -1,0 +1,98 @@
+"""Costs are counted by hand from made-up benchmarks."""
+
+import pandas as pd
+import pytest
+from configurations import merged
+
+from skipclm import cost, tsv
+
+OVERLAY = """
+experiment: mine
+pairs: [en-de, en-tr]
+grid: {pairs: [en-de], seeds: [1, 2], contrastive_layer: [1, 2], skip_source: [1], skip_target: [3, 4]}
+ablation: {seeds: [4, 5], variants: {contrastive_only: null, skip_only: null, longer: {training: {steps: 300}}}}
+"""
+
+
+@pytest.fixture
+def config():
+    return merged(OVERLAY)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """What was measured of a few jobs."""
+    run = "grid/en-de/c1-s1-t3/seed1"
+    for job, attempts in {
+        "corpus": [(60.0, 100.0)],
+        f"{run}/train": [(30.0, 200.0)],
+        f"{run}/valid.translate": [(100.0, "NA"), (40.0, 300.0)],  # the last attempt counts
+        f"{run}/valid.score": [(1.0, "NA")],  # too short to be looked at
+        "grid/en-de/c9-s1-t3/seed1/train": [(1e6, 1e6)],  # no longer asked for
+        "report": [(3600.0, 10.0)],
+    }.items():
+        tsv.write(tmp_path / f"benchmarks/mine/{job}.tsv", pd.DataFrame(attempts, columns=["s", "max_rss"]))
+    return tmp_path
+
+
+def test_all_runs_are_cells_and_variants_times_pairs_and_seeds(config):
+    found = cost.all_runs(config)
+    assert sum(run.stage == "grid" for run in found) == 4 * 2
+    assert sum(run.stage == "ablation" for run in found) == 4 * 2 * 2
+    assert found[0].folder == "grid/en-de/c1-s1-t3/seed1"
+    assert {run.splits for run in found} == {("valid",), ("test",)}
+
+
+def test_jobs_are_counted_by_stage(config, root):
+    table = cost.Measured(root, config).by_stage()
+    assert table["seconds"].to_dict() == {
+        "corpus": 60,
+        "trainings": 30,
+        "translations": 40,
+        "scores": 1,
+        "tables and figures": 3600,
+    }
+    assert table.loc["translations", "memory_mb"] == 300
+    assert pd.isna(table.loc["scores", "memory_mb"])
+
+
+def test_what_it_took_stands_beside_what_was_predicted(config, root):
+    predicted = pd.DataFrame({"stage": list(cost.STAGES), "jobs": [3, 1, 8, 24, 24, 9], "seconds": 120.0})
+    tsv.write(root / "results/mine" / cost.FORECAST, predicted)
+    said = cost.write_cost(root, config).splitlines()
+    assert said[1].split() == ["corpus", "1", "min", "0", "s", "2", "min", "0", "s"]
+    assert said[-1].split() == ["in", "all", "1", "h", "2", "min", "12", "min", "0", "s"]
+    table = tsv.read(root / "results/mine" / cost.COST).set_index("stage")
+    assert table.loc["translations", ["jobs", "jobs_predicted"]].tolist() == [1, 24]
+    assert table.loc["translations", "hours"] == pytest.approx(40 / 3600)
+    assert table.loc["translations", "hours_predicted"] == pytest.approx(120 / 3600)
+    assert table.loc["base model", ["jobs", "hours"]].tolist() == [0, 0]
+
+
+def test_without_a_forecast_there_is_the_cost_alone(config, root):
+    said = cost.write_cost(root, config).splitlines()
+    assert said[1].split() == ["corpus", "1", "min", "0", "s"]
+    assert tsv.read(root / "results/mine" / cost.COST)["hours_predicted"].isna().all()
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7380, "2 h 3 min")])
+def test_durations(seconds, words):
+    assert cost.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("job", "stage"),
+    [
+        ("corpus", "corpus"),
+        ("corpus.devtest", "corpus"),
+        ("tokens/en-de/train", "corpus"),
+        ("base", "base model"),
+        ("grid/en-de/c1-s1-t2/seed1/train", "trainings"),
+        ("ablation/en-de/full/seed1/test.translate", "translations"),
+        ("ablation/en-de/full/seed1/test.comet", "scores"),
+        ("ablation/en-de/test.translations", "tables and figures"),
+        ("figures/grid.en-de", "tables and figures"),
+    ],
+)
+def test_stages_of_jobs(job, stage):
+    assert cost.stage_of(job) == stage
