@@ -21,8 +21,12 @@ def test_any_decoder_in_a_folder_goes_through_the_whole_graph(tmp_path, architec
     subprocess.run(make + sizes, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": str(folder / "src")})
     shutil.copy(REPO / "configs/any_decoder.yaml", folder / "any.yaml")
     tiny = {key: TINY[key] for key in ("experiment", "corpus", "skip", "training", "evaluation")}
-    tiny |= {"model": {"source": "models/small"}, "grid": {"skip_target": ["1.0"]}}
-    tiny["ablation"] = {"variants": dict.fromkeys(("contrastive_only", "skip_only", "finetune")), "baseline": None}
+    tiny |= {"model": {"source": "models/small"}, "grid": {"skip_target": ["1.0"], "seeds": [1]}}
+    tiny["ablation"] = {
+        "seeds": [2],
+        "variants": dict.fromkeys(("contrastive_only", "skip_only", "finetune")),
+        "baseline": None,
+    }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     snakemake(folder, str(RESULTS / "ablation/scores.tsv"), "--configfile", "any.yaml", "tiny.yaml")
     table = rows(folder / RESULTS / "ablation/scores.tsv")

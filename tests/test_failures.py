@@ -44,8 +44,7 @@ def test_a_run_that_fails_for_good_is_a_row_with_its_reason_and_the_rest_goes_on
         config["grid"] |= {"skip_target": [2, 3], "seeds": [1, 2], "allow_missing": 0.5}
         config["ablation"]["variants"] |= {"other": {"training": {"steps": 5}}}
         config["execution"] = {"attempts": 2}
-    with open(copied / "src/skipclm/training_job.py", "a", encoding="utf-8") as file:
-        file.write(BREAKS)
+    (copied / "src/sitecustomize.py").write_text(BREAKS, encoding="utf-8")  # which Python runs when it starts
     output = snakemake(copied)
     assert output.count("Trying to restart job") == 4
     grid = {(row["skip_target"], row["seed"]): row for row in rows(copied / RESULTS / "grid/scores.tsv")}
@@ -67,18 +66,22 @@ def test_a_run_that_fails_for_good_is_a_row_with_its_reason_and_the_rest_goes_on
 
 
 BREAKS = """
+import os
+import sys
 
-_run = run
+if any(word.endswith(".train.py") for word in sys.orig_argv):
+    from skipclm import training_job
 
+    run = training_job.run
 
-def run(job, failure=None):
-    import os
+    def breaking(job, failure=None):
+        if "c1-s1-t2/seed2" in job.record and not failure:
+            os.kill(os.getpid(), 9)
+        if "en-de/other" in job.record and not failure:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\\nand more")
+        run(job, failure)
 
-    if "c1-s1-t2/seed2" in job.record and not failure:
-        os.kill(os.getpid(), 9)
-    if "en-de/other" in job.record and not failure:
-        raise RuntimeError("CUDA error: an illegal memory access was encountered\\nand more")
-    _run(job, failure)
+    training_job.run = breaking
 """
 
 

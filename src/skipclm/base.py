@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     XGLMConfig,
@@ -147,7 +148,7 @@ def untrained(
             f"expected a width that is a multiple of {2 * heads}, twice the {heads} heads, found {width}; change one"
         )
     encoder = tokenizer.train(sentences, vocabulary, CONTEXT)
-    usual = {
+    sizes = {
         "vocab_size": len(encoder),
         "num_hidden_layers": layers,
         "hidden_size": width,
@@ -157,6 +158,23 @@ def untrained(
         "eos_token_id": encoder.eos_token_id,
         "pad_token_id": encoder.pad_token_id,
     }
+    transformers.set_seed(seed)
+    try:
+        model = AutoModelForCausalLM.from_config(_sized(architecture, sizes))
+        _check_causal(model.eval())
+    except Exception as error:  # whatever an architecture says to sizes that it cannot have
+        raise InputError(
+            f"expected an architecture that can be made by these sizes, but {architecture}: {error}"
+        ) from error
+    find_blocks(model)  # or say what is missing, before the model is saved
+    return model, encoder
+
+
+def _sized(architecture: str, sizes: dict[str, int]) -> PreTrainedConfig:
+    """Return an architecture's configuration whose decoder has these sizes, and others that follow from them."""
+    default = AutoConfig.for_model(architecture)
+    decoder = default.get_text_config()
+    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
     # Not every architecture has these, nor by one name.
     others = {
         "intermediate_size": 4 * width,
@@ -165,18 +183,11 @@ def untrained(
         "head_dim": width // heads,
         "num_key_value_heads": heads,
     }
-    transformers.set_seed(seed)
-    try:
-        known = AutoConfig.for_model(architecture).to_dict()
-        settings = usual | {name: value for name, value in others.items() if name in known}
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **settings))
-        _check_causal(model.eval())
-    except Exception as error:  # whatever an architecture says to sizes that it cannot have
-        raise InputError(
-            f"expected an architecture that can be made by these sizes, but {architecture}: {error}"
-        ) from error
-    find_blocks(model)  # or say what is missing, before the model is saved
-    return model, encoder
+    known = decoder.to_dict()
+    settings = sizes | {name: value for name, value in others.items() if name in known}
+    if decoder is not default:  # a part of it, beside one of images, say
+        settings = {"text_config": settings | {"model_type": decoder.model_type}}
+    return AutoConfig.for_model(architecture, **settings)
 
 
 class Blocks(torch.utils.data.Dataset):

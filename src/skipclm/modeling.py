@@ -129,6 +129,7 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         """
         if isinstance(decoder, cls) or getattr(decoder, "has_skip", False):
             raise InputError("skip: expected a decoder without a skip connection, found one that has it; load it anew")
+        text = decoder.config.get_text_config()
         config = SkipCLMConfig(
             base=decoder.config,
             skip_source=source,
@@ -136,9 +137,9 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
             skip_activation=activation,
             skip_normalize=normalize,
             skip_gate=gate,
-            pad_token_id=decoder.config.pad_token_id,
-            bos_token_id=decoder.config.bos_token_id,
-            eos_token_id=decoder.config.eos_token_id,
+            pad_token_id=text.pad_token_id,
+            bos_token_id=text.bos_token_id,
+            eos_token_id=text.eos_token_id,
             tie_word_embeddings=decoder.config.tie_word_embeddings,
         )
         model = cls(config, decoder)
