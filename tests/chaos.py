@@ -24,7 +24,7 @@ PAGE = REPO / "docs/chaos.md"
 VICTIMS = {"training": "train", "translation": "translate", "scoring": "score", "the base model": "prepare_base"}
 SNAKEMAKE = "Snakemake"
 SIGNALS = {signal.SIGKILL: "-9", signal.SIGTERM: "-TERM"}
-LONGEST = 4.0  # seconds that a victim lives before it is hit, at most
+LONGEST = 10.0  # seconds from one hit to the next, at most
 CLOCKS = {"train_seconds", "tokens_per_second"}  # no two runs have the same
 
 
@@ -34,7 +34,7 @@ def prepare(folder: Path) -> Path:
     with editing(folder) as config:
         config["training"] = TINY["training"] | {"steps": 150}
         config["grid"] |= {"seeds": [1, 2], "keep_weights": False}
-        config["execution"] = {"snapshot_minutes": 0.005}
+        config["execution"] = {"snapshot_minutes": 0.005, "attempts": 20}  # for nothing is meant to fail for good
     return folder
 
 
@@ -45,32 +45,27 @@ def start(folder: Path) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
 
 
-def processes(folder: Path, script: str | None = None) -> list[int]:
+def processes(folder: Path, script: str = "") -> list[int]:
     """Return the processes that work in a folder: all, or those of a script."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (process / "cmdline").read_bytes().decode(errors="replace")
-            is_ours = (process / "cwd").resolve() == folder.resolve()
-            if is_ours and (script is None or f".{script}.py" in words):
+            if (process / "cwd").resolve() == folder.resolve() and (not script or f".{script}.py" in words):
                 found.append(int(process.name))
     return found
 
 
-def hit(folder: Path, workflow: subprocess.Popen, kind: str, number: int, chance: random.Random) -> bool:
-    """Wait for a victim, let it live a little and kill it; return whether that was still possible."""
-    while workflow.poll() is None:
-        victims = [workflow.pid] if kind == SNAKEMAKE else processes(folder, VICTIMS[kind])
-        if victims:
-            victim = chance.choice(victims)
-            time.sleep(chance.uniform(0, LONGEST * (3 if kind == SNAKEMAKE else 1)))
-            with suppress(ProcessLookupError):
-                is_there = kind == SNAKEMAKE or victim in processes(folder, VICTIMS[kind])
-                if is_there and workflow.poll() is None:
-                    os.kill(victim, number)
-                    return True
-        time.sleep(0.05)
-    return False
+def hit(folder: Path, workflow: subprocess.Popen, chance: random.Random) -> tuple[str, signal.Signals] | None:
+    """Kill something that is at work, the workflow itself or one of its jobs; return what was hit and how."""
+    victims = {kind: found for kind, script in VICTIMS.items() if (found := processes(folder, script))}
+    kind = chance.choice([*victims, SNAKEMAKE])
+    victim, number = chance.choice(victims.get(kind, [workflow.pid])), chance.choice(list(SIGNALS))
+    with suppress(ProcessLookupError):
+        if workflow.poll() is None:
+            os.kill(victim, number)
+            return kind, number
+    return None
 
 
 def wait_until_all_are_gone(folder: Path) -> None:
@@ -87,11 +82,12 @@ def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int]:
     """Kill, run again, and compare each time that the workflow is done; return what was hit, and how often it ended."""
     chance, hits, ends = random.Random(7), Counter(), 0
     while hits.total() < kills or not ends:
-        kind, number = chance.choice([*VICTIMS, SNAKEMAKE]), chance.choice(list(SIGNALS))
         workflow = start(folder)
-        if hits.total() < kills and hit(folder, workflow, kind, number, chance):
-            hits[kind, number] += 1
-            print(f"{hits.total()}: {kind}, {SIGNALS[number]}", flush=True)
+        while hits.total() < kills and workflow.poll() is None:
+            time.sleep(chance.uniform(0, LONGEST))
+            if done := hit(folder, workflow, chance):
+                hits[done] += 1
+                print(f"{hits.total()}: {done[0]}, {SIGNALS[done[1]]}", flush=True)
         status = workflow.wait()
         wait_until_all_are_gone(folder)
         if status == 0 and (folder / RESULTS / "report.txt").exists():
@@ -133,9 +129,9 @@ def page(hits: Counter, ends: int, files: int) -> str:
     return f"""# Killed, and none the worse
 
 Written on {datetime.date.today()} by `make chaos`: {hits.total()} kills of a small grid on the built-in corpus, at
-random moments; after each the workflow was started again. {ends} times it came to its end. Each time all {files} files
-of its results, tables, translations, weights, histories and figures, were those of a run left alone, byte for byte but
-for clocks.
+random moments. What is hit of the jobs, Snakemake starts again; Snakemake itself is started again by the harness. The
+workflow came to its end {ends} times, and began anew from nothing. Each time all {files} files of its results, tables,
+translations, weights, histories and figures, were those of a run left alone, byte for byte but for clocks.
 
 | hit | {" | ".join(SIGNALS.values())} |
 | --- | {" | ".join("---:" for _ in SIGNALS)} |
