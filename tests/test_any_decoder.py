@@ -21,7 +21,7 @@ def test_any_decoder_in_a_folder_goes_through_the_whole_graph(tmp_path, architec
     subprocess.run(make + sizes, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": str(folder / "src")})
     shutil.copy(REPO / "configs/any_decoder.yaml", folder / "any.yaml")
     tiny = {key: TINY[key] for key in ("experiment", "corpus", "skip", "training", "evaluation")}
-    tiny |= {"model": {"source": "models/small"}, "grid": {"skip_target": ["1.0"], "seeds": [1]}}
+    tiny |= {"pairs": ["en-de"], "model": {"source": "models/small"}, "grid": {"skip_target": ["1.0"], "seeds": [1]}}
     tiny["ablation"] = {
         "seeds": [2],
         "variants": dict.fromkeys(("contrastive_only", "skip_only", "finetune")),
