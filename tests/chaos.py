@@ -20,11 +20,16 @@ from pathlib import Path
 from workflows import REPO, RESULTS, TINY, editing, environment, make_copy, rows, snakemake
 
 PAGE = REPO / "docs/chaos.md"
-# Scripts by what they do; Snakemake itself is told by its process number.
-VICTIMS = {"training": "train", "translation": "translate", "scoring": "score", "the base model": "prepare_base"}
-SNAKEMAKE = "Snakemake"
+# Scripts by what they do, and seconds that they live at most before they are hit.
+VICTIMS = {
+    "the base model": ("prepare_base", 8.0),
+    "training": ("train", 8.0),
+    "translation": ("translate", 6.0),
+    "scoring": ("score", 1.5),
+}
+SNAKEMAKE = "Snakemake"  # which is told by its process number
 SIGNALS = {signal.SIGKILL: "-9", signal.SIGTERM: "-TERM"}
-LONGEST = 10.0  # seconds from one hit to the next, at most
+LONGEST = 15.0  # seconds that Snakemake lives at most, and that others are waited for
 CLOCKS = {"train_seconds", "tokens_per_second"}  # no two runs have the same
 
 
@@ -57,14 +62,19 @@ def processes(folder: Path, script: str = "") -> list[int]:
 
 
 def hit(folder: Path, workflow: subprocess.Popen, chance: random.Random) -> tuple[str, signal.Signals] | None:
-    """Kill something that is at work, the workflow itself or one of its jobs; return what was hit and how."""
-    victims = {kind: found for kind, script in VICTIMS.items() if (found := processes(folder, script))}
-    kind = chance.choice([*victims, SNAKEMAKE])
-    victim, number = chance.choice(victims.get(kind, [workflow.pid])), chance.choice(list(SIGNALS))
-    with suppress(ProcessLookupError):
-        if workflow.poll() is None:
-            os.kill(victim, number)
-            return kind, number
+    """Kill the workflow itself or one of its jobs; return what was hit and how, or None if it was not there."""
+    kind, number = chance.choice([*VICTIMS, SNAKEMAKE]), chance.choice(list(SIGNALS))
+    script, longest = VICTIMS.get(kind, ("", LONGEST))
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end and workflow.poll() is None:
+        if victims := [workflow.pid] if kind == SNAKEMAKE else processes(folder, script):
+            victim = chance.choice(victims)
+            time.sleep(chance.uniform(0, longest))
+            with suppress(ProcessLookupError):
+                if workflow.poll() is None and victim in processes(folder):
+                    os.kill(victim, number)
+                    return kind, number
+        time.sleep(0.05)
     return None
 
 
@@ -84,7 +94,6 @@ def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int]:
     while hits.total() < kills or not ends:
         workflow = start(folder)
         while hits.total() < kills and workflow.poll() is None:
-            time.sleep(chance.uniform(0, LONGEST))
             if done := hit(folder, workflow, chance):
                 hits[done] += 1
                 print(f"{hits.total()}: {done[0]}, {SIGNALS[done[1]]}", flush=True)
