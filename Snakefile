@@ -46,6 +46,7 @@ onstart:
 
 
 onsuccess:
+    remove_scored_weights()
     report = Path(rules.write_report.output.report)
     if report.exists() and report.stat().st_mtime >= STARTED:
         print(report.read_text(encoding="utf-8"))

@@ -127,6 +127,11 @@ def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):
     run = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1"
     assert not (run / "model").exists()
     assert (run / "valid.hypotheses.txt").exists()
+    (run / "model").mkdir()  # as a Snakemake leaves it that is killed before it removes it
+    os.utime(run / "model", (date := (run / "training.json").stat().st_mtime, date))
+    (copied / RESULTS / "grid/best.json").unlink()
+    snakemake(copied, str(RESULTS / "grid/best.json"))
+    assert not (run / "model").exists()
     with open(copied / "src/skipclm/metrics.py", "a", encoding="utf-8") as file:
         file.write("\n# edited\n")
     jobs = planned(copied, str(RESULTS / "grid/best.json"))

@@ -1,6 +1,7 @@
 """The checked configuration, where things lie, and which files a run takes."""
 
 import os
+import shutil
 import uuid
 from pathlib import Path
 
@@ -189,3 +190,19 @@ def get_grid_files(file):
     return get_run_files(
         "grid", config["grid"]["pairs"], CELLS, config["grid"]["seeds"], file
     )
+
+
+def remove_scored_weights():
+    """Remove the weights of scored cells where Snakemake has not, because it was killed in between."""
+    if config["grid"]["keep_weights"] or workflow.storage_settings.notemp:
+        return
+    for model in map(Path, get_grid_files("model")):
+        scores, trained = model.with_name("valid.scores.json"), model.with_name(
+            "training.json"
+        )
+        if (
+            model.exists()
+            and scores.exists()
+            and scores.stat().st_mtime > trained.stat().st_mtime
+        ):
+            shutil.rmtree(model)
