@@ -197,12 +197,9 @@ def remove_scored_weights():
     if config["grid"]["keep_weights"] or workflow.storage_settings.notemp:
         return
     for model in map(Path, get_grid_files("model")):
-        scores, trained = model.with_name("valid.scores.json"), model.with_name(
-            "training.json"
-        )
-        if (
-            model.exists()
-            and scores.exists()
-            and scores.stat().st_mtime > trained.stat().st_mtime
-        ):
+        scores = model.with_name("valid.scores.json")
+        trained = model.with_name("training.json")
+        if not model.exists() or not scores.exists():
+            continue
+        if scores.stat().st_mtime > trained.stat().st_mtime:
             shutil.rmtree(model)
