@@ -128,3 +128,19 @@ def test_a_slurm_job_has_its_devices_for_itself(monkeypatch):
     finally:
         holder.kill()
         holder.wait()
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("2,5", ["2", "5"]),
+        ("", []),
+        ("-1", []),
+        ("0,-1,2", ["0"]),
+        ("NoDevFiles", []),
+        (" 1 , GPU-ab", ["1", "GPU-ab"]),
+    ],
+)
+def test_what_is_no_device_hides_what_follows(monkeypatch, value, names):
+    monkeypatch.setenv(devices.VARIABLE, value)
+    assert devices.visible() == names

@@ -58,3 +58,12 @@ def test_segments_come_back_bit_for_bit(tmp_path):
         assert all(np.array_equal(loaded[name], rows) for name, rows in given.items())
     with pytest.raises(InputError, match=r"none: expected the segments that the scores beside it were summed from"):
         evaluation.load_segments(tmp_path / "none", {"segments_sha256": provenance.sha256(tmp_path / "segments")})
+
+
+def test_only_the_translations_that_were_scored_are_shown(made):
+    path, generation = made
+    scores = {"hypotheses_sha256": generation["sha256"]}
+    assert evaluation.read_scored(path, scores) == ["eins", "", "drei"]
+    provenance.write_lines(path, ["one", "", "three"])
+    with pytest.raises(InputError, match=r"expected the translations that the scores beside it are of .* another file"):
+        evaluation.read_scored(path, scores)

@@ -70,12 +70,15 @@ def test_files_and_folders_are_as_open_as_any(tmp_path, mask, mode):
     before = os.umask(mask)
     try:
         provenance.write_text(tmp_path / "a", "")
-        with provenance.new_folder(tmp_path / "b"):
-            pass
+        with provenance.new_folder(tmp_path / "b") as folder:
+            (folder / "deep").mkdir()
+            (folder / "deep/weights").touch(0o600)  # as safetensors leaves them
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == mode
-    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o777 & ~mask
+    assert (tmp_path / "b/deep/weights").stat().st_mode & 0o777 == mode
+    for folder in ("b", "b/deep"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o777 & ~mask
 
 
 def test_what_a_killed_job_left_goes_when_it_is_tried_again(tmp_path):

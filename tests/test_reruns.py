@@ -102,7 +102,10 @@ def test_an_edited_module_reruns_its_stage_and_what_follows(copied, module, reru
 def test_a_default_written_down_reruns_nothing(copied):
     with editing(copied) as config:
         config["corpus"] = dict(reversed(config["corpus"].items())) | {"seed": 1}
-        config["training"] = {"warmup": 0.05} | config["training"]
+        config["corpus"]["cleaning"] = {"max_ratio": 4}  # 4.0 in config.yaml, and a float to the schema
+        config["languages"] = {"zh": {"bleu_tokenizer": "zh"}}
+        config["ablation"]["variants"]["finetune"] = {"skip": {"enabled": False}}
+        config["training"] = {"warmup": 0.05, "max_gradient_norm": 1} | config["training"]
     assert planned(copied) == {}
 
 

@@ -3,6 +3,8 @@
 Run with: pytest tests/test_schema.py.
 """
 
+import json
+
 import pytest
 from configurations import ROOT, SCHEMA
 from configurations import merged as overlaid
@@ -352,3 +354,23 @@ def test_a_long_value_is_cut():
 def test_the_first_of_several_faults_is_named():
     assert refusal("{training: {stepz: 1}, corpus: {seed: x}, zebra: 1}").startswith("the configuration: unknown key")
     assert refusal("{training: {stepz: 1}, corpus: {seed: x}}").startswith("corpus.seed: ")
+
+
+def test_numbers_of_any_kind_become_floats_and_layers_stay():
+    config = {
+        "corpus": {"cleaning": {"max_ratio": 4, "max_bytes": 9}},
+        "model": {"scratch": {"share": {"en": 1}, "steps": 3}},
+        "skip": {"source": 1},
+        "grid": {"skip_target": [3, 1.0], "allow_missing": 0},
+        "ablation": {"variants": {"mine": {"training": {"learning_rate": 1}}, "other": None}},
+    }
+    schema.make_floats(config, SCHEMA)
+    assert json.dumps(config) == json.dumps(
+        {
+            "corpus": {"cleaning": {"max_ratio": 4.0, "max_bytes": 9}},
+            "model": {"scratch": {"share": {"en": 1.0}, "steps": 3}},
+            "skip": {"source": 1},
+            "grid": {"skip_target": [3, 1.0], "allow_missing": 0.0},
+            "ablation": {"variants": {"mine": {"training": {"learning_rate": 1.0}}, "other": None}},
+        }
+    )

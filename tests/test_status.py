@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from configurations import merged
 
-from skipclm import cost, provenance, status, tsv
+from skipclm import cost, provenance, runs, status, tsv
 from skipclm.errors import InputError
 
 OVERLAY = """
@@ -17,6 +17,9 @@ ablation: {seeds: [4], variants: {contrastive_only: null, skip_only: null}}
 """
 
 
+BEST = {"contrastive_layer": 1, "skip_source": 1, "skip_target": 3}
+
+
 @pytest.fixture
 def results(tmp_path):
     folder = tmp_path / "results/mine"
@@ -25,9 +28,13 @@ def results(tmp_path):
 
 
 def _score(results, run, split="valid", **facts):
+    """Leave what a run leaves that is trained as the configuration says, at the first cell's layers, and scored."""
     bleu = facts.pop("bleu", 20.0)
     score = {"status": "ok", "reason": None, "metrics": {"bleu": {"value": bleu}}} | facts
     provenance.write_json(results / run / f"{split}.scores.json", score)
+    found = next(each for each in cost.all_runs(merged(OVERLAY)) if each.folder == run)
+    settings = runs.with_layers(found.settings, 4, BEST)
+    provenance.write_json(results / run / "training.json", {"settings": settings})
     took = pd.DataFrame({"s": [1800.0], "max_rss": [1.0]})
     tsv.write(results.parents[1] / "benchmarks/mine" / run / "train.tsv", took)
 
@@ -69,11 +76,35 @@ def test_an_experiment_that_is_done(results):
     for seed in (1, 2):
         for cell in ("c1-s1-t3", "c1-s1-t4"):
             _score(results, f"grid/en-de/{cell}/seed{seed}")
+    provenance.write_json(results / "grid/best.json", {"en-de": BEST})
     for variant in ("full", "finetune", "base"):
         _score(results, f"ablation/en-de/{variant}/seed4", "test")
     said = status.report(results)
     assert said.startswith("mine: 7 of 7 runs done\n")
     assert "left" not in said
+    # What was trained otherwise than the workflow is asked for now is left, as are runs at layers not chosen any more.
+    provenance.write_json(results / cost.CONFIG, merged(OVERLAY + "training: {learning_rate: 0.25}"))
+    assert status.report(results).startswith("mine: 1 of 7 runs done, 6 left\n")
+    provenance.write_json(results / cost.CONFIG, merged(OVERLAY))
+    provenance.write_json(results / "grid/best.json", {"en-de": BEST | {"skip_target": 4}})
+    assert status.report(results).startswith("mine: 6 of 7 runs done, 1 left\n")
+
+
+def test_a_run_that_is_trained_and_translates(results):
+    run = "grid/en-de/c1-s1-t4/seed2"
+    _score(results, run)
+    (results / run / "valid.scores.json").unlink()
+    with open(results / run / "valid.hypotheses.txt.attempt", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert f"running: {run}, translates" in status.report(results).splitlines()
+
+
+def test_benchmarks_lie_beside_a_link(results, tmp_path):
+    _score(results, "grid/en-de/c1-s1-t3/seed1")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results").rename(tmp_path / "elsewhere/results")
+    (tmp_path / "results").symlink_to(tmp_path / "elsewhere/results")
+    assert status.report(results).splitlines()[-1] == "left: about 3 h 0 min, with 1 at a time"
 
 
 def test_another_folder_is_refused(tmp_path):

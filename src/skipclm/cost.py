@@ -11,12 +11,13 @@ from skipclm import corpus_config, experiment, metrics, runs, tsv
 # In the folder of results: the configuration that the workflow was last started with, what was predicted, what it took.
 CONFIG, FORECAST, COST = "config.json", "forecast.tsv", "cost.tsv"
 # The folder of benchmarks says of which stage a job is; the first pattern that fits counts.
+_RUN = r"(grid|ablation)/[^/]+/[^/]+/seed\d+"
 STAGES = {
     "corpus": r"corpus(\..*)?|overlap|tokens/.*",
     "base model": r"base",
-    "trainings": r".*/train",
-    "translations": r".*\.translate",
-    "scores": rf".*\.({'|'.join(['score', *metrics.NEURAL])})",
+    "trainings": rf"{_RUN}/train",
+    "translations": rf"{_RUN}/\w+\.translate",
+    "scores": rf"{_RUN}/\w+\.({'|'.join(['score', *metrics.NEURAL])})",
     "tables and figures": r".*",
 }
 RUNS = ("trainings", "translations", "scores")  # stages of which each job is a run's
@@ -58,17 +59,17 @@ def all_runs(config: dict) -> list[Run]:
 class Measured:
     """What the jobs of an experiment took: seconds and memory by the names of their benchmarks.
 
-    Of a job that was tried several times, the last is known. Runs that are no longer asked for do not count.
+    Of a job that was tried several times, the last is known. Runs and pairs that are no longer asked for do not count.
     """
 
     def __init__(self, root: Path, config: dict) -> None:
         self.results, folder = (root / place / config["experiment"] for place in ("results", "benchmarks"))
-        found = {run.folder for run in all_runs(config)}
+        found = {run.folder for run in all_runs(config)} | {f"tokens/{pair}" for pair in config["pairs"]}
         self.seconds: dict[str, float] = {}
         self.memory: dict[str, float] = {}
         for path in folder.rglob("*.tsv"):
             job = str(path.relative_to(folder).with_suffix(""))
-            if stage_of(job) not in RUNS or job.rpartition("/")[0] in found:
+            if job.rpartition("/")[0] in found or not (stage_of(job) in RUNS or job.startswith("tokens/")):
                 self.seconds[job], self.memory[job] = _last(path)
 
     def by_stage(self) -> pd.DataFrame:

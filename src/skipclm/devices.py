@@ -6,6 +6,7 @@ devices are its own already, locks are that job's alone, so that it leases what 
 """
 
 import fcntl
+import itertools
 import os
 import tempfile
 import time
@@ -17,13 +18,18 @@ from typing import IO
 from skipclm.errors import InputError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+NO_DEVICE = "NoDevFiles"  # what Slurm says where a job has none
 PAUSE = 0.2  # seconds between two looks for a free device
 
 
 def visible() -> list[str]:
-    """Return the names of the devices that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    """Return the names of the devices that this process may use, as CUDA_VISIBLE_DEVICES has them.
+
+    As for CUDA, what is no device, such as -1, hides itself and all that follow.
+    """
     if VARIABLE in os.environ:
-        return [name.strip() for name in os.environ[VARIABLE].split(",") if name.strip()]
+        names = [name.strip() for name in os.environ[VARIABLE].split(",")]
+        return list(itertools.takewhile(lambda name: name and not name.startswith("-") and name != NO_DEVICE, names))
     return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
 
 

@@ -49,6 +49,16 @@ def read_hypotheses(path: str | Path, generation: dict, of: dict) -> tuple[list[
     return lines, [number in cut for number in range(1, len(lines) + 1)]
 
 
+def read_scored(path: str | Path, scores: dict) -> list[str]:
+    """Return the translations of a file; raise an `InputError` if it is not the one that the `scores` are of."""
+    if provenance.sha256(path) != scores["hypotheses_sha256"]:
+        raise InputError(
+            f"{path}: expected the translations that the scores beside it are of (sha256 "
+            f"{scores['hypotheses_sha256'][:12]}...), found another file; remove it, so that they are made again"
+        )
+    return corpus.read_lines(path)
+
+
 def save_segments(path: str | Path, contributions: dict[str, np.ndarray]) -> None:
     """Write what each segment contributes to each metric, arrays (segments, k), as one safetensors file."""
     with provenance.new_file(path) as temporary:

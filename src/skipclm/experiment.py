@@ -14,8 +14,12 @@ from skipclm.errors import InputError, naming, suggestion
 
 
 def check(config: dict, rules: dict) -> None:
-    """Raise an `InputError` for the first thing in `config` that could not run; `rules` is its JSON Schema."""
+    """Raise an `InputError` for the first thing in `config` that could not run; `rules` is its JSON Schema.
+
+    Numbers that may be of any kind become floats, in place.
+    """
     schema.check(config, rules)
+    schema.make_floats(config, rules)
     check_pairs(config)
     corpus_config.check(config)
     check_metrics(config["evaluation"])

@@ -18,7 +18,9 @@ def explain(results: Path, pair: str, run: str, metric: str, split: str | None =
     """
     stage = "grid" if runs.is_cell_name(run) else "ablation"
     if not (results / "corpus").is_dir():
-        raise InputError(f"expected the results of an experiment, such as results/demo, found none in {results}")
+        raise InputError(
+            f"expected the results of an experiment, such as results/demo, found none in {results}; correct the path"
+        )
     folder = results / stage / pair / run
     _check_known(results / stage / pair, "pair", results / stage)
     _check_known(folder, "run", folder.parent)

@@ -24,7 +24,9 @@ def small(config: dict) -> dict:
     pair = config["grid"]["pairs"][0]
     cell = runs.grid_cells(config["grid"], experiment.depth(config))[0]
     config["experiment"] += ".plan"
-    config["pairs"] = config["grid"]["pairs"] = [pair]
+    # With the pair whose text it reads, if it is a way back.
+    config["pairs"] = list(dict.fromkeys([corpus_config.texts_of(config["pairs"])[pair], pair]))
+    config["grid"]["pairs"] = [pair]
     config["grid"] |= {key: [layer] for key, layer in vars(cell).items()} | {"constraints": []}
     config["model"]["scratch"]["steps"] = BASE_STEPS
     for stage in ("grid", "ablation"):
@@ -66,10 +68,7 @@ class _Speed:
 
 
 def predict(config: dict, root: Path) -> pd.DataFrame:
-    """Count up what the small experiment took: a row for each stage, with jobs, steps, tokens, seconds, memory_mb.
-
-    Raises an `InputError` if the small experiment has not been run.
-    """
+    """Count up what the small experiment took: a row for each stage, with jobs, steps, tokens, seconds, memory_mb."""
     mini = small(config)
     measured = Measured(root, mini)
     models = {run.name if run.stage == "ablation" else "": run for run in all_runs(mini)}
@@ -105,8 +104,11 @@ def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple
     pairs, start = len(corpus_config.text_pairs(config)), min(measured.seconds.values())  # which each job has
     scratch = config["model"]["scratch"] if config["model"]["source"] == "scratch" else None
     grown = {stage: _count(config, stage) / _count(mini, stage) for stage in ("grid", "ablation")}
+    others = set(mini["pairs"]) - set(mini["grid"]["pairs"])
     for job, seconds in measured.seconds.items():
         stage = stage_of(job)
+        if any(f"/{pair}/" in job for pair in others):
+            continue  # its like counts, of the pair that is searched on
         if job.startswith("tokens/"):
             yield stage, len(config["pairs"]), seconds * len(config["pairs"])
         elif stage == "corpus":
@@ -149,10 +151,11 @@ def disk(config: dict, root: Path, together: int) -> dict[str, float]:
     models = {name: _size(path / "model") for name, path in like.items()}
     largest, files = max(models.values()), max(_size(path) - models[name] for name, path in like.items())
     kept = [run for run in found if config[run.stage]["keep_weights"] and run.settings["training"]["enabled"]]
-    text = (_size(folder / "corpus") + _size(folder / "tokens")) * len(config["pairs"])
+    text = (_size(folder / "corpus") + _size(folder / "tokens")) * len(config["pairs"]) / len(mini["pairs"])
     stays = _size(folder / "base") + text + files * len(found) + sum(models.get(run.name, largest) for run in kept)
-    # Beside it a training has up to three snapshots, of weights and the optimiser's two moments.
-    return {"highest": stays + together * (1 + 3 * 3) * largest, "stays": stays}
+    # Beside it a training has up to three snapshots, of weights and the optimiser's two moments; and as many models as
+    # there are trainings wait to be translated with.
+    return {"highest": stays + together * (2 + 3 * 3) * largest, "stays": stays}
 
 
 def _size(path: Path) -> int:

@@ -163,7 +163,9 @@ def alone(note: str | Path) -> Iterator[IO]:
 
 
 def _is_named(path: Path, file: IO) -> bool:
-    return path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    with suppress(FileNotFoundError):
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    return False
 
 
 def _lock(file: IO) -> None:

@@ -28,6 +28,7 @@ def plan(overlays: list[Path], cores: int) -> str:
                 f"expected no {place}/{name}, found one, of a plan that was interrupted perhaps; remove it"
             )
     print(f"{name}: a few steps of each training, to measure by ...", file=sys.stderr)
+    (Path("results") / name).mkdir(parents=True)
     try:
         _run(mini, cores)
         _check(mini)
@@ -46,10 +47,23 @@ def resolve(overlays: list[Path]) -> dict:
     for path in [ROOT / "config.yaml", *overlays]:
         if not path.is_file():
             raise InputError(f"--configfile: expected a file, found none at {path}; correct the path")
-        update_config(config, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        update_config(config, _read(path))
     schema = ROOT / "workflow/schemas/config.schema.yaml"
     experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
     return config
+
+
+def _read(path: Path) -> dict:
+    """Return the keys and values of a YAML file."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: expected YAML, found that it is not: {' '.join(str(error).split())}; correct it"
+        ) from error
+    if not isinstance(found or {}, dict):
+        raise InputError(f"{path}: expected keys with values, found {type(found).__name__}; correct it")
+    return found or {}
 
 
 def _run(config: dict, cores: int) -> None:
@@ -60,9 +74,15 @@ def _run(config: dict, cores: int) -> None:
     provenance.write_text(overlay, yaml.safe_dump(config, sort_keys=False))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
     with open(log, "w", encoding="utf-8") as file:
-        done = subprocess.run([*command, "--configfile", str(overlay)], stdout=file, stderr=file, check=False)
-    overlay.unlink()
-    if done.returncode:
+        process = subprocess.Popen([*command, "--configfile", str(overlay)], stdout=file, stderr=file)
+    try:
+        failed = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # which was interrupted as well, and gives its folder free
+        raise
+    finally:
+        overlay.unlink()
+    if failed:
         raise InputError(f"expected a few steps of each training to go well, but some did not; {log} says why")
 
 

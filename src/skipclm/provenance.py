@@ -79,7 +79,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        for place in (temporary, *temporary.rglob("*")):  # neither mkdtemp nor safetensors lets the group read
+            place.chmod((0o777 if place.is_dir() else 0o666) & ~_umask())
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
     except BaseException:

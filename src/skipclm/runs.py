@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from skipclm.errors import InputError
 
 METHOD_SECTIONS = ("contrastive", "skip", "lora", "training")
+USUAL = ("full", "contrastive_only", "skip_only", "finetune", "base")  # variants in the order of tables
 CONTEXT = 512  # positions of a model from scratch
 # Settings that mean something only with one value of another: what a run does not use must not make it run again.
 USED_WITH = {
@@ -126,8 +127,9 @@ def grid_cells(grid: dict, depth: int) -> list[Cell]:
 
 
 def variants(config: dict) -> dict[str, dict]:
-    """Return the ablation's variants that are not null, in order."""
-    return {name: override for name, override in config["ablation"]["variants"].items() if override is not None}
+    """Return the ablation's variants that are not null: the usual ones first, whichever an overlay repeats."""
+    found = {name: override for name, override in config["ablation"]["variants"].items() if override is not None}
+    return dict(sorted(found.items(), key=lambda item: USUAL.index(item[0]) if item[0] in USUAL else len(USUAL)))
 
 
 def cell_settings(config: dict, cell: Cell) -> dict:

@@ -43,6 +43,23 @@ def check(config: dict, schema: dict) -> None:
         raise InputError(_explain(min(errors, key=lambda error: list(map(str, error.absolute_path)))))
 
 
+def make_floats(config: dict, schema: dict, definitions: dict | None = None) -> None:
+    """Make whole numbers floats, in place, where the schema has numbers of any kind.
+
+    Snakemake compares parameters as they are written: 4 and 4.0 must not differ. Layers are another matter, where a
+    float is a fraction; the schema has them as a choice of forms, which is left alone.
+    """
+    definitions = definitions or schema.get("$defs", {})
+    for key, value in config.items():
+        rule = schema.get("properties", {}).get(key) or schema.get("additionalProperties") or {}
+        if "$ref" in rule:
+            rule = definitions[rule["$ref"].rpartition("/")[2]]
+        if isinstance(value, dict):
+            make_floats(value, rule, definitions)
+        elif rule.get("type") == "number":
+            config[key] = float(value)
+
+
 def _check_plain(value: Any, path: list[str]) -> None:
     """Raise an `InputError` for what YAML can say and no schema forbids: keys that are not text, NaN and infinity."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,12 +1,13 @@
 """How far an experiment has come, read off the files of its runs while it is under way."""
 
 import fcntl
+import os
 import re
 from collections import Counter
 from pathlib import Path
 from statistics import fmean
 
-from skipclm import cost, provenance
+from skipclm import cost, experiment, provenance, runs
 from skipclm.errors import InputError
 from skipclm.metrics import METRICS
 
@@ -18,7 +19,7 @@ def report(results: Path) -> str:
 
     `results` is an experiment's folder. Raises an `InputError` if the workflow was never started for it.
     """
-    results = results.resolve()
+    results = Path(os.path.abspath(results))  # benchmarks lie beside the name, wherever a link leads
     if not (results / cost.CONFIG).exists():
         raise InputError(
             f"expected the results of an experiment, such as results/demo, found no {cost.CONFIG} in {results}; start "
@@ -26,25 +27,39 @@ def report(results: Path) -> str:
         )
     config = provenance.read_json(results / cost.CONFIG)
     found = cost.all_runs(config)
-    states = {run: state(results, run) for run in found}
+    states = {run: state(results, config, run) for run in found}
     lines = [f"{config['experiment']}: {_counts(Counter(states.values()), len(found))}"]
     for stage in ("grid", "ablation"):
         of_stage = [states[run] for run in found if run.stage == stage]
         lines.append(f"  {stage}: {_counts(Counter(of_stage), len(of_stage))}")
-    lines += [f"running: {run.folder}{_progress(results, run)}" for run in found if states[run] == "running"]
+    lines += [f"running: {run.folder}{_progress(results, config, run)}" for run in found if states[run] == "running"]
     lines += [f"failed: {run.folder}: {_reason(results, run)}" for run in found if states[run] == "failed"]
     lines += _best(results, config, found, states)
     lines += _time_left(results, config, found, states)
     return "\n".join([*lines, ""])
 
 
-def state(results: Path, run: cost.Run) -> str:
-    """Return what a run is: done, failed, running or left."""
+def state(results: Path, config: dict, run: cost.Run) -> str:
+    """Return what a run is: done, failed, running or left, as one is that was made with other settings."""
     folder = results / run.folder
+    if any(map(_is_locked, folder.glob("*.attempt"))):
+        return "running"
     scores = [folder / f"{split}.scores.json" for split in run.splits]
-    if all(path.exists() for path in scores):
-        return "failed" if any(provenance.read_json(path)["status"] == "failed" for path in scores) else "done"
-    return "running" if any(map(_is_locked, folder.glob("*.attempt"))) else "left"
+    if not all(path.exists() for path in scores) or not _is_trained(results, config, run):
+        return "left"
+    return "failed" if any(provenance.read_json(path)["status"] == "failed" for path in scores) else "done"
+
+
+def _is_trained(results: Path, config: dict, run: cost.Run) -> bool:
+    """Tell whether a run has been trained as the configuration has it, or is not to be trained."""
+    if not run.settings["training"]["enabled"]:
+        return True
+    record, choice = results / run.folder / "training.json", results / "grid/best.json"
+    best = provenance.read_json(choice).get(run.pair) if choice.exists() else None
+    if not record.exists() or (runs.needs_best(run.settings) and not best):
+        return False
+    wanted = runs.with_layers(run.settings, experiment.depth(config), best)
+    return provenance.read_json(record)["settings"] == wanted
 
 
 def _is_locked(note: Path) -> bool:
@@ -68,8 +83,10 @@ def _log(results: Path, run: cost.Run) -> Path:
     return results.parents[1] / "logs" / results.name / run.folder / "train.log"
 
 
-def _progress(results: Path, run: cost.Run) -> str:
-    """Say at which step a training is, and its loss."""
+def _progress(results: Path, config: dict, run: cost.Run) -> str:
+    """Say at which step a training is, and its loss, or that it is done and the run translates."""
+    if _is_trained(results, config, run):
+        return ", translates"
     log = _log(results, run)
     steps = PROGRESS.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
     if not steps:

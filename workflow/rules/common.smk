@@ -140,7 +140,7 @@ def get_scoring(wildcards):
     target = config["languages"][wildcards.pair.split("-")[1]]
     return {
         "bleu_tokenizer": target["bleu_tokenizer"],
-        "languages": list(config["languages"]),
+        "languages": sorted(config["languages"]),
         "spbleu_model": SPBLEU,
     }
 

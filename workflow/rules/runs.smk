@@ -22,6 +22,7 @@ rule translate:
     retries: ATTEMPTS
     conda:
         "../../envs/skipclm.yaml"
+    priority: 1  # before further trainings, so that few weights wait for it
     resources:
         gpu=GPUS,
     params:

@@ -12,8 +12,9 @@ with jobs.job(snakemake.log[0]):
     metric, hypotheses, contributions = snakemake.params.metric, {}, {}
     inputs = (snakemake.input.hypotheses, snakemake.input.segments, snakemake.input.scores)
     for variant, lines, segments, scores in zip(snakemake.params.variants, *inputs, strict=True):
-        measured = evaluation.load_segments(segments, provenance.read_json(scores))
+        score = provenance.read_json(scores)
+        measured = evaluation.load_segments(segments, score)
         if metric in measured:  # not of a diverged run
-            hypotheses[variant], contributions[variant] = corpus.read_lines(lines), measured[metric]
+            hypotheses[variant], contributions[variant] = evaluation.read_scored(lines, score), measured[metric]
     table = side_by_side.lay_out(sources, references, hypotheses, contributions, metric)
     tsv.write(snakemake.output.table, table)

@@ -1,0 +1,58 @@
+"""Plans count the jobs that the workflow then has, leave nothing behind but the forecast, and say what is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+from workflows import RESULTS, environment, make_copy
+
+from skipclm import cost, plan, tsv
+from skipclm.errors import InputError
+
+
+@pytest.mark.slow
+def test_a_plan_has_the_jobs_that_the_workflow_has(finished, tmp_path, monkeypatch):
+    folder = make_copy(tmp_path / "copy")
+    command = [sys.executable, "-c", "from skipclm.cli import main; main()", "plan", "--configfile", "tiny.yaml"]
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "trainings at a time" in done.stdout
+    assert sorted(path.name for path in (folder / "results").rglob("*") if path.is_file()) == [cost.FORECAST]
+    monkeypatch.chdir(finished)
+    config = plan.resolve([finished / "tiny.yaml"])
+    table = tsv.read(folder / RESULTS / cost.FORECAST).set_index("stage")
+    assert table["jobs"].to_dict() == cost.Measured(finished, config).by_stage()["jobs"].to_dict()
+
+
+def test_what_an_interrupted_plan_left_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results/demo.plan").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"found one, of a plan that was interrupted perhaps; remove it"):
+        plan.plan([], 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pairs: [en-de", "expected YAML, found that it is not: while parsing a flow sequence"),
+        ("- pairs", "expected keys with values, found list; correct it"),
+        ("pairs: [en-xx]", "pairs: expected languages among"),
+    ],
+)
+def test_overlays_that_are_wrong_are_told(tmp_path, text, message):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        plan.resolve([overlay])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_overlay_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InputError, match="expected a file, found none"):
+        plan.resolve([tmp_path / "mine.yaml"])
+
+
+def test_an_empty_overlay_is_the_default(tmp_path):
+    (tmp_path / "mine.yaml").touch()
+    assert plan.resolve([tmp_path / "mine.yaml"]) == plan.resolve([])
