@@ -1,6 +1,6 @@
 """How long Snakemake plans a large grid, and finds that nothing is left of a finished one; writes docs/planning.md.
 
-make bench-planning    # 15 minutes: each job is run, but does next to nothing
+make bench-planning    # 10 minutes: each job is run, but does next to nothing
 """
 
 import datetime
