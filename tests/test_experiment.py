@@ -603,3 +603,11 @@ def test_published_recipes_are_what_they_say():
 
 RECIPES = ("published", "published_triplet", "afp", "mid_align")
 CHOSEN = {"contrastive_layer": 1, "skip_source": 1, "skip_target": 4}
+
+
+def test_the_grid_is_not_judged_by_comet_without_its_environment():
+    evaluation = {"selection_metric": "comet"}
+    experiment.check_selection(evaluation, has_comet=True)
+    experiment.check_selection({"selection_metric": "bleu"}, has_comet=False)
+    with pytest.raises(InputError, match=r"expected a metric that can run, found comet .*; build it by `make comet`"):
+        experiment.check_selection(evaluation, has_comet=False)

@@ -85,6 +85,16 @@ def check_metrics(evaluation: dict) -> None:
         check_staged(Path(staged), evaluation["spbleu_sha256"])
 
 
+def check_selection(evaluation: dict, has_comet: bool) -> None:
+    """Raise an `InputError` if the grid is to be judged by COMET, and there is no environment for it."""
+    name = evaluation["selection_metric"]
+    if name in metrics.NEURAL and not has_comet:
+        raise InputError(
+            f"evaluation.selection_metric: expected a metric that can run, found {name} without the environment that "
+            "it wants; build it by `make comet`, use --sdm conda, or choose another metric"
+        )
+
+
 def check_tensorboard(execution: dict) -> None:
     """Raise an `InputError` if TensorBoard is to be written for, and is not there."""
     if execution["tensorboard"] and find_spec("tensorboard") is None:

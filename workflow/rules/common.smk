@@ -31,9 +31,16 @@ RESULTS = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"
 BENCHMARKS = f"benchmarks/{config['experiment']}"
 
+# With --sdm conda, COMET's environment is that environment's own, unless `make comet` has built another.
+HAS_COMET = Path(".venv-comet/installed").exists()
+COMET_PYTHON = ".venv-comet/bin/python" if HAS_COMET else "python"
+uses_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
+
 try:
     schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
     experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
+    if workflow.is_main_process:
+        experiment.check_selection(config["evaluation"], HAS_COMET or uses_conda)
     for folder in (RESULTS, LOGS, BENCHMARKS):
         experiment.check_writable(folder)
 except InputError as error:
@@ -61,10 +68,6 @@ CELLS = {cell.name: cell for cell in runs.grid_cells(config["grid"], DEPTH)}
 VARIANTS = runs.variants(config)
 METRICS = config["evaluation"]["metrics"]
 NEURAL = [name for name in METRICS if name in metrics.NEURAL]
-# With --sdm conda it is that environment's own, unless `make comet` has built another.
-COMET_PYTHON = (
-    ".venv-comet/bin/python" if Path(".venv-comet/installed").exists() else "python"
-)
 SPBLEU = experiment.spbleu_file(config["evaluation"])
 QUALITY = [name for name in METRICS if name not in metrics.RATES]
 

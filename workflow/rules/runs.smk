@@ -19,10 +19,10 @@ rule translate:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.log",
     benchmark:
         f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.tsv"
+    priority: 1  # before further trainings, so that few weights wait for it
     retries: ATTEMPTS
     conda:
         "../../envs/skipclm.yaml"
-    priority: 1  # before further trainings, so that few weights wait for it
     resources:
         gpu=GPUS,
     params:
