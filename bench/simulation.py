@@ -152,6 +152,7 @@ is of the built-in corpus: systems lose words, each seed a share of its own, so 
 {to_markdown(nothing_to_find())}
 
 One seed cannot tell a better method from a luckier start: where seeds differ, its p is of that seed alone.
+With two seeds, a difference may be found by a point or two more often than promised; three are the default.
 
 In a table of some 25 comparisons, Holm's correction asks p < {FAR} of the smallest. In how many per cent of
 {MANY:,} trials p is below that; {100 * FAR:.1f} is what is promised:
