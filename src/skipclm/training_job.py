@@ -52,7 +52,8 @@ class TrainingJob:
     def fingerprint(self) -> str:
         """A digest of all that decides the outcome."""
         facts = {"pair": self.pair, "seed": self.seed, "settings": self.settings, "code": self.code}
-        base = [path for path in sorted(Path(self.base).iterdir()) if path.name != provenance.RECORD]  # which has a date
+        # The base model's record has a date; what counts of it is in the other files.
+        base = [path for path in sorted(Path(self.base).iterdir()) if path.name != provenance.RECORD]
         files = [self.train, self.valid, *base]
         return fingerprint(facts | {"versions": provenance.versions()}, files)
 
