@@ -110,6 +110,15 @@ def test_whatever_decides_the_outcome_is_in_the_fingerprint(job, change):
     assert replace(job, threads=7, snapshot_minutes=0, model="elsewhere").fingerprint == job.fingerprint
 
 
+def test_the_date_of_the_base_model_is_not_in_the_fingerprint(job):
+    same = replace(job)
+    assert job.fingerprint
+    provenance.write_json(Path(job.base) / provenance.RECORD, {"finished": "another day"})
+    assert same.fingerprint == job.fingerprint
+    Path(job.base, "config.json").write_text("{}", encoding="utf-8")
+    assert replace(job).fingerprint != job.fingerprint
+
+
 def test_what_is_given_up_is_a_record_with_the_reason_and_no_weights(job):
     Path(job.snapshots, "checkpoint-1").mkdir(parents=True)
     training_job.run(job, "RuntimeError: no luck\nTraceback ...")
