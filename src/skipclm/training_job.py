@@ -52,8 +52,8 @@ class TrainingJob:
     def fingerprint(self) -> str:
         """A digest of all that decides the outcome."""
         facts = {"pair": self.pair, "seed": self.seed, "settings": self.settings, "code": self.code}
-        # The base model's record has a date; what counts of it is in the other files.
-        base = [path for path in sorted(Path(self.base).iterdir()) if path.name != provenance.RECORD]
+        # Record and history of a base model have times in them; what counts of it is in the other files.
+        base = [path for path in sorted(Path(self.base).iterdir()) if path.name not in (provenance.RECORD, "history.tsv")]
         files = [self.train, self.valid, *base]
         return fingerprint(facts | {"versions": provenance.versions()}, files)
 
