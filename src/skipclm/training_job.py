@@ -21,6 +21,7 @@ from skipclm.errors import InputError, TerminatedError
 from skipclm.examples import Examples, Prompt
 from skipclm.snapshots import Snapshots, fingerprint
 
+DATED = (provenance.RECORD, "history.tsv")  # of a base model: with times in them, and nothing that others do not show
 PATIENCE = 600  # seconds that processes which are told to end have for their snapshot
 
 
@@ -52,10 +53,8 @@ class TrainingJob:
     def fingerprint(self) -> str:
         """A digest of all that decides the outcome."""
         facts = {"pair": self.pair, "seed": self.seed, "settings": self.settings, "code": self.code}
-        # Record and history of a base model have times in them; what counts of it is in the other files.
-        base = [path for path in sorted(Path(self.base).iterdir()) if path.name not in (provenance.RECORD, "history.tsv")]
-        files = [self.train, self.valid, *base]
-        return fingerprint(facts | {"versions": provenance.versions()}, files)
+        files = [path for path in sorted(Path(self.base).iterdir()) if path.name not in DATED]
+        return fingerprint(facts | {"versions": provenance.versions()}, [self.train, self.valid, *files])
 
     @property
     def facts(self) -> dict:
