@@ -18,7 +18,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from workflows import REPO, RESULTS, TINY, editing, environment, make_copy, rows, snakemake
+from workflows import REPO, RESULTS, TINY, editing, environment, make_copy, processes, rows, snakemake, without_clocks
 
 PAGE = REPO / "docs/chaos.md"
 # Scripts by what they do, and seconds that they live at most before they are hit.
@@ -32,7 +32,6 @@ SNAKEMAKE = "Snakemake"  # which is told by its process number
 RETRIED = ("training", "translation")  # by Snakemake, in the same run
 SIGNALS = {signal.SIGKILL: "-9", signal.SIGTERM: "-TERM"}
 LONGEST = 15.0  # seconds that Snakemake lives at most, and that others are waited for
-CLOCKS = {"train_seconds", "tokens_per_second", "finished"}  # no two runs have the same
 
 
 def prepare(folder: Path) -> Path:
@@ -50,17 +49,6 @@ def start(folder: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
     with open(folder / "snakemake.log", "ab") as log:
         return subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
-
-
-def processes(folder: Path, script: str = "") -> list[int]:
-    """Return the processes that work in a folder: all, or those of a script."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (process / "cmdline").read_bytes().decode(errors="replace")
-            if (process / "cwd").resolve() == folder.resolve() and (not script or f".{script}.py" in words):
-                found.append(int(process.name))
-    return found
 
 
 def hit(folder: Path, workflow: subprocess.Popen, chance: random.Random) -> tuple[str, signal.Signals] | None:
@@ -120,19 +108,12 @@ def results(folder: Path) -> dict[str, object]:
         if path.name == "cost.tsv":
             continue  # of clocks alone
         if path.suffix == ".tsv":
-            found[name] = [without_clocks(row) for row in rows(path)]
+            found[name] = without_clocks(rows(path))
         elif path.suffix == ".json":
             found[name] = without_clocks(json.loads(path.read_text(encoding="utf-8")))
         elif path.is_file():
             found[name] = path.read_bytes()
     return found
-
-
-def without_clocks(value: object) -> object:
-    """Return what was read of a file without what no two runs have the same, at any depth."""
-    if isinstance(value, dict):
-        return {key: without_clocks(entry) for key, entry in value.items() if key not in CLOCKS}
-    return [without_clocks(entry) for entry in value] if isinstance(value, list) else value
 
 
 def compare(found: dict, expected: dict) -> None:

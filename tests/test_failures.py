@@ -7,11 +7,9 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from workflows import RESULTS, editing, planned, rows, snakemake
+from workflows import RESULTS, editing, planned, processes, rows, snakemake, without_clocks
 
 pytestmark = pytest.mark.slow
 
@@ -98,13 +96,9 @@ def kill_once_it_has_saved(folder, run):
     """Kill a training, with -9, as soon as it has left a snapshot; return whether it was still there to be killed."""
     for _ in range(1200):
         time.sleep(0.05)
-        if list((folder / run).glob("snapshots/*/seal.json")):
-            for process in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError):
-                    is_training = b"train.py" in (process / "cmdline").read_bytes()
-                    if is_training and (process / "cwd").resolve() == folder.resolve():
-                        os.kill(int(process.name), signal.SIGKILL)
-                        return True
+        if list((folder / run).glob("snapshots/*/seal.json")) and (found := processes(folder, "train")):
+            os.kill(found[0], signal.SIGKILL)
+            return True
     return False
 
 
@@ -116,7 +110,7 @@ def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
     run = RESULTS / "ablation/en-de/long/seed1"
     target = str(run / "history.tsv")
     snakemake(copied, target)
-    whole = [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)]
+    whole = without_clocks(rows(copied / target))
     weights = (copied / run / "model/model.safetensors").read_bytes()
     shutil.rmtree(copied / run)
     with ThreadPoolExecutor() as pool:
@@ -127,7 +121,7 @@ def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
     log = (copied / "logs/tiny/ablation/en-de/long/seed1/train.log").read_text(encoding="utf-8")
     assert "leased: device 7" in log
     assert "goes on from" in log
-    assert [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows(copied / target)] == whole
+    assert without_clocks(rows(copied / target)) == whole
     assert (copied / run / "model/model.safetensors").read_bytes() == weights
     left = ["history.tsv", "model", "snapshots", "training.json"]
     assert sorted(path.name for path in (copied / run).iterdir()) == left
@@ -159,9 +153,7 @@ def test_a_full_disk_is_told_and_what_was_done_is_not_lost(small_disk, copied, f
     small_disk("50m")
     snakemake(copied)
     for name in ("grid/scores.tsv", "ablation/scores.tsv", "ablation/significance.tsv"):
-        here, there = (rows(place / RESULTS / name) for place in (copied, finished))
-        for row in here + there:
-            row.pop("train_seconds", None)
+        here, there = (without_clocks(rows(place / RESULTS / name)) for place in (copied, finished))
         assert here == there
 
 

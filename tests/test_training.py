@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING, logits_of, trained_skip
 from transformers import AutoModelForCausalLM, TrainerCallback
+from workflows import without_clocks
 
 from skipclm import base, decoders, losses, training, translation
 from skipclm.errors import InputError, TerminatedError
@@ -281,10 +282,6 @@ def _same_weights(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def _without_speed(history):
-    return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in history]
-
-
 class _StopAt(TrainerCallback):
     """Call something once a step is done and, if it was time for one, its snapshot saved."""
 
@@ -324,7 +321,7 @@ def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(fit, tmp
     assert found.newest().name == f"checkpoint-{step}"
     resumed = fit(**options, snapshots=found)
     assert _same_weights(_weights(whole), _weights(resumed))
-    assert _without_speed(whole.history) == _without_speed(resumed.history)
+    assert without_clocks(whole.history) == without_clocks(resumed.history)
 
 
 def test_sigterm_saves_a_snapshot_first(fit, tmp_path):
@@ -366,7 +363,7 @@ def test_lack_of_memory_halves_the_micro_batch_and_leaves_the_batch(fit, monkeyp
     assert f"micro_batch {halved} from here on" in capsys.readouterr().out
     assert batches[-1] <= halved
     assert expected.facts["micro_batch"] == micro_batch
-    for one, other in zip(_without_speed(expected.history), _without_speed(found.history), strict=True):
+    for one, other in zip(without_clocks(expected.history), without_clocks(found.history), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
     weights = zip(_weights(expected).values(), _weights(found).values(), strict=True)
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in weights)
@@ -402,7 +399,7 @@ def test_same_seed_gives_the_same_bits(fit, new_decoder):
     torch.manual_seed(99)  # what was drawn before has no say
     other = fit(decoder=decoder)
     assert _same_weights(_weights(one), _weights(other))
-    assert _without_speed(one.history) == _without_speed(other.history)
+    assert without_clocks(one.history) == without_clocks(other.history)
 
 
 def test_other_seed_gives_other_weights(fit):

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -31,6 +31,7 @@ TINY = {
     "evaluation": {"length_ratio": 0, "length_extra": 8},
 }
 RESULTS = Path("results/tiny")
+CLOCKS = {"train_seconds", "tokens_per_second", "finished"}  # no two runs have the same
 
 
 def environment(folder):
@@ -55,6 +56,17 @@ def planned(folder, *arguments):
     return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
 
 
+def processes(folder, script=""):
+    """Return the processes that work in a folder: all, or those of a script."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode(errors="replace")
+            if (process / "cwd").resolve() == folder.resolve() and (not script or f".{script}.py" in words):
+                found.append(int(process.name))
+    return found
+
+
 def configure(folder, **grid):
     """Write the tiny configuration, with changes of its grid."""
     config = TINY | {"grid": TINY["grid"] | grid}
@@ -77,6 +89,13 @@ def make_copy(folder):
 def rows(path):
     with open(path, encoding="utf-8") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def without_clocks(value):
+    """Return what was read of a file without what no two runs have the same, at any depth."""
+    if isinstance(value, dict):
+        return {key: without_clocks(entry) for key, entry in value.items() if key not in CLOCKS}
+    return [without_clocks(entry) for entry in value] if isinstance(value, list) else value
 
 
 @contextmanager
