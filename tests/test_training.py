@@ -292,6 +292,9 @@ class _StopAt(TrainerCallback):
         if state.global_step == self.step:
             self.stop()
 
+    def on_train_end(self, args, state, control, **kwargs):
+        self.on_step_begin(args, state, control)
+
 
 class _DiedError(Exception):
     pass
@@ -312,7 +315,7 @@ def _die():
     ],
     ids=["full", "warm-up", "lora", "frozen", "plain"],
 )
-@pytest.mark.parametrize("step", [1, 4, 7])
+@pytest.mark.parametrize("step", [1, 4, 7, 8])
 def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(fit, tmp_path, options, step):
     whole = fit(**options)
     found = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
@@ -322,6 +325,7 @@ def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(fit, tmp
     resumed = fit(**options, snapshots=found)
     assert _same_weights(_weights(whole), _weights(resumed))
     assert without_clocks(whole.history) == without_clocks(resumed.history)
+    assert without_clocks(whole.facts) == without_clocks(resumed.facts)
 
 
 def test_sigterm_saves_a_snapshot_first(fit, tmp_path):
@@ -493,6 +497,18 @@ def test_diverging_run_ends_early_and_says_so(fit, learning_rate):
     outcome = fit(steps=40, log_every=1, learning_rate=learning_rate, warmup=0.0)
     assert (outcome.facts["status"], outcome.facts["train_loss"]) == ("diverged", None)
     assert outcome.facts["train_steps"] < 10
+
+
+def test_diverging_run_that_is_interrupted_at_its_end_ends_where_it_would_have(fit, tmp_path):
+    options = {"steps": 40, "log_every": 3, "learning_rate": math.inf, "warmup": 0.0}
+    whole, found = fit(**options), Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+    last = whole.facts["train_steps"]
+    assert last < 40
+    with pytest.raises(_DiedError):
+        fit(**options, snapshots=found, callbacks=[_StopAt(last, _die)])
+    resumed = fit(**options, snapshots=found)
+    assert repr(without_clocks(whole.facts)) == repr(without_clocks(resumed.facts))
+    assert repr(without_clocks(whole.history)) == repr(without_clocks(resumed.history))  # nan is not nan
 
 
 def test_run_whose_weights_are_lost_after_the_last_row_has_diverged(fit):

@@ -139,6 +139,7 @@ class StopIfDiverged(TrainerCallback):
         """Look at the newest loss."""
         if not math.isfinite(logs.get("loss", 0.0)):
             control.should_training_stop = True
+            control.should_save = False  # what goes on from a snapshot takes a step before it looks
 
 
 class SaveNow(TrainerCallback):
@@ -224,6 +225,8 @@ class Loop(Trainer):
         self.train(resume_from_checkpoint=str(newest) if newest else None)
         if self.snapshots and self._saver.is_ended:
             raise TerminatedError
+        if newest and newest.name == f"checkpoint-{self.state.global_step}":  # of the last step
+            self._load_sums(newest)
         return self._elapsed()
 
     def _elapsed(self) -> float:
@@ -253,8 +256,10 @@ class Loop(Trainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Put back what the last training had at hand; the Trainer calls this right before it goes on."""
         super()._load_rng_state(checkpoint)
-        saved = torch.load(Path(checkpoint) / self._sums_file(), map_location=self.args.device.type)
-        for name, value in saved.items():
+        self._load_sums(Path(checkpoint))
+
+    def _load_sums(self, snapshot: Path) -> None:
+        for name, value in torch.load(snapshot / self._sums_file(), map_location=self.args.device.type).items():
             setattr(self, name, value)
 
     def _sums_file(self) -> str:
