@@ -1,6 +1,7 @@
 """A training from files to files: alone, shared by two processes, ended and taken up again, given up."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -186,6 +187,44 @@ def test_two_processes_that_are_ended_go_on_to_the_same_end(job, tmp_path):
     assert _weights(part) == _weights(whole)
     for name in ("loss", "valid_loss", "gate"):
         assert tsv.read(part.history)[name].equals(tsv.read(whole.history)[name])
+
+
+SHORT_OF_MEMORY = """
+import os
+import sys
+
+if os.environ.get("RANK") == "1":
+    import torch
+    from skipclm import training
+
+    run, count = training.Objective._run, 0
+
+    def short_of_memory(self, batch, *rest):
+        global count
+        count += 1
+        if self.training and count > 5 and len(batch["length"]) > 3:
+            raise torch.OutOfMemoryError("injected")
+        return run(self, batch, *rest)
+
+    training.Objective._run = short_of_memory
+"""
+
+
+@pytest.mark.slow
+def test_lack_of_memory_in_one_of_two_processes_leaves_the_batch(job, tmp_path, monkeypatch):
+    job = replace(job, snapshot_minutes=0)
+    whole = _elsewhere(_shared(job), "whole")
+    training_job.run(whole)
+    (tmp_path / "sitecustomize.py").write_text(SHORT_OF_MEMORY, encoding="utf-8")  # which Python runs when it starts
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    short = _shared(job)
+    training_job.run(short)
+    one, two = (provenance.read_json(each.record) for each in (whole, short))
+    assert (one["micro_batch"], two["micro_batch"]) == (None, 2)  # of 8 pairs in each process: 4, then 2
+    assert one["train_tokens"] == two["train_tokens"]
+    one, two = (tsv.read(each.history) for each in (whole, short))
+    for name in ("loss", "lm_loss", "contrastive_loss", "valid_loss"):
+        assert two[name].dropna().tolist() == pytest.approx(one[name].dropna().tolist(), rel=1e-3), name
 
 
 @pytest.mark.slow

@@ -12,6 +12,14 @@ class InputError(ValueError):
     """
 
 
+class ShortOfMemoryError(RuntimeError):
+    """One of several processes lacks memory; the `micro_batch` is what all of them may try next."""
+
+    def __init__(self, micro_batch: int) -> None:
+        super().__init__(f"out of memory; micro_batch {micro_batch} may do")
+        self.micro_batch = micro_batch
+
+
 class TerminatedError(BaseException):
     """A SIGTERM ended a job; a training goes on from its last snapshot when it is started again.
 

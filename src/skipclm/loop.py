@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.utils import is_torch_bf16_gpu_available
 
 from skipclm import jobs, losses
-from skipclm.errors import InputError, TerminatedError
+from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.examples import LengthGroupedBatches
 from skipclm.snapshots import Snapshots
 
@@ -310,6 +310,8 @@ class Loop(Trainer):
             except RuntimeError as error:
                 if not _is_lack_of_memory(error) or not self._halve_micro_batch(len(next(iter(inputs.values())))):
                     raise
+                if self.args.world_size > 1:  # others wait for this one: all must begin again
+                    raise ShortOfMemoryError(self.model.micro_batch) from error
             self._sums, self._batches = sums, batches
             model.zero_grad()
             if torch.accelerator.is_available():
@@ -318,7 +320,7 @@ class Loop(Trainer):
     def _halve_micro_batch(self, batch_size: int) -> bool:
         """Let half as many pairs through the model at a time; return whether that can be."""
         now = min(getattr(self.model, "micro_batch", 1) or batch_size, batch_size)
-        if now == 1 or self.args.world_size > 1:  # other processes would wait for this one
+        if now == 1:
             return False
         self.model.micro_batch = math.ceil(now / 2)
         print(f"out of memory at step {self.state.global_step + 1}: micro_batch {self.model.micro_batch} from here on")

@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
 from skipclm import checkpoints, devices, jobs, provenance, runs, training, tsv
-from skipclm.errors import InputError, TerminatedError
+from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.examples import Examples, Prompt
 from skipclm.snapshots import Snapshots, fingerprint
 
@@ -31,7 +31,7 @@ class TrainingJob:
 
     `code` identifies the code that trains. The model lies in a folder, as do the snapshots, which are taken every
     `snapshot_minutes`. `threads` are those of all processes together. TensorBoard's events go to the folder
-    `tensorboard`, if there is to be one.
+    `tensorboard`, if there is to be one. `micro_batch` is what there is memory for, if less than the settings say.
     """
 
     pair: str
@@ -48,6 +48,7 @@ class TrainingJob:
     snapshot_minutes: float
     threads: int
     tensorboard: str | None = None
+    micro_batch: int | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -127,10 +128,13 @@ def _train(job: TrainingJob) -> None:
     if count > 1 and torch.accelerator.is_available():
         torch.accelerator.set_device_index(rank)
     model, tokenizer = checkpoints.load(job.base)
+    settings = job.settings
+    if job.micro_batch:
+        settings = settings | {"training": settings["training"] | {"micro_batch": job.micro_batch}}
     outcome = training.train(
         model,
         Prompt.of(tokenizer),
-        job.settings,
+        settings,
         Examples.load(job.train),
         Examples.load(job.valid),
         job.seed,
@@ -156,13 +160,19 @@ def _onlookers(job: TrainingJob) -> list[TrainerCallback]:
 
 
 def _share(job: TrainingJob) -> None:
-    """Train in several processes of torchrun, each of which runs this module."""
+    """Train in several processes; where memory is short, go on in new ones, with a smaller micro-batch."""
     count, visible = job.settings["training"]["processes"], devices.visible()
     if visible and len(visible) < count:
         raise InputError(
             f"training.processes: expected no more than the {len(visible)} devices of this job, found {count}; lower "
             "it, or give the job more"
         )
+    while smaller := _start_processes(job, count):
+        job = replace(job, micro_batch=smaller)
+
+
+def _start_processes(job: TrainingJob, count: int) -> int | None:
+    """Train in processes of torchrun, each of which runs this module; if one lacks memory, return what to try next."""
     with tempfile.TemporaryDirectory() as place:  # of this machine, not on a disk that may be full
         description = {"job": asdict(job), "starter": os.getpid()}
         provenance.write_json(Path(place) / "job.json", description)
@@ -177,20 +187,23 @@ def _share(job: TrainingJob) -> None:
             process.terminate()
             process.wait()
             raise
-        if status:
-            _raise([Path(place) / f"{rank}.json" for rank in range(count)])
+        found = [provenance.read_json(path) for path in sorted(Path(place).glob("[0-9]*.json"))]
+    if sizes := [end["micro_batch"] for end in found if end["kind"] == "memory"]:
+        return min(sizes)
+    if status:
+        _raise(found, count)
+    return None
 
 
-def _raise(ends: list[Path]) -> None:
-    """Raise the error of the process whose it was, which others that miss it only follow."""
-    found = [provenance.read_json(path) for path in ends if path.exists()]
-    kinds = {end["kind"]: end["message"] for end in reversed(found)}
+def _raise(ends: list[dict], count: int) -> None:
+    """Raise the error of the process whose it was, which others that miss it only follow; the killed leave none."""
+    kinds = {end["kind"]: end["message"] for end in reversed(ends)}
     if "input" in kinds:
         raise InputError(kinds["input"])
     if "disk" in kinds:
         raise OSError(errno.ENOSPC, kinds["disk"])
-    if len(found) < len(ends) or "error" not in kinds:
-        raise RuntimeError(f"one of {len(ends)} processes was killed, for lack of memory perhaps")
+    if len(ends) < count or "error" not in kinds:
+        raise RuntimeError(f"one of {count} processes was killed, for lack of memory perhaps")
     raise RuntimeError(kinds["error"])
 
 
@@ -203,6 +216,9 @@ def main(place: Path) -> None:
     except TerminatedError:
         provenance.write_json(end, {"kind": "terminated", "message": ""})
         sys.exit(128 + signal.SIGTERM)
+    except ShortOfMemoryError as error:
+        provenance.write_json(end, {"kind": "memory", "micro_batch": error.micro_batch})
+        raise
     except Exception as error:
         kind = "input" if isinstance(error, InputError) else "disk" if jobs.is_of_the_disk(error) else "error"
         message = f"{type(error).__name__}: {error}" if kind == "error" else str(error)
