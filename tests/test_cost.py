@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from configurations import merged
 
-from skipclm import cost, tsv
+from skipclm import cost, provenance, tsv
 
 OVERLAY = """
 experiment: mine
@@ -54,6 +54,14 @@ def test_jobs_are_counted_by_stage(config, root):
     }
     assert table.loc["translations", "memory_mb"] == 300
     assert pd.isna(table.loc["scores", "memory_mb"])
+
+
+def test_a_training_took_what_all_its_attempts_took(config, root):
+    record = root / "results/mine/grid/en-de/c1-s1-t3/seed1/training.json"
+    provenance.write_json(record, {"train_seconds": 500.0})
+    assert cost.Measured(root, config).by_stage().loc["trainings", "seconds"] == 500
+    provenance.write_json(record, {"status": "failed"})
+    assert cost.Measured(root, config).by_stage().loc["trainings", "seconds"] == 30
 
 
 def test_what_it_took_stands_beside_what_was_predicted(config, root):

@@ -150,8 +150,11 @@ def test_a_full_disk_is_told_and_what_was_done_is_not_lost(small_disk, copied, f
     assert "error: cannot be written: " in output
     assert "make room or give the right, and run again" in output
     assert not list((copied / RESULTS).rglob("*.attempt"))
+    done = {path: path.stat().st_mtime_ns for path in (copied / RESULTS / "corpus").rglob("*.*")}
+    assert all(path.read_bytes() == (finished / path.relative_to(copied)).read_bytes() for path in done)
     small_disk("50m")
     snakemake(copied)
+    assert done == {path: path.stat().st_mtime_ns for path in done} != {}
     for name in ("grid/scores.tsv", "ablation/scores.tsv", "ablation/significance.tsv"):
         here, there = (without_clocks(rows(place / RESULTS / name)) for place in (copied, finished))
         assert here == there

@@ -44,6 +44,7 @@ def root(tmp_path, config):
             # 12 steps: 4 slow ones of 1 s, 8 of 0.2 s; one validation of 0.5 s; 6 s around it all.
             jobs[f"{run.folder}/train"] = 6.0 + 4.0 + 8 * 0.2 + 0.5
             facts = {"train_tokens": 12 * TOKENS, "train_steps": 12, "train_seconds": 4.0 + 8 * 0.2 + 0.5}
+            facts["gpu_memory_mb"] = None
             provenance.write_json(results / run.folder / "training.json", facts)
             speeds = pd.DataFrame({"tokens_per_second": [10.0, SPEED, SPEED]})
             tsv.write(results / run.folder / "history.tsv", speeds)
@@ -129,3 +130,11 @@ def test_forecast_in_words(config, root):
     assert "trainings" in said
     assert "disk: 2.50 GB at its highest point, 1.00 GB in the end" in said
     assert "on 2 cores, 2 trainings at a time" in said
+    assert "GPU" not in said
+
+
+def test_memory_of_a_gpu_is_that_of_the_largest_training(config, root):
+    record = root / "results/mine.plan/ablation/en-de/full/seed4/training.json"
+    provenance.write_json(record, provenance.read_json(record) | {"gpu_memory_mb": 2500.0})
+    said = forecast.to_text(forecast.predict(config, root), config, 2, {"highest": 2.5e9, "stays": 1e9})
+    assert "GPU memory: 2.5 GB for each training" in said.splitlines()

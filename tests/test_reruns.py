@@ -99,6 +99,20 @@ def test_an_edited_module_reruns_its_stage_and_what_follows(copied, module, reru
     assert not spares & jobs.keys()
 
 
+def test_a_translation_that_a_job_of_the_cluster_loses_is_not_made_again(copied):
+    run = copied / RESULTS / "ablation/en-de/full/seed1"
+    hypotheses, generation = run / "test.hypotheses.txt", run / "test.generation.json"
+    before, target = hypotheses.read_bytes(), str(hypotheses.relative_to(copied))
+    (run / "test.scores.json").unlink()  # or nothing of it is kept
+    for was_done in (False, True):
+        hypotheses.unlink()
+        generation.unlink()
+        snakemake(copied, target)
+        log = (copied / "logs/tiny/ablation/en-de/full/seed1/test.translate.log").read_text(encoding="utf-8")
+        assert ("was done before" in log) == was_done
+        assert hypotheses.read_bytes() == before
+
+
 def test_a_default_written_down_reruns_nothing(copied):
     with editing(copied) as config:
         config["corpus"] = dict(reversed(config["corpus"].items())) | {"seed": 1}

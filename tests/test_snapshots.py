@@ -1,6 +1,7 @@
 """A snapshot that is torn, broken or of another training is told, and the one before it is used."""
 
 import json
+import os
 
 import pytest
 
@@ -81,6 +82,54 @@ def test_they_go_when_the_training_is_done(two):
     two.remove()
     assert not two.folder.exists()
     two.remove()
+
+
+def test_what_is_not_whole_does_not_push_out_what_is(two):
+    for step in (11, 30):
+        (two.folder / f"checkpoint-{step}").mkdir()  # of attempts that were killed while they saved
+    (two.folder / "checkpoint-12").mkdir()
+    two.seal(two.folder / "checkpoint-12")
+    assert sorted(path.name for path in two.folder.iterdir()) == ["checkpoint-10", "checkpoint-12"]
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Files that a job has made, and the folder in which they are kept."""
+    files = [tmp_path / "run" / name for name in ("one.txt", "two.json")]
+    for path in files:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(path.name)
+    kept = tmp_path / "run/snapshots/test"
+    snapshots.keep(files, kept, "abc")
+    for path in files:
+        path.unlink()
+    return files, kept
+
+
+def test_what_is_kept_is_put_back(made):
+    files, kept = made
+    assert snapshots.recall(files, kept, "abc")
+    assert [path.read_text() for path in files] == ["one.txt", "two.json"]
+
+
+def test_what_is_kept_of_something_else_or_torn_is_not(made):
+    files, kept = made
+    assert not snapshots.recall(files, kept, "xyz")
+    (kept / "one.txt").write_text("o")
+    assert not snapshots.recall(files, kept, "abc")
+    assert not any(path.exists() for path in files)
+
+
+def test_a_run_is_released_once_it_is_scored_since_it_was_trained(made):
+    folder = made[0][0].parent
+    for name in ("test.scores.json", "second.scores.json", "training.json"):
+        (folder / name).touch()
+    os.utime(folder / "second.scores.json", (1, 1))
+    snapshots.release(folder, ["test", "second"])
+    assert made[1].exists()
+    (folder / "second.scores.json").touch()
+    snapshots.release(folder, ["test", "second"])
+    assert not made[1].exists()
 
 
 def test_fingerprint_is_of_settings_and_contents(tmp_path):

@@ -72,6 +72,14 @@ def test_runs_of_all_states(results):
         ]
 
 
+def test_what_is_not_trained_says_nothing_of_trainings(results):
+    _score(results, "grid/en-de/c1-s1-t3/seed1")
+    _score(results, "ablation/en-de/base/seed4", "test")
+    short = pd.DataFrame({"s": [10.0], "max_rss": [1.0]})
+    tsv.write(results.parents[1] / "benchmarks/mine/ablation/en-de/base/seed4/train.tsv", short)
+    assert status.report(results).splitlines()[-1] == "left: about 2 h 30 min, with 1 at a time"  # 3 cells, 2 variants
+
+
 def test_an_experiment_that_is_done(results):
     for seed in (1, 2):
         for cell in ("c1-s1-t3", "c1-s1-t4"):

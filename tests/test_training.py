@@ -338,6 +338,30 @@ def test_sigterm_saves_a_snapshot_first(fit, tmp_path):
     assert _same_weights(_weights(whole), _weights(fit(snapshots=found)))
 
 
+class _EndInValidation(TrainerCallback):
+    """Send a SIGTERM once a step is validated."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_after_the_last_step_finds_the_training_done(fit, tmp_path):
+    whole, found = fit(), Snapshots(tmp_path / "snapshots", "abc")
+    done = fit(snapshots=found, callbacks=[_EndInValidation(TRAINING["steps"])])
+    assert _same_weights(_weights(whole), _weights(done))
+
+
+def test_sigterm_in_a_validation_ends_the_step_after_it(fit, tmp_path):
+    found = Snapshots(tmp_path / "snapshots", "abc")
+    with pytest.raises(TerminatedError):
+        fit(validations=2, snapshots=found, callbacks=[_EndInValidation(4)])
+    assert found.newest().name == "checkpoint-5"
+
+
 def test_a_torn_snapshot_costs_the_steps_since_the_one_before(fit, tmp_path):
     whole, found = fit(), Snapshots(tmp_path / "snapshots", "abc", minutes=0)
     with pytest.raises(_DiedError):
@@ -371,6 +395,22 @@ def test_lack_of_memory_halves_the_micro_batch_and_leaves_the_batch(fit, monkeyp
         assert one == pytest.approx(other, rel=1e-4)
     weights = zip(_weights(expected).values(), _weights(found).values(), strict=True)
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in weights)
+
+
+def test_a_halved_micro_batch_is_remembered(fit, monkeypatch, tmp_path):
+    found = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+    run = training.Objective._run
+
+    def short_of_memory(self, batch, *rest):
+        if len(batch["length"]) > 8:
+            raise torch.OutOfMemoryError("injected")
+        return run(self, batch, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Objective, "_run", short_of_memory)
+        with pytest.raises(_DiedError):
+            fit(snapshots=found, callbacks=[_StopAt(4, _die)])
+    assert fit(snapshots=found).facts["micro_batch"] == 8
 
 
 def test_lack_of_memory_for_a_single_pair_is_an_error(fit, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -171,17 +172,22 @@ with jobs.job(sys.argv[2]):
 def test_two_processes_that_are_ended_go_on_to_the_same_end(job, tmp_path):
     whole = _elsewhere(_shared(job, steps=80), "whole")
     training_job.run(whole)
-    part = replace(_shared(job, steps=80), snapshot_minutes=0)
-    for ending in (signal.SIGTERM, signal.SIGKILL):
-        before = set(Path(part.snapshots).glob("checkpoint-*/seal.json"))
-        with subprocess.Popen(
-            [sys.executable, "-c", START, json.dumps(asdict(part)), str(tmp_path / "log")]
-        ) as process:
-            while not set(Path(part.snapshots).glob("checkpoint-*/seal.json")) - before:
-                assert process.poll() is None, (tmp_path / "log").read_text()
+    part, log = _shared(job, steps=80), tmp_path / "log"
+
+    def seals():
+        return set(Path(part.snapshots).glob("checkpoint-*/seal.json"))
+
+    # The first saves when it is told to end, the second has saved before.
+    for ending, minutes in ((signal.SIGTERM, 10), (signal.SIGKILL, 0)):
+        before, one = seals(), replace(part, snapshot_minutes=minutes)
+        log.unlink(missing_ok=True)
+        with subprocess.Popen([sys.executable, "-c", START, json.dumps(asdict(one)), str(log)]) as process:
+            while not (seals() - before or (minutes and log.exists() and re.search(r" [1-9]\d*/80 ", log.read_text()))):
+                assert process.poll() is None, log.read_text()
                 time.sleep(0.05)
             process.send_signal(ending)
         assert process.returncode != 0
+        assert seals() - before
         assert not Path(part.record).exists()
     training_job.run(part)
     assert _weights(part) == _weights(whole)

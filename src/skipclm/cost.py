@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from skipclm import corpus_config, experiment, metrics, runs, tsv
+from skipclm import corpus_config, experiment, metrics, provenance, runs, tsv
 
 # In the folder of results: the configuration that the workflow was last started with, what was predicted, what it took.
 CONFIG, FORECAST, COST = "config.json", "forecast.tsv", "cost.tsv"
@@ -59,7 +59,8 @@ def all_runs(config: dict) -> list[Run]:
 class Measured:
     """What the jobs of an experiment took: seconds and memory by the names of their benchmarks.
 
-    Of a job that was tried several times, the last is known. Runs and pairs that are no longer asked for do not count.
+    Of a job that was tried several times, the last is known, and of a training all that its snapshots have behind them.
+    Runs and pairs that are no longer asked for do not count.
     """
 
     def __init__(self, root: Path, config: dict) -> None:
@@ -70,7 +71,14 @@ class Measured:
         for path in folder.rglob("*.tsv"):
             job = str(path.relative_to(folder).with_suffix(""))
             if job.rpartition("/")[0] in found or not (stage_of(job) in RUNS or job.startswith("tokens/")):
-                self.seconds[job], self.memory[job] = _last(path)
+                seconds, self.memory[job] = _last(path)
+                self.seconds[job] = max(seconds, self._trained(job))
+
+    def _trained(self, job: str) -> float:
+        """Return the seconds that a training took over all its attempts; none for another job, or one that failed."""
+        record = self.results / job.removesuffix("/train") / "training.json"
+        is_known = job.endswith("/train") and record.exists()
+        return provenance.read_json(record).get("train_seconds", 0.0) if is_known else 0.0
 
     def by_stage(self) -> pd.DataFrame:
         """Return a row for each stage: jobs, seconds, memory_mb."""

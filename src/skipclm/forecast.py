@@ -4,7 +4,7 @@ The few steps are the workflow's own, of a small experiment with the same text, 
 one cell, one seed. What its jobs took is counted up to all runs and steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,10 @@ class _Speed:
 
 
 def predict(config: dict, root: Path) -> pd.DataFrame:
-    """Count up what the small experiment took: a row for each stage, with jobs, steps, tokens, seconds, memory_mb."""
+    """Count up what the small experiment took.
+
+    A row for each stage, with jobs, steps, tokens, seconds, memory_mb and, for trainings on a GPU, gpu_memory_mb.
+    """
     mini = small(config)
     measured = Measured(root, mini)
     models = {run.name if run.stage == "ablation" else "": run for run in all_runs(mini)}
@@ -80,7 +83,16 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
         rows[stage]["jobs"] += jobs
         rows[stage]["seconds"] += seconds
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
-    return table.assign(memory_mb=measured.by_stage()["memory_mb"]).reset_index()
+    table["memory_mb"] = measured.by_stage()["memory_mb"]
+    table.loc["trainings", "gpu_memory_mb"] = _gpu_memory(measured, models.values())
+    return table.reset_index()
+
+
+def _gpu_memory(measured: Measured, models: Iterable[Run]) -> float:
+    """Return the most that a small training took of a GPU, in MiB; nan without one."""
+    records = [measured.results / run.folder / "training.json" for run in models]
+    found = [provenance.read_json(record)["gpu_memory_mb"] for record in records if record.exists()]
+    return pd.Series(found, dtype=float).max()
 
 
 def _of_runs(config: dict, measured: Measured, models: dict[str, Run]) -> Iterator[tuple[str, int, int, float, float]]:
@@ -177,6 +189,7 @@ def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, floa
             *lines,
             f"about {duration(total)} on {cores} cores, {together} trainings at a time",
             f"memory: {together * table['memory_mb'].max() / 1e3:.1f} GB at most at a time",
+            *[f"GPU memory: {most / 1e3:.1f} GB for each training" for most in table["gpu_memory_mb"].dropna()],
             f"disk: {gigabytes['highest']} at its highest point, {gigabytes['stays']} in the end",
             "",
         ]

@@ -24,6 +24,7 @@ ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 WITHOUT_A_WORD = "killed, for lack of memory perhaps: it ended without a word"
 INVOCATION = "SKIPCLM_INVOCATION"  # a variable that tells one Snakemake from another, for all jobs that it starts
 PAUSE = 1.0  # seconds between two looks for the parents
+WATCH = "parents"  # the name of the thread that looks for them
 SNAKEMAKE = re.compile(rb"(^|[/\0])snakemake(\0|$)")  # among the words of a command
 
 
@@ -66,6 +67,12 @@ def _terminate(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one is not to interrupt the clearing away
     told_to_end()
     raise TerminatedError
+
+
+def finish() -> None:
+    """Have no SIGTERM end this job from here on: what is left takes less time than what would be done again."""
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, lambda *_: told_to_end())
 
 
 def is_of_the_disk(error: Exception) -> bool:
@@ -180,8 +187,10 @@ def end_with_parents(count: int | None = None, topmost: int | None = None) -> No
     """Have this process get a SIGTERM once one of its parents is gone, killed perhaps, which nobody else tells it.
 
     Watched are so many of them, the nearest ones, or by default all up to the topmost Snakemake. Where `topmost` is not
-    the last of them, it is gone already.
+    the last of them, it is gone already. A second call does nothing.
     """
+    if any(thread.name == WATCH for thread in threading.enumerate()):
+        return
     before = _parents(count)
     if topmost is not None and before[-1:] != [topmost]:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -192,7 +201,7 @@ def end_with_parents(count: int | None = None, topmost: int | None = None) -> No
         os.kill(os.getpid(), signal.SIGTERM)
 
     if before:
-        threading.Thread(target=watch, daemon=True).start()
+        threading.Thread(target=watch, name=WATCH, daemon=True).start()
 
 
 def _parents(count: int | None = None) -> list[int]:

@@ -67,7 +67,6 @@ def arguments(
         eval_steps=math.ceil(steps / max(1, validations)),
         prediction_loss_only=True,
         save_strategy="no",  # but when a callback asks for it
-        save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -155,8 +154,8 @@ class SaveNow(TrainerCallback):
         self.before = signal.signal(signal.SIGTERM, self._end)
 
     def _end(self, *_: object) -> None:
-        jobs.told_to_end()
         self.is_ended = True
+        jobs.told_to_end()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -165,10 +164,11 @@ class SaveNow(TrainerCallback):
         found = [self.is_ended, time.monotonic() - self.saved >= self.seconds]
         if args.world_size > 1:
             found = losses.gathered(torch.tensor([found], dtype=torch.int32, device=args.device)).any(dim=0).tolist()
-        self.is_ended, is_time = found
-        if self.is_ended or is_time:
+        is_ended, is_time = found  # by all; a signal that comes meanwhile is for the next step
+        self.is_ended |= bool(is_ended)
+        if is_ended or is_time:
             control.should_save, self.saved = True, time.monotonic()
-        control.should_training_stop |= self.is_ended
+        control.should_training_stop |= bool(is_ended)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -218,12 +218,12 @@ class Loop(Trainer):
     def run(self) -> float:
         """Train from the newest snapshot on, or from the beginning; return the seconds that all of it took.
 
-        Raises `TerminatedError` if a SIGTERM ended it, once a snapshot is saved.
+        Raises `TerminatedError` if a SIGTERM ended it, once a snapshot is saved; what has taken its last step is done.
         """
         self._started = time.perf_counter()
         newest = self.snapshots and self.snapshots.newest()
         self.train(resume_from_checkpoint=str(newest) if newest else None)
-        if self.snapshots and self._saver.is_ended:
+        if self.snapshots and self._saver.is_ended and self.state.global_step < self.state.max_steps:
             raise TerminatedError
         if newest and newest.name == f"checkpoint-{self.state.global_step}":  # of the last step
             self._load_sums(newest)
@@ -247,7 +247,7 @@ class Loop(Trainer):
         snapshot = self.snapshots.folder / f"checkpoint-{self.state.global_step}"
         sums = {"_sums": self._sums, "_batches": self._batches, "_tr_loss": self._tr_loss}
         sums |= {"_globalstep_last_logged": self._globalstep_last_logged, "_seconds": self._elapsed()}
-        sums |= {"tokens": self.tokens}
+        sums |= {"tokens": self.tokens, "_micro_batch": getattr(self.model, "micro_batch", None)}
         torch.save(sums, snapshot / self._sums_file())
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
@@ -261,6 +261,8 @@ class Loop(Trainer):
     def _load_sums(self, snapshot: Path) -> None:
         for name, value in torch.load(snapshot / self._sums_file(), map_location=self.args.device.type).items():
             setattr(self, name, value)
+        if self._micro_batch:  # memory may have been short since
+            self.model.micro_batch = min(self._micro_batch, self.model.micro_batch or self._micro_batch)
 
     def _sums_file(self) -> str:
         return f"sums.{self.args.process_index}.pt"

@@ -37,6 +37,8 @@ def plan(overlays: list[Path], cores: int) -> str:
     finally:
         for place in ("results", "benchmarks"):
             shutil.rmtree(Path(place) / name, ignore_errors=True)
+    shutil.rmtree(Path("logs") / name)
+    _log(mini).unlink()
     tsv.write(Path("results") / config["experiment"] / cost.FORECAST, table)
     return forecast.to_text(table, config, cores, space)
 
@@ -68,7 +70,7 @@ def _read(path: Path) -> dict:
 
 def _run(config: dict, cores: int) -> None:
     """Run the small experiment from its beginning."""
-    log = Path("logs") / f"{config['experiment']}.log"
+    log = _log(config)
     log.parent.mkdir(parents=True, exist_ok=True)
     overlay = log.with_suffix(".yaml")
     provenance.write_text(overlay, yaml.safe_dump(config, sort_keys=False))
@@ -84,6 +86,10 @@ def _run(config: dict, cores: int) -> None:
         overlay.unlink()
     if failed:
         raise InputError(f"expected a few steps of each training to go well, but some did not; {log} says why")
+
+
+def _log(config: dict) -> Path:
+    return Path("logs") / f"{config['experiment']}.log"
 
 
 def _check(config: dict) -> None:

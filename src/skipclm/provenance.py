@@ -31,8 +31,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        flush(temporary)
         temporary.chmod(0o666 & ~_umask())  # mkstemp hides files from the group
         temporary.replace(path)
     finally:
@@ -68,7 +67,7 @@ def write_lines(path: str | Path, lines: list[str]) -> None:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that takes its name only if the block succeeds.
+    """Yield an empty folder beside `path` that is flushed and takes its name only if the block succeeds.
 
     What a job that was killed left of an earlier try goes first; two jobs never make the same folder at a time.
     """
@@ -81,11 +80,22 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         yield temporary
         for place in (temporary, *temporary.rglob("*")):  # neither mkdtemp nor safetensors lets the group read
             place.chmod((0o777 if place.is_dir() else 0o666) & ~_umask())
+        flush(temporary)
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def flush(path: Path) -> None:
+    """Have the system write a file, or a folder with all that is in it, to the disk."""
+    for place in (path, *path.rglob("*")):
+        handle = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def sha256(path: str | Path) -> str:

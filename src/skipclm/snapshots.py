@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from skipclm import provenance
@@ -25,13 +26,46 @@ def fingerprint(facts: dict, files: Iterable[str | Path]) -> str:
 
 
 def release(folder: Path, splits: list[str]) -> None:
-    """Remove the snapshots of a run, which lie in its folder, once all its splits are scored."""
-    if all((folder / f"{split}.scores.json").exists() for split in splits):
+    """Remove the snapshots of a run, which lie in its folder, once all its splits are scored since it was trained."""
+    scores, trained = [folder / f"{split}.scores.json" for split in splits], folder / "training.json"
+    since = trained.stat().st_mtime if trained.exists() else 0.0
+    if all(path.exists() and path.stat().st_mtime >= since for path in scores):
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
+def keep(files: Sequence[Path], folder: Path, fingerprint: str) -> None:
+    """Keep what a job has made in a folder among the snapshots, without room of its own, until `release`.
+
+    Snakemake throws all away if a job fails that shares one of the cluster's with it. Does nothing if another job
+    releases the folder meanwhile.
+    """
+    with suppress(FileNotFoundError), provenance.new_folder(folder) as inside:
+        for path in files:
+            link(path, inside / path.name)
+        _write_seal(inside, fingerprint)
+
+
+def recall(files: Sequence[Path], folder: Path, fingerprint: str) -> bool:
+    """Put back what was kept, if it is whole and of the same fingerprint; return whether it was."""
+    if _fault(folder, fingerprint):
+        return False
+    for path in files:
+        link(folder / path.name, path)
+    return True
+
+
+def link(path: Path, new: Path) -> None:
+    """Give a file a second name, or copy it where that cannot be."""
+    new.unlink(missing_ok=True)
+    try:
+        os.link(path, new)
+    except OSError:
+        with provenance.new_file(new) as temporary:
+            shutil.copyfile(path, temporary)
+
+
 class Snapshots:
-    """The snapshots of one training, in a folder of their own; the last two are kept."""
+    """The snapshots of one training, in a folder of their own; the last two that are whole are kept."""
 
     def __init__(self, folder: str | Path, fingerprint: str, minutes: float = 10.0) -> None:
         self.folder = Path(folder)
@@ -39,37 +73,25 @@ class Snapshots:
         self.minutes = minutes  # from one to the next
 
     def seal(self, snapshot: Path) -> None:
-        """Declare a snapshot whole: all its files are on the disk from then on."""
-        files = sorted(path for path in snapshot.rglob("*") if path.is_file() and path.name != SEAL)
-        for path in [*files, snapshot]:
-            _flush(path)
-        digests = {str(path.relative_to(snapshot)): provenance.sha256(path) for path in files}
-        provenance.write_json(snapshot / SEAL, {"fingerprint": self.fingerprint, "files": digests})
+        """Declare a snapshot whole: all its files are on the disk from then on. All but the one before it go."""
+        _write_seal(snapshot, self.fingerprint)
+        self._remove_all_but_two(_step(snapshot))
+
+    def _remove_all_but_two(self, step: int) -> None:
+        """Remove all snapshots but the last two that are whole and not beyond a step."""
+        found = sorted(self.folder.glob("checkpoint-*"), key=_step)
+        whole = [snapshot for snapshot in found if (snapshot / SEAL).is_file() and _step(snapshot) <= step]
+        for snapshot in set(found) - set(whole[-2:]):
+            shutil.rmtree(snapshot)
 
     def newest(self) -> Path | None:
         """Return the newest snapshot that is whole and of this very training; say why others are not used."""
         for snapshot in sorted(self.folder.glob("checkpoint-*"), key=_step, reverse=True):
-            fault = self._fault(snapshot)
+            fault = _fault(snapshot, self.fingerprint)
             if fault is None:
                 print(f"goes on from {snapshot}")
                 return snapshot
             print(f"{snapshot} is not used: {fault}")
-        return None
-
-    def _fault(self, snapshot: Path) -> str | None:
-        """Say what is wrong with a snapshot, if anything is."""
-        if not (snapshot / SEAL).is_file():
-            return "it was not written to the end"
-        try:
-            seal = json.loads((snapshot / SEAL).read_text(encoding="utf-8"))
-            expected, of = seal["files"], seal["fingerprint"]
-        except (ValueError, KeyError, TypeError):
-            return "its seal is broken"
-        if of != self.fingerprint:
-            return "it is of other settings, data or code"
-        for name, digest in expected.items():
-            if not (snapshot / name).is_file() or provenance.sha256(snapshot / name) != digest:
-                return f"{name} is not as it was written"
         return None
 
     def remove(self) -> None:
@@ -77,15 +99,30 @@ class Snapshots:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _write_seal(folder: Path, fingerprint: str) -> None:
+    provenance.flush(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+    digests = {str(path.relative_to(folder)): provenance.sha256(path) for path in files}
+    provenance.write_json(folder / SEAL, {"fingerprint": fingerprint, "files": digests})
+
+
+def _fault(folder: Path, fingerprint: str) -> str | None:
+    """Say what is wrong with what was sealed, if anything is."""
+    if not (folder / SEAL).is_file():
+        return "it was not written to the end"
+    try:
+        seal = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        expected, of = seal["files"], seal["fingerprint"]
+    except (ValueError, KeyError, TypeError):
+        return "its seal is broken"
+    if of != fingerprint:
+        return "it is of other settings, data or code"
+    for name, digest in expected.items():
+        if not (folder / name).is_file() or provenance.sha256(folder / name) != digest:
+            return f"{name} is not as it was written"
+    return None
+
+
 def _step(snapshot: Path) -> int:
     number = snapshot.name.rpartition("-")[2]
     return int(number) if number.isdigit() else -1
-
-
-def _flush(path: Path) -> None:
-    """Have the system write a file, or a folder's entries, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -118,18 +118,29 @@ def _best(results: Path, config: dict, found: list[cost.Run], states: dict[cost.
     return lines
 
 
+def _kind(run: cost.Run) -> tuple[str, bool]:
+    """Tell what a run's time is like that of others by: its stage, and whether it is trained."""
+    return run.stage, run.settings["training"]["enabled"]
+
+
+def _of_runs_like(run: cost.Run, took: dict[tuple[str, bool], list[float]]) -> list[float]:
+    """Return what runs of its kind took, or else those of the other stage, or else any."""
+    stage, trained = _kind(run)
+    alike = [seconds for kind, runs_of_it in took.items() if kind[1] == trained for seconds in runs_of_it]
+    return took.get((stage, trained)) or alike or [seconds for runs_of_it in took.values() for seconds in runs_of_it]
+
+
 def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[cost.Run, str]) -> list[str]:
     """Say how long the runs that are left take, if those done so far are like them."""
     measured = cost.Measured(results.parents[1], config)
-    took: dict[str, list[float]] = {}
+    took: dict[tuple[str, bool], list[float]] = {}
     for run in found:
         if states[run] == "done":
             jobs = [seconds for job, seconds in measured.seconds.items() if job.startswith(f"{run.folder}/")]
-            took.setdefault(run.stage, []).append(sum(jobs))
-    known = [seconds for stage in took.values() for seconds in stage]
+            took.setdefault(_kind(run), []).append(sum(jobs))
     left = [run for run in found if states[run] in ("left", "running")]
-    if not known or not left:
+    if not took or not left:
         return []
-    seconds = sum(fmean(took.get(run.stage, known)) for run in left)
+    seconds = sum(fmean(_of_runs_like(run, took)) for run in left)
     together = max(1, sum(states[run] == "running" for run in found))
     return [f"left: about {cost.duration(seconds / together)}, with {together} at a time"]

@@ -1,12 +1,15 @@
 """One training as the workflow runs it: from files to files, in one process or in several that share it."""
 
 import errno
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +22,7 @@ from transformers.integrations import TensorBoardCallback
 from skipclm import checkpoints, devices, jobs, provenance, runs, training, tsv
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.examples import Examples, Prompt
-from skipclm.snapshots import Snapshots, fingerprint
+from skipclm.snapshots import Snapshots, fingerprint, link
 
 DATED = (provenance.RECORD, "history.tsv")  # of a base model: with times in them, and nothing that others do not show
 PATIENCE = 600  # seconds that processes which are told to end have for their snapshot
@@ -87,9 +90,9 @@ def run(job: TrainingJob, failure: str | None = None) -> None:
         print("was done before")
     with provenance.new_folder(job.model) as folder:
         for path in (done / "model").iterdir():
-            _link(path, folder / path.name)
+            link(path, folder / path.name)
     for name, path in _beside(done).items():
-        _link(Path(path), Path(getattr(job, name)))
+        link(Path(path), Path(getattr(job, name)))
 
 
 def _fingerprint_of(done: Path) -> str | None:
@@ -100,16 +103,6 @@ def _fingerprint_of(done: Path) -> str | None:
 
 def _beside(folder: Path) -> dict[str, str]:
     return {"history": str(folder / "history.tsv"), "record": str(folder / "training.json")}
-
-
-def _link(path: Path, new: Path) -> None:
-    """Give a file a second name, or copy it where that cannot be."""
-    new.unlink(missing_ok=True)
-    try:
-        os.link(path, new)
-    except OSError:
-        with provenance.new_file(new) as temporary:
-            shutil.copyfile(path, temporary)
 
 
 def _give_up(job: TrainingJob, failure: str) -> None:
@@ -144,6 +137,7 @@ def _train(job: TrainingJob) -> None:
     )
     if rank > 0:
         return
+    jobs.finish()
     record = job.facts | outcome.facts | provenance.environment()
     checkpoints.save(outcome.model, tokenizer, job.model, record)
     tsv.write(job.history, pd.DataFrame(outcome.history))
@@ -179,7 +173,9 @@ def _start_processes(job: TrainingJob, count: int) -> int | None:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
         command = [*torchrun, f"--shutdown-timeout={PATIENCE}", "-m", "skipclm.training_job", place]
         threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}  # or torchrun says at length that it takes one
-        # The job's lock and its devices are theirs as well, as long as they live.
+        with _locked(job.snapshots, fcntl.LOCK_EX):
+            pass  # processes whose job and torchrun were killed save a snapshot before they go
+        # The job's lock and its devices are torchrun's as well, as long as it lives.
         process = subprocess.Popen(command, env=os.environ | threads, close_fds=False)
         try:
             status = process.wait()
@@ -195,6 +191,15 @@ def _start_processes(job: TrainingJob, count: int) -> int | None:
     return None
 
 
+@contextmanager
+def _locked(snapshots: str, how: int) -> Iterator[None]:
+    """Hold the lock that the processes of a training share as long as they live."""
+    with open(Path(snapshots) / "processes.lock", "a") as file:
+        with suppress(OSError):  # where a network's disk has no locks, we go without
+            fcntl.flock(file, how)
+        yield
+
+
 def _raise(ends: list[dict], count: int) -> None:
     """Raise the error of the process whose it was, which others that miss it only follow; the killed leave none."""
     kinds = {end["kind"]: end["message"] for end in reversed(ends)}
@@ -202,9 +207,9 @@ def _raise(ends: list[dict], count: int) -> None:
         raise InputError(kinds["input"])
     if "disk" in kinds:
         raise OSError(errno.ENOSPC, kinds["disk"])
-    if len(ends) < count or "error" not in kinds:
-        raise RuntimeError(f"one of {count} processes was killed, for lack of memory perhaps")
-    raise RuntimeError(kinds["error"])
+    if "error" in kinds:
+        raise RuntimeError(kinds["error"])
+    raise RuntimeError(f"one of {count} processes was killed, for lack of memory perhaps")
 
 
 def main(place: Path) -> None:
@@ -212,7 +217,8 @@ def main(place: Path) -> None:
     end, description = place / f"{os.environ['RANK']}.json", provenance.read_json(place / "job.json")
     jobs.end_with_parents(2, description["starter"])
     try:
-        _train(TrainingJob(**description["job"]))
+        with _locked(description["job"]["snapshots"], fcntl.LOCK_SH):
+            _train(TrainingJob(**description["job"]))
     except TerminatedError:
         provenance.write_json(end, {"kind": "terminated", "message": ""})
         sys.exit(128 + signal.SIGTERM)
@@ -220,11 +226,20 @@ def main(place: Path) -> None:
         provenance.write_json(end, {"kind": "memory", "micro_batch": error.micro_batch})
         raise
     except Exception as error:
-        kind = "input" if isinstance(error, InputError) else "disk" if jobs.is_of_the_disk(error) else "error"
+        kind = _kind(error)
         message = f"{type(error).__name__}: {error}" if kind == "error" else str(error)
         provenance.write_json(end, {"kind": kind, "message": message})
         raise
     provenance.write_json(end, {"kind": "done", "message": ""})
+
+
+def _kind(error: Exception) -> str:
+    """Tell what an error is of: the input, the disk, the connection to a process that has died, or anything else."""
+    if isinstance(error, InputError):
+        return "input"
+    if jobs.is_of_the_disk(error):
+        return "disk"
+    return "connection" if isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error) else "error"
 
 
 if __name__ == "__main__":

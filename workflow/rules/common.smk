@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import uuid
 from pathlib import Path
 
@@ -49,14 +50,13 @@ except InputError as error:
 # Where there are GPUs, a job wants one, unless a profile or --set-resources says otherwise, and leases its own. The
 # count keeps others from waiting for theirs on a core.
 GPUS = min(1, len(devices.visible()))
+JOBS_PER_GPU = config["execution"]["jobs_per_gpu"]
 # A further one records why they failed. They are the main process's affair: within a job of a cluster, which has the
 # memory that it has, nothing is tried again.
 ATTEMPTS = config["execution"]["attempts"] if workflow.is_main_process else 0
 os.environ.setdefault(jobs.INVOCATION, str(uuid.uuid4()))
 if GPUS and "gpu" not in workflow.global_resources:
-    workflow.register_resource(
-        "gpu", len(devices.visible()) * config["execution"]["jobs_per_gpu"]
-    )
+    workflow.register_resource("gpu", len(devices.visible()) * JOBS_PER_GPU)
 
 PAIRS = config["pairs"]
 TEXT_OF = corpus_config.texts_of(PAIRS)  # de-en reads the text of en-de

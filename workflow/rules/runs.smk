@@ -43,6 +43,7 @@ rule score_neural:
         sources=get_sources,
         hypotheses=rules.translate.output.hypotheses,
         references=get_references,
+        runner=Path(workflow.basedir, "workflow/scripts/score_neural.py"),
         script=Path(workflow.basedir, "workflow/scripts/comet_segments.py"),
     output:
         neural=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.json",
@@ -50,16 +51,20 @@ rule score_neural:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.log",
     benchmark:
         f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.tsv"
+    retries: ATTEMPTS
     conda:
         "../../envs/comet.yaml"
+    resources:
+        gpu=GPUS,
     params:
         python=COMET_PYTHON,
         model=lambda wc: config["evaluation"]["neural"][wc.neural],
     message:
         "Score {wildcards.pair} {wildcards.split} of {wildcards.run} seed {wildcards.seed} with {wildcards.neural}"
     shell:
+        "{sys.executable:q} {input.runner:q} --log {log:q} --gpu {resources.gpu} --jobs-per-gpu {JOBS_PER_GPU} -- "
         "{params.python:q} {input.script:q} --model {params.model:q} --sources {input.sources:q} "
-        "--hypotheses {input.hypotheses:q} --references {input.references:q} --output {output.neural:q} > {log:q} 2>&1"
+        "--hypotheses {input.hypotheses:q} --references {input.references:q} --output {output.neural:q}"
 
 
 rule score:

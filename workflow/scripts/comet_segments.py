@@ -49,8 +49,21 @@ def score(model: str, sources: list[str], hypotheses: list[str], references: lis
         {"src": source, "mt": hypothesis, "ref": reference}
         for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
     ]
-    scores = scorer.predict(rows, batch_size=16, gpus=int(torch.cuda.is_available()), progress_bar=False).scores
-    return {"segments": [float(each) for each in scores], "signature": f"model:{Path(model).name}|{found}"}
+    segments = predict(scorer, rows, int(torch.cuda.is_available()))
+    return {"segments": segments, "signature": f"model:{Path(model).name}|{found}"}
+
+
+def predict(scorer: object, rows: list[dict], gpus: int) -> list[float]:
+    """Return the score of each segment, of as many at a time as there is memory for."""
+    import torch
+
+    for batch_size in (16, 4, 1):
+        try:
+            scores = scorer.predict(rows, batch_size=batch_size, gpus=gpus, progress_bar=False).scores
+            return [float(score) for score in scores]
+        except torch.OutOfMemoryError as error:
+            print(f"out of memory with {batch_size} segments at a time: {error}")
+    raise NotRunError("there is not enough memory for one segment")
 
 
 def staged(model: str) -> str | None:

@@ -1,5 +1,6 @@
 """Translate one split with one trained run."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skipclm import jobs, startup
@@ -8,33 +9,47 @@ jobs.end_with_parents()
 with startup.loading():
     import torch
 
-    from skipclm import checkpoints, devices, evaluation, provenance, translation
+    from skipclm import checkpoints, devices, evaluation, provenance, snapshots, translation
     from skipclm.examples import Examples
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-execution = snakemake.config["execution"]
-note = f"{snakemake.output.hypotheses}.attempt"
+execution, options = snakemake.config["execution"], snakemake.params.options
+hypotheses, generation = outputs = Path(snakemake.output.hypotheses), Path(snakemake.output.generation)
+
+
+def translate(run: dict) -> translation.Translated:
+    """Translate the split if the run, as its record has it, is one that translates."""
+    if run["status"] not in evaluation.TRANSLATES:
+        return translation.Translated([], [])
+    torch.set_num_threads(snakemake.threads)
+    model, tokenizer = checkpoints.load(snakemake.input.model)
+    sources = Examples.load(snakemake.input.tokens).source
+    # No parameter of the rule: how much at a time is a matter of memory, and no reason to translate again.
+    batch_tokens = snakemake.config["evaluation"]["batch_tokens"]
+    return translation.translate(model, tokenizer, sources, batch_tokens=batch_tokens, **options)
+
+
 with (
     jobs.job(snakemake.log[0]),
-    jobs.trying(note, execution["attempts"]) as failure,
+    jobs.trying(f"{hypotheses}.attempt", execution["attempts"]) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):
-    torch.set_num_threads(snakemake.threads)
-    run = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
-    if failure:
-        print(f"given up: {failure}")
-        run = {"status": "failed", "reason": f"in translation, {failure.partition(chr(10))[0]}"}
-    found = translation.Translated([], [])
-    if run["status"] in evaluation.TRANSLATES:
-        model, tokenizer = checkpoints.load(snakemake.input.model)
-        sources = Examples.load(snakemake.input.tokens).source
-        # No parameter of the rule: how much at a time is a matter of memory, and no reason to translate again.
-        batch_tokens = snakemake.config["evaluation"]["batch_tokens"]
-        options = snakemake.params.options | {"batch_tokens": batch_tokens}
-        found = translation.translate(model, tokenizer, sources, **options)
-    provenance.write_lines(snakemake.output.hypotheses, found.texts)
-    generation = {"status": run["status"], "reason": run.get("reason"), "options": snakemake.params.options}
-    generation |= evaluation.describe(snakemake.output.hypotheses, found.cut, evaluation.identity(snakemake.wildcards))
-    provenance.write_json(snakemake.output.generation, generation | provenance.environment())
+    facts = {"options": options, "code": snakemake.params.code, "versions": provenance.versions()}
+    files = [Path(snakemake.input.model, provenance.RECORD), snakemake.input.tokens]
+    kept, of = hypotheses.parent / snapshots.FOLDER / snakemake.wildcards.split, snapshots.fingerprint(facts, files)
+    if snapshots.recall(outputs, kept, of):
+        print("was done before")
+    else:
+        run = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
+        if failure:
+            print(f"given up: {failure}")
+            run = {"status": "failed", "reason": f"in translation, {failure.partition(chr(10))[0]}"}
+        found = translate(run)
+        provenance.write_lines(hypotheses, found.texts)
+        whose = evaluation.describe(hypotheses, found.cut, evaluation.identity(snakemake.wildcards))
+        facts = {"status": run["status"], "reason": run.get("reason"), "options": options}
+        provenance.write_json(generation, facts | whose | provenance.environment())
+        if run["status"] in evaluation.TRANSLATES:
+            snapshots.keep(outputs, kept, of)
