@@ -42,6 +42,9 @@ rule all:
 
 
 onstart:
+    # With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has
+    # ever ended: after some hundred, that takes a third of a core.
+    workflow.scheduler.job_rate_limiter = None
     provenance.write_json(f"{RESULTS}/{cost.CONFIG}", config)
 
 

@@ -98,6 +98,13 @@ def test_a_second_run_from_scratch_gives_the_same_scores_and_translations(finish
     assert (finished / translations).read_bytes() == (again / translations).read_bytes()
 
 
+def test_snakemake_looks_for_work_only_when_a_job_has_ended(tmp_path):
+    targets = [str(RESULTS / name) for name in ("corpus/overlap.tsv", "base", "tokens/en-de/train.safetensors")]
+    output = snakemake(make_copy(tmp_path / "copy"), "--verbose", *targets)
+    assert "4 of 4 steps (100%) done" in output
+    assert output.count("Ready jobs:") <= 4
+
+
 def test_no_job_before_the_selection_reads_the_test_split(finished):
     """Every file of the graph that leads to best.json, as Snakemake's own summary lists its jobs' inputs."""
     summary = snakemake(finished, "--detailed-summary", str(RESULTS / "grid/best.json"))

@@ -23,11 +23,6 @@ from skipclm.errors import InputError
 
 provenance.share_package()
 
-# With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has ever
-# ended: after some hundred, that takes a third of a core.
-if workflow.scheduling_settings:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 RESULTS = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"
 BENCHMARKS = f"benchmarks/{config['experiment']}"
@@ -54,6 +49,11 @@ JOBS_PER_GPU = config["execution"]["jobs_per_gpu"]
 # A further one records why they failed. They are the main process's affair: within a job of a cluster, which has the
 # memory that it has, nothing is tried again.
 ATTEMPTS = config["execution"]["attempts"] if workflow.is_main_process else 0
+# For a command, where a parameter of the rule would make it run again when it changes.
+os.environ |= {
+    "SKIPCLM_PYTHON": sys.executable,
+    "SKIPCLM_JOBS_PER_GPU": str(JOBS_PER_GPU),
+}
 os.environ.setdefault(jobs.INVOCATION, str(uuid.uuid4()))
 if GPUS and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", len(devices.visible()) * JOBS_PER_GPU)

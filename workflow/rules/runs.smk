@@ -62,7 +62,7 @@ rule score_neural:
     message:
         "Score {wildcards.pair} {wildcards.split} of {wildcards.run} seed {wildcards.seed} with {wildcards.neural}"
     shell:
-        "{sys.executable:q} {input.runner:q} --log {log:q} --gpu {resources.gpu} --jobs-per-gpu {JOBS_PER_GPU} -- "
+        '"$SKIPCLM_PYTHON" {input.runner:q} --log {log:q} --gpu {resources.gpu} --jobs-per-gpu $SKIPCLM_JOBS_PER_GPU -- '
         "{params.python:q} {input.script:q} --model {params.model:q} --sources {input.sources:q} "
         "--hypotheses {input.hypotheses:q} --references {input.references:q} --output {output.neural:q}"
 
