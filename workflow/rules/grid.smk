@@ -22,7 +22,7 @@ rule train_cell:
         f"{LOGS}/grid/{{pair}}/{{run}}/seed{{seed}}/train.log",
     benchmark:
         f"{BENCHMARKS}/grid/{{pair}}/{{run}}/seed{{seed}}/train.tsv"
-    retries: ATTEMPTS
+    retries: RETRIES
     conda:
         "../../envs/skipclm.yaml"
     threads: get_processes

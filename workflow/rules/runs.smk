@@ -20,7 +20,7 @@ rule translate:
     benchmark:
         f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.tsv"
     priority: 1  # before further trainings, so that few weights wait for it
-    retries: ATTEMPTS
+    retries: RETRIES
     conda:
         "../../envs/skipclm.yaml"
     resources:
@@ -51,7 +51,7 @@ rule score_neural:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.log",
     benchmark:
         f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.tsv"
-    retries: ATTEMPTS
+    retries: RETRIES
     conda:
         "../../envs/comet.yaml"
     resources:
