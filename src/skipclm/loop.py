@@ -2,8 +2,6 @@
 
 import ctypes
 import math
-import signal
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,12 +10,11 @@ import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import is_torch_bf16_gpu_available
 
-from skipclm import jobs, losses
+from skipclm import callbacks, losses
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.examples import LengthGroupedBatches
 from skipclm.snapshots import Snapshots
@@ -91,92 +88,6 @@ def _is_lack_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-class Progress(TrainerCallback):
-    """A progress bar with loss, learning rate and tokens per second on standard error."""
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Open the bar."""
-        # A bar in a log file is a line per refresh: one every two seconds can be followed with tail -f.
-        self.bar = tqdm(total=state.max_steps, unit="step", mininterval=2.0, file=sys.stderr)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict | None = None,
-        **kwargs: object,
-    ) -> None:
-        """Show the newest figures."""
-        shown = {"loss": "{:.3f}", "learning_rate": "{:.2e}", "tokens_per_second": "{:.0f}"}
-        if "loss" in logs:  # not after a validation, nor at the end
-            text = ", ".join(f"{k.replace('_', ' ')} {v.format(logs[k])}" for k, v in shown.items())
-            self.bar.set_postfix_str(text, refresh=False)
-        self.bar.update(state.global_step - self.bar.n)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Show the last figures and close the bar."""
-        self.bar.refresh()
-        self.bar.close()
-
-
-class StopIfDiverged(TrainerCallback):
-    """End a training whose loss is no longer finite: it never comes back."""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict | None = None,
-        **kwargs: object,
-    ) -> None:
-        """Look at the newest loss."""
-        if not math.isfinite(logs.get("loss", 0.0)):
-            control.should_training_stop = True
-            control.should_save = False  # what goes on from a snapshot takes a step before it looks
-
-
-class SaveNow(TrainerCallback):
-    """Save a snapshot every so many minutes, and on SIGTERM, which then ends the training; all processes together."""
-
-    def __init__(self, minutes: float) -> None:
-        self.seconds, self.saved, self.is_ended = 60 * minutes, time.monotonic(), False
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Listen for the signal."""
-        self.before = signal.signal(signal.SIGTERM, self._end)
-
-    def _end(self, *_: object) -> None:
-        self.is_ended = True
-        jobs.told_to_end()
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Ask for a snapshot if it is time."""
-        found = [self.is_ended, time.monotonic() - self.saved >= self.seconds]
-        if args.world_size > 1:
-            found = losses.gathered(torch.tensor([found], dtype=torch.int32, device=args.device)).any(dim=0).tolist()
-        is_ended, is_time = found  # by all; a signal that comes meanwhile is for the next step
-        self.is_ended |= bool(is_ended)
-        if is_ended or is_time:
-            control.should_save, self.saved = True, time.monotonic()
-        control.should_training_stop |= bool(is_ended)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Leave the signal to others."""
-        signal.signal(signal.SIGTERM, self.before)
-
-
 class Loop(Trainer):
     """The Trainer, with batches of similar length, and with means of what the model reports in the history.
 
@@ -205,13 +116,13 @@ class Loop(Trainer):
         args._n_gpu = min(1, args.n_gpu)
         super().__init__(model=model, args=args, **kwargs)
         self.remove_callback(PrinterCallback)
-        self.add_callback(Progress())
-        self.add_callback(StopIfDiverged())
+        self.add_callback(callbacks.Progress())
+        self.add_callback(callbacks.StopIfDiverged())
         self.lengths = lengths
         self.tokens = 0.0  # that were trained on, up to the last log
         self.snapshots, self._seconds = snapshots, 0.0  # the seconds that a snapshot has behind it
         if snapshots:
-            self._saver = SaveNow(snapshots.minutes)
+            self._saver = callbacks.SaveNow(snapshots.minutes)
             self.add_callback(self._saver)
         self._reset_sums()
 

@@ -74,6 +74,7 @@ class Snapshots:
 
     def seal(self, snapshot: Path) -> None:
         """Declare a snapshot whole: all its files are on the disk from then on. All but the one before it go."""
+        provenance.flush(snapshot)
         _write_seal(snapshot, self.fingerprint)
         self._remove_all_but_two(_step(snapshot))
 
@@ -100,7 +101,6 @@ class Snapshots:
 
 
 def _write_seal(folder: Path, fingerprint: str) -> None:
-    provenance.flush(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
     digests = {str(path.relative_to(folder)): provenance.sha256(path) for path in files}
     provenance.write_json(folder / SEAL, {"fingerprint": fingerprint, "files": digests})

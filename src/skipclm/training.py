@@ -8,9 +8,10 @@ import torch
 import transformers
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback
 
 from skipclm import adapters, decoders, loop, losses, modeling
+from skipclm.callbacks import GateWarmup
 from skipclm.errors import InputError
 from skipclm.examples import IGNORED, Collator, Examples, Prompt
 from skipclm.snapshots import Snapshots
@@ -77,19 +78,6 @@ class Objective(nn.Module):
             vectors = losses.pool(recorder.state[:, : batch["source_weights"].shape[1]], batch["source_weights"])
             decoders.first_blocks(for_targets, layer)(input_ids=targets, use_cache=False)
             return lm_loss, vectors, losses.pool(recorder.state, batch["target_weights"])
-
-
-class GateWarmup(TrainerCallback):
-    """Raise the gate of a `warmup` skip linearly to one."""
-
-    def __init__(self, gate: Tensor, steps: int) -> None:
-        self.gate, self.steps = gate, steps
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Set the gate for the coming step."""
-        self.gate.fill_(min(1.0, state.global_step / self.steps))
 
 
 # Settings of training that are no matter of the loop; `processes` are started before it.
