@@ -127,10 +127,19 @@ def test_disk_has_what_is_kept_and_what_trains(config, root):
 
 def test_forecast_in_words(config, root):
     said = forecast.to_text(forecast.predict(config, root), config, 2, {"highest": 2.5e9, "stays": 1e9})
-    assert "trainings" in said
+    assert said.splitlines()[0] == "8 runs of the grid, 16 of the ablation"
+    assert said.splitlines()[-4].split()[:2] == ["in", "all"]
     assert "disk: 2.50 GB at its highest point, 1.00 GB in the end" in said
     assert "on 2 cores, 2 trainings at a time" in said
     assert "GPU" not in said
+
+
+def test_hours_of_gpus_are_those_of_all_that_lease_them(config, root, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    table = forecast.predict(config, root)
+    table["seconds"] = [1e6, 3600.0, 7200.0, 1800.0, 1e6, 1e6]
+    said = forecast.to_text(table, config, 2, {"highest": 1e9, "stays": 1e9})
+    assert "GPUs: 3 h 30 min in all, 1 h 45 min of each of 2" in said.splitlines()
 
 
 def test_memory_of_a_gpu_is_that_of_the_largest_training(config, root):

@@ -29,7 +29,7 @@ def test_what_an_interrupted_plan_left_is_not_overwritten(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results/demo.plan").mkdir(parents=True)
     with pytest.raises(InputError, match=r"found one, of a plan that was interrupted perhaps; remove it"):
-        plan.plan([], 1)
+        plan.plan([], [], 1)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,14 @@ def test_overlays_that_are_wrong_are_told(tmp_path, text, message):
 def test_an_overlay_that_is_not_there_is_told(tmp_path):
     with pytest.raises(InputError, match="expected a file, found none"):
         plan.resolve([tmp_path / "mine.yaml"])
+
+
+def test_settings_are_those_of_snakemake():
+    config = plan.resolve([], ["experiment=mine", "corpus={folder: data}"])
+    assert (config["experiment"], config["corpus"]["folder"]) == ("mine", "data")
+    assert config["corpus"]["seed"] == plan.resolve([])["corpus"]["seed"]
+    with pytest.raises(InputError, match="--config: expected KEY=VALUE, found folder; correct it"):
+        plan.resolve([], ["folder"])
 
 
 def test_an_empty_overlay_is_the_default(tmp_path):

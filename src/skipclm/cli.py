@@ -1,4 +1,4 @@
-"""The command line: translate with a trained model, write the built-in corpus, make a model to try things with."""
+"""The command line: what an experiment will cost, how far it is and where its numbers come from; models and corpora."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from skipclm import startup
 from skipclm.errors import InputError
 
 app = typer.Typer(
-    help="Translate with models that the workflow trained, and write its built-in corpus. "
+    help="Plan an experiment, follow it, ask where its numbers come from, and translate with its models. "
     "The workflow itself is run by snakemake.",
     no_args_is_help=True,
     add_completion=False,
@@ -96,12 +96,13 @@ def status(
 @app.command()
 def plan(
     configfile: Annotated[list[Path] | None, typer.Option(help="Overlays of config.yaml, as for snakemake.")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as for snakemake.")] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores that the workflow is to have.")] = os.cpu_count() or 1,
 ) -> None:
     """Say what an experiment will cost, after a few real steps of each training: steps, hours, memory and disk."""
     from skipclm import plan as planning
 
-    print(planning.plan(configfile or [], cores), end="")
+    print(planning.plan(configfile or [], config or [], cores), end="")
 
 
 @app.command("demo-corpus")

@@ -15,6 +15,7 @@ from skipclm import corpus_config, devices, experiment, provenance, runs, tsv
 from skipclm.cost import STAGES, Measured, Run, all_runs, duration, stage_of
 
 STEPS, ROW = 12, 4  # of the small trainings, and from one row of their history to the next
+LEASING = ("base model", "trainings", "translations")  # a GPU; of the scores, COMET alone does
 BASE_STEPS = 30  # of the small base model, whose history has a row every ten
 
 
@@ -177,11 +178,13 @@ def _size(path: Path) -> int:
 def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, float]) -> str:
     """Say what `predict` and `disk` found."""
     together = at_a_time(config, cores)
-    lines = [f"{'stage':20}{'jobs':>7}{'steps':>9}{'tokens':>12}{'time':>15}{'MB':>8}"]
+    lines = [f"{_count(config, 'grid')} runs of the grid, {_count(config, 'ablation')} of the ablation"]
+    lines.append(f"{'stage':20}{'jobs':>7}{'steps':>9}{'tokens':>12}{'time':>15}{'MB':>8}")
     for row in table.itertuples():
         tokens = f"{row.tokens / 1e6:.1f} M" if row.tokens else ""
         counts = f"{row.stage:20}{row.jobs:>7}{row.steps or '':>9}{tokens:>12}"
         lines.append(f"{counts}{duration(row.seconds):>15}{row.memory_mb:>8.0f}")
+    lines.append(f"{'in all':20}{table['jobs'].sum():>7}{'':21}{duration(table['seconds'].sum()):>15}")
     total = wall_clock(table, together, cores)
     gigabytes = {key: f"{value / 1e9:.2f} GB" for key, value in space.items()}
     return "\n".join(
@@ -189,8 +192,17 @@ def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, floa
             *lines,
             f"about {duration(total)} on {cores} cores, {together} trainings at a time",
             f"memory: {together * table['memory_mb'].max() / 1e3:.1f} GB at most at a time",
-            *[f"GPU memory: {most / 1e3:.1f} GB for each training" for most in table["gpu_memory_mb"].dropna()],
+            *_of_gpus(table),
             f"disk: {gigabytes['highest']} at its highest point, {gigabytes['stays']} in the end",
             "",
         ]
     )
+
+
+def _of_gpus(table: pd.DataFrame) -> Iterator[str]:
+    """Say how long the GPUs that there are will be leased, and how much of their memory a training takes."""
+    if count := len(devices.visible()):
+        leased = table.loc[table["stage"].isin(LEASING), "seconds"].sum()
+        yield f"GPUs: {duration(leased)} in all, {duration(leased / count)} of each of {count}"
+    for most in table["gpu_memory_mb"].dropna():
+        yield f"GPU memory: {most / 1e3:.1f} GB for each training"

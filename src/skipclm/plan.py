@@ -3,9 +3,11 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
 from skipclm import cost, evaluation, experiment, forecast, provenance, tsv
@@ -14,12 +16,13 @@ from skipclm.errors import InputError
 ROOT = Path(__file__).parents[2]
 
 
-def plan(overlays: list[Path], cores: int) -> str:
+def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
     """Return the forecast of an experiment in words, and leave it as a table among its results.
 
-    Raises an `InputError` for a configuration that cannot run, or if the small experiment fails.
+    `overlays` and `settings` are what snakemake has as --configfile and --config. Raises an `InputError` for a
+    configuration that cannot run, or if the small experiment fails.
     """
-    config = resolve(overlays)
+    config = resolve(overlays, settings)
     mini = forecast.small(config)
     name = mini["experiment"]
     for place in ("results", "benchmarks"):
@@ -43,13 +46,17 @@ def plan(overlays: list[Path], cores: int) -> str:
     return forecast.to_text(table, config, cores, space)
 
 
-def resolve(overlays: list[Path]) -> dict:
-    """Return the configuration with overlays, merged as Snakemake merges them, and checked."""
+def resolve(overlays: list[Path], settings: Sequence[str] = ()) -> dict:
+    """Return the configuration with overlays and settings (KEY=VALUE), merged as Snakemake merges them, and checked."""
     config: dict = {}
     for path in [ROOT / "config.yaml", *overlays]:
         if not path.is_file():
             raise InputError(f"--configfile: expected a file, found none at {path}; correct the path")
         update_config(config, _read(path))
+    try:
+        update_config(config, parse_config(settings))
+    except ValueError as error:
+        raise InputError(f"--config: expected KEY=VALUE, found {', '.join(settings)}; correct it") from error
     schema = ROOT / "workflow/schemas/config.schema.yaml"
     experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
     return config
