@@ -45,11 +45,11 @@ onstart:
     # With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has
     # ever ended: after some hundred, that takes a third of a core.
     workflow.scheduler.job_rate_limiter = None
+    provenance.write_text(f"{LOGS}/invocation", os.environ[jobs.INVOCATION])
     provenance.write_json(f"{RESULTS}/{cost.CONFIG}", config)
 
 
 onsuccess:
-    remove_scored_weights()
     report = Path(rules.write_report.output.report)
     if report.exists() and report.stat().st_mtime >= STARTED:
         print(report.read_text(encoding="utf-8"))

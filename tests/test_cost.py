@@ -28,7 +28,9 @@ def root(tmp_path):
         f"{run}/train": [(30.0, 200.0)],
         f"{run}/valid.translate": [(100.0, "NA"), (40.0, 300.0)],  # the last attempt counts
         f"{run}/valid.score": [(1.0, "NA")],  # too short to be looked at
-        "grid/en-de/c9-s1-t3/seed1/train": [(1e6, 1e6)],  # no longer asked for
+        "grid/en-de/c9-s1-t3/seed1/train": [(1e6, 1e6)],  # no longer asked for, as the next two
+        f"{run}/news.translate": [(1e6, 1e6)],
+        f"{run}/valid.comet": [(1e6, 1e6)],
         "report": [(3600.0, 10.0)],
     }.items():
         tsv.write(tmp_path / f"benchmarks/mine/{job}.tsv", pd.DataFrame(attempts, columns=["s", "max_rss"]))
@@ -65,8 +67,9 @@ def test_a_training_took_what_all_its_attempts_took(config, root):
 
 
 def test_what_it_took_stands_beside_what_was_predicted(config, root):
-    predicted = pd.DataFrame({"stage": list(cost.STAGES), "jobs": [3, 1, 8, 24, 24, 9], "seconds": 120.0})
-    tsv.write(root / "results/mine" / cost.FORECAST, predicted)
+    jobs = zip(cost.STAGES, [3, 1, 8, 24, 24, 9], strict=True)
+    stages = [{"stage": stage, "jobs": count, "seconds": 120.0} for stage, count in jobs]
+    provenance.write_json(root / "results/mine" / cost.FORECAST, {"config": config, "stages": stages})
     said = cost.write_cost(root, config).splitlines()
     assert said[1].split() == ["corpus", "1", "min", "0", "s", "2", "min", "0", "s"]
     assert said[-1].split() == ["in", "all", "1", "h", "2", "min", "12", "min", "0", "s"]
@@ -75,6 +78,9 @@ def test_what_it_took_stands_beside_what_was_predicted(config, root):
     assert table.loc["translations", "hours"] == pytest.approx(40 / 3600)
     assert table.loc["translations", "hours_predicted"] == pytest.approx(120 / 3600)
     assert table.loc["base model", ["jobs", "hours"]].tolist() == [0, 0]
+    config["grid"]["seeds"].append(3)
+    cost.write_cost(root, config)
+    assert tsv.read(root / "results/mine" / cost.COST)["hours_predicted"].isna().all()
 
 
 def test_without_a_forecast_there_is_the_cost_alone(config, root):

@@ -67,6 +67,7 @@ def test_eight_jobs_on_three_devices_never_share_one():
 @pytest.mark.slow
 def test_shares_and_several_devices_a_job():
     assert most_at_once(spans([start(0.5, 1, 2, CUDA_VISIBLE_DEVICES="7") for _ in range(4)])) == {"7": 2}
+    assert most_at_once(spans([start(3, 1, 2, CUDA_VISIBLE_DEVICES="0,1") for _ in range(2)])) == {"0": 1, "1": 1}
     found = spans([start(0.3, 2, CUDA_VISIBLE_DEVICES="0,1,2") for _ in range(4)])
     assert len(found) == 8
     assert max(most_at_once(found).values()) == 1

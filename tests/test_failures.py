@@ -147,8 +147,8 @@ def small_disk(copied):
 def test_a_full_disk_is_told_and_what_was_done_is_not_lost(small_disk, copied, finished):
     small_disk("400k")
     output = snakemake(copied, check=False)
-    assert "error: cannot be written: " in output
-    assert "make room or give the right, and run again" in output
+    assert "error: cannot be read or written: " in output
+    assert "make room, give the right or mend the disk, and run again" in output
     assert not list((copied / RESULTS).rglob("*.attempt"))
     done = {path: path.stat().st_mtime_ns for path in (copied / RESULTS / "corpus").rglob("*.*")}
     assert all(path.read_bytes() == (finished / path.relative_to(copied)).read_bytes() for path in done)

@@ -107,6 +107,7 @@ def test_the_clock_goes_by_what_runs_at_a_time(config, root):
 def test_gpus_and_processes_say_how_many_trainings_run_at_a_time(config, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert forecast.at_a_time(config, 8) == 8
+    assert forecast.at_a_time(config, 64) == 12  # of the ablation, and eight of the grid
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     assert forecast.at_a_time(config, 8) == 4
     config["training"]["processes"] = 2

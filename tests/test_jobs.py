@@ -63,20 +63,34 @@ def test_a_second_run_begins_a_new_log(tmp_path):
 
 def test_a_full_disk_is_one_line_in_the_log(tmp_path):
     body = f"raise OSError({errno.ENOSPC}, os.strerror({errno.ENOSPC}), 'model.safetensors')"
-    said = "error: cannot be written: [Errno 28] No space left on device: 'model.safetensors'; make room or give the "
-    assert run_job(tmp_path, body) == (1, "", said + "right, and run again\n")
+    said = "error: cannot be read or written: [Errno 28] No space left on device: 'model.safetensors'; make room, "
+    assert run_job(tmp_path, body) == (1, "", said + "give the right or mend the disk, and run again\n")
 
 
-def test_a_terminated_job_clears_away_what_was_half_done(tmp_path):
+@pytest.mark.parametrize("ending", jobs.ENDINGS, ids=lambda ending: ending.name)
+def test_a_job_that_is_told_to_end_clears_away_what_was_half_done(tmp_path, ending):
     body = "\n    ".join(
         [
             "from skipclm import provenance",
-            "with provenance.new_file('a.txt'): os.kill(os.getpid(), 15)",
+            f"with provenance.new_file('a.txt'): os.kill(os.getpid(), {ending.value})",
         ]
     )
     status, _, log = run_job(tmp_path, body)
     assert (status, log.startswith("terminated; ")) == (128 + 15, True)
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+def test_what_a_job_was_started_to_ignore_does_not_end_it(tmp_path):
+    script = (
+        "import os, signal\nfrom skipclm import jobs\nwith jobs.job('log'):\n    os.kill(os.getpid(), signal.SIGHUP)\n"
+    )
+    command = ["nohup", sys.executable, "-c", script]
+    assert subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+def test_a_job_that_finishes_is_not_ended_any_more(tmp_path):
+    body = "jobs.finish(); [os.kill(os.getpid(), ending) for ending in jobs.ENDINGS]; print('done')"
+    assert run_job(tmp_path, body) == (0, "", "done\n")
 
 
 # Attempts
@@ -87,9 +101,9 @@ def invocation(monkeypatch):
     monkeypatch.setenv(jobs.INVOCATION, "one Snakemake")
 
 
-def _attempt(note, error=None, allowed=2):
+def _attempt(note, error=None, allowed=2, so_far=0):
     """Try a job, which fails with `error`, and return what it was told."""
-    with jobs.trying(note, allowed) as failure:
+    with jobs.trying(note, allowed, so_far) as failure:
         if error and not failure:
             raise error
     return failure
@@ -130,6 +144,16 @@ def test_under_another_snakemake_it_is_tried_anew(tmp_path, monkeypatch):
     assert _attempt(tmp_path / "note") is None
 
 
+def test_deaths_count_while_a_job_comes_no_further(tmp_path):
+    note = tmp_path / "note"
+    for so_far in (0, 10, 20):  # on machines that go away
+        with pytest.raises(RuntimeError):
+            _attempt(note, RuntimeError("bad luck"), so_far=so_far)
+    with pytest.raises(RuntimeError):
+        _attempt(note, RuntimeError("no luck"), so_far=20)
+    assert _attempt(note, so_far=20).startswith("RuntimeError: no luck\n")
+
+
 def test_a_torn_note_counts_for_nothing(tmp_path):
     (tmp_path / "note").write_text('{"under": "one Snake')
     assert _attempt(tmp_path / "note", allowed=1) is None
@@ -146,9 +170,9 @@ def test_who_was_told_to_end_and_then_killed_has_not_died(tmp_path):
     [
         InputError("a typo"),
         TerminatedError(),
-        KeyboardInterrupt(),
         OSError(errno.ENOSPC, "No space left on device"),
         PermissionError(errno.EACCES, "Permission denied"),
+        OSError(errno.ESTALE, "Stale file handle"),
         RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),  # torch.save, disk full
     ],
 )
@@ -181,6 +205,18 @@ def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
     assert [line for line in said if line in ("in", "out")] == ["in", "out"] * 4
     assert "waits for another process, which works on the same: note" in said
     assert not (tmp_path / "note").exists()
+
+
+def test_jobs_of_a_snakemake_that_another_has_followed_are_refused(tmp_path, monkeypatch):
+    current = tmp_path / "invocation"
+    jobs.refuse_orphans(current)
+    current.write_text("one Snakemake")
+    jobs.refuse_orphans(current)
+    monkeypatch.delenv(jobs.INVOCATION)  # where a cluster hands on no variables
+    jobs.refuse_orphans(current)
+    monkeypatch.setenv(jobs.INVOCATION, "another")
+    with pytest.raises(InputError, match="found one of an earlier one"):
+        jobs.refuse_orphans(current)
 
 
 # Parents

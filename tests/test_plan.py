@@ -1,12 +1,13 @@
 """Plans count the jobs that the workflow then has, leave nothing behind but the forecast, and say what is wrong."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 from workflows import RESULTS, environment, make_copy
 
-from skipclm import cost, plan, tsv
+from skipclm import cost, plan
 from skipclm.errors import InputError
 
 
@@ -20,9 +21,12 @@ def test_a_plan_has_the_jobs_that_the_workflow_has(finished, tmp_path, monkeypat
     left = [path for place in ("results", "benchmarks", "logs") for path in (folder / place).rglob("*")]
     assert [path.name for path in left if path.is_file()] == [cost.FORECAST]
     monkeypatch.chdir(finished)
-    config = plan.resolve([finished / "tiny.yaml"])
-    table = tsv.read(folder / RESULTS / cost.FORECAST).set_index("stage")
-    assert table["jobs"].to_dict() == cost.Measured(finished, config).by_stage()["jobs"].to_dict()
+    forecast, config = (
+        json.loads(path.read_text()) for path in (folder / RESULTS / cost.FORECAST, RESULTS / cost.CONFIG)
+    )
+    assert forecast["config"] == config
+    jobs = {stage["stage"]: stage["jobs"] for stage in forecast["stages"]}
+    assert jobs == cost.Measured(finished, config).by_stage()["jobs"].to_dict()
 
 
 def test_what_an_interrupted_plan_left_is_not_overwritten(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The workflow's scripts load what they need and no more."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +27,13 @@ def test_jobs_that_train_and_translate_alone_load_torch(script):
     code = f"{_imports(script)}\nimport sys\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(script in WITH_TORCH)
+
+
+def test_comet_that_dies_time_and_again_is_not_run_with_its_reason(tmp_path):
+    script, output = SCRIPTS / "score_neural.py", tmp_path / "test.comet.json"
+    options = ["--log", tmp_path / "log", "--gpu", "0", "--jobs-per-gpu", "1", "--attempts", "2", "--output", output]
+    for status in (1, 1, 0):
+        assert not output.exists()
+        assert subprocess.run([sys.executable, script, *options, "--", "false"]).returncode == status
+    assert json.loads(output.read_text()) == {"not_run": "RuntimeError: false ended with status 1"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "test.comet.json"]

@@ -60,7 +60,7 @@ def _empty_the_seal(folder):
     [
         (_truncate, "weights is not as it was written"),
         (_flip_a_bit, "weights is not as it was written"),
-        (_lose_a_file, "deep/state.json is not as it was written"),
+        (_lose_a_file, "deep/state.json cannot be read: No such file or directory"),
         (_lose_the_seal, "it was not written to the end"),
         (_break_the_seal, "its seal is broken"),
         (_empty_the_seal, "its seal is broken"),
@@ -70,6 +70,9 @@ def test_a_torn_one_is_told_and_the_one_before_it_used(two, harm, fault, capsys)
     harm(two.folder / "checkpoint-10")
     assert two.newest() == two.folder / "checkpoint-9"
     assert f"checkpoint-10 is not used: {fault}" in capsys.readouterr().out
+    assert (two.folder / "checkpoint-10").exists() == (
+        fault != "it was not written to the end"
+    )  # such a one takes room
 
 
 def test_those_of_another_training_are_refused(two, capsys):
@@ -82,6 +85,12 @@ def test_they_go_when_the_training_is_done(two):
     two.remove()
     assert not two.folder.exists()
     two.remove()
+
+
+def test_the_furthest_is_one_that_was_written_to_the_end(two, tmp_path):
+    (two.folder / "checkpoint-11").mkdir()
+    assert snapshots.furthest(two.folder) == 10
+    assert snapshots.furthest(tmp_path / "none") == 0
 
 
 def test_what_is_not_whole_does_not_push_out_what_is(two):
@@ -141,6 +150,16 @@ def test_fingerprint_is_of_settings_and_contents(tmp_path):
     (tmp_path / "a").write_text("texts")
     assert found != snapshots.fingerprint({"steps": 2, "seed": 1}, [tmp_path / "a"])
     assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize("keep_weights", [True, False])
+def test_weights_go_once_all_splits_are_scored_unless_they_are_kept(tmp_path, keep_weights):
+    (tmp_path / "model").mkdir()
+    snapshots.release(tmp_path, ["test"], keep_weights)
+    assert (tmp_path / "model").exists()
+    (tmp_path / "test.scores.json").touch()
+    snapshots.release(tmp_path, ["test"], keep_weights)
+    assert (tmp_path / "model").exists() == keep_weights
 
 
 def test_snapshots_go_once_all_splits_are_scored(tmp_path):

@@ -68,7 +68,7 @@ def test_runs_of_all_states(results):
             "running: grid/en-de/c1-s1-t4/seed2, step 12 of 120, loss 4.325",
             "failed: ablation/en-de/finetune/seed4: out of memory",
             "best so far on en-de: c1-s1-t3, BLEU 21.0 (2 of 2 seeds)",
-            "left: about 1 h 30 min, with 1 at a time",
+            "left: about 1 h 27 min, with 1 at a time",  # two runs, and 108 of 120 steps, of half an hour each
         ]
 
 
@@ -104,7 +104,7 @@ def test_a_run_that_is_trained_and_translates(results):
     (results / run / "valid.scores.json").unlink()
     with open(results / run / "valid.hypotheses.txt.attempt", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert f"running: {run}, translates" in status.report(results).splitlines()
+        assert f"running: {run}, trained" in status.report(results).splitlines()
 
 
 def test_benchmarks_lie_beside_a_link(results, tmp_path):

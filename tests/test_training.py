@@ -1,5 +1,6 @@
 """The objective equals independent computations, and training learns, repeats itself and reports what it did."""
 
+import errno
 import math
 import os
 import signal
@@ -370,6 +371,22 @@ def test_a_torn_snapshot_costs_the_steps_since_the_one_before(fit, tmp_path):
     (found.folder / "checkpoint-5/optimizer.pt").write_bytes(b"torn")
     assert found.newest().name == "checkpoint-4"
     assert _same_weights(_weights(whole), _weights(fit(snapshots=found)))
+
+
+def test_a_snapshot_that_a_full_disk_tears_leaves_nothing(fit, tmp_path, monkeypatch):
+    found = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+    save = torch.save
+
+    def full(value, path, *rest, **options):
+        if "checkpoint-4/sums" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(value, path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            fit(snapshots=found)
+    assert sorted(path.name for path in found.folder.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-3"]
 
 
 @pytest.mark.parametrize("micro_batch", [None, 16, 6])

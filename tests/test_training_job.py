@@ -1,5 +1,6 @@
 """A training from files to files: alone, shared by two processes, ended and taken up again, given up."""
 
+import copy
 import json
 import os
 import re
@@ -95,6 +96,15 @@ def test_what_is_done_is_not_done_again_until_it_is_released(job, capfd):
 def test_what_is_done_takes_no_room_twice(job):
     training_job.run(job)
     assert Path(job.model, "model.safetensors").stat().st_nlink == 2
+
+
+def test_a_tokenizer_with_several_chat_templates_has_a_folder_of_its_own(job, tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
+    tokenizer.save_pretrained(job.base)
+    training_job.run(job)
+    (folder,) = (path for path in Path(job.model).iterdir() if path.is_dir())
+    assert [path.read_text() for path in folder.iterdir()] == ["{{ tools }}"]
 
 
 @pytest.mark.parametrize(
@@ -240,8 +250,51 @@ def test_what_is_wrong_in_several_processes_is_told_as_in_one(job):
     assert not Path(job.model).exists()
 
 
+IS_KILLED = """
+import os
+
+if os.environ.get("RANK") == "1":
+    from skipclm import training
+
+    training.train = lambda *rest, **options: os.kill(os.getpid(), 9)
+"""
+
+
 @pytest.mark.slow
-def test_a_process_that_dies_ends_them_all(job, monkeypatch):
-    monkeypatch.setattr(training_job.sys, "executable", "false")
+def test_a_process_that_dies_ends_them_all(job, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(IS_KILLED, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(RuntimeError, match="one of 2 processes was killed"):
         training_job.run(_shared(job))
+    assert not Path(job.model).exists()
+
+
+SAVES_SLOWLY = """
+import time
+
+from skipclm import checkpoints, training_job
+
+save = checkpoints.save
+
+def slowly(*rest):
+    print("saves", flush=True)
+    time.sleep(2)
+    save(*rest)
+
+training_job.checkpoints.save = slowly
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_that_is_done_is_not_lost_by_being_told_to_end(job, tmp_path, monkeypatch, processes):
+    (tmp_path / "sitecustomize.py").write_text(SAVES_SLOWLY, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    log, one = tmp_path / "log", job if processes == 1 else _shared(job)
+    with subprocess.Popen([sys.executable, "-c", START, json.dumps(asdict(one)), str(log)]) as process:
+        while not (log.exists() and "saves" in log.read_text()):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    assert provenance.read_json(one.record)["status"] == "ok"

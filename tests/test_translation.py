@@ -176,3 +176,28 @@ def test_translations_that_were_cut_are_told(model, tokenizer, sources):
     expected = [len(row) == limit for row, limit in zip(tokens, limits, strict=True)]
     assert {True, False} == set(expected)
     assert translation.translate(model, tokenizer, sources, length_ratio=1.5, length_extra=3).cut == expected
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_where_memory_is_short_half_of_a_batch_goes_after_the_other(
+    model, tokenizer, sources, monkeypatch, capsys, beams
+):
+    expected, generate = translate(model, tokenizer, sources, beams=beams), translation._generate
+
+    def short_of_memory(model, prompt, prompts, *rest):
+        if len(prompts) > 3:
+            raise torch.OutOfMemoryError("injected")
+        return generate(model, prompt, prompts, *rest)
+
+    monkeypatch.setattr(translation, "_generate", short_of_memory)
+    assert translate(model, tokenizer, sources, beams=beams) == expected
+    assert "out of memory with 20 sentences at a time: now 10" in capsys.readouterr().out
+
+
+def test_lack_of_memory_for_a_single_sentence_is_an_error(model, tokenizer, sources, monkeypatch):
+    def short_of_memory(*rest):
+        raise torch.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(translation, "_generate", short_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        translate(model, tokenizer, sources)

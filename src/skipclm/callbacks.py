@@ -64,16 +64,17 @@ class StopIfDiverged(TrainerCallback):
 
 
 class SaveNow(TrainerCallback):
-    """Save a snapshot every so many minutes, and on SIGTERM, which then ends the training; all processes together."""
+    """Save a snapshot every so many minutes, and when told to end, which then ends it; all processes together."""
 
     def __init__(self, minutes: float) -> None:
-        self.seconds, self.saved, self.is_ended = 60 * minutes, time.monotonic(), False
+        self.seconds, self.saved = 60 * minutes, time.monotonic()
+        self.is_ended = self.is_cut_short = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Listen for the signal."""
-        self.before = signal.signal(signal.SIGTERM, self._end)
+        """Listen for the signals."""
+        self.before = jobs.listen(self._end)
 
     def _end(self, *_: object) -> None:
         self.is_ended = True
@@ -95,8 +96,12 @@ class SaveNow(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Leave the signal to others."""
-        signal.signal(signal.SIGTERM, self.before)
+        """Leave the signals to others; a training that is done is not lost by them."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.is_cut_short = self.is_ended and state.global_step < state.max_steps
+        if not self.is_cut_short:
+            jobs.finish()
 
 
 class GateWarmup(TrainerCallback):

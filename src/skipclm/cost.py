@@ -8,8 +8,9 @@ import pandas as pd
 
 from skipclm import corpus_config, experiment, metrics, provenance, runs, tsv
 
-# In the folder of results: the configuration that the workflow was last started with, what was predicted, what it took.
-CONFIG, FORECAST, COST = "config.json", "forecast.tsv", "cost.tsv"
+# In the folder of results: the configuration that the workflow was last started with, what was predicted and of which
+# configuration, what it took.
+CONFIG, FORECAST, COST = "config.json", "forecast.json", "cost.tsv"
 # The folder of benchmarks says of which stage a job is; the first pattern that fits counts.
 _RUN = r"(grid|ablation)/[^/]+/[^/]+/seed\d+"
 STAGES = {
@@ -39,6 +40,11 @@ class Run:
         """Where its files lie, in the folders of results, logs and benchmarks."""
         return f"{self.stage}/{self.pair}/{self.name}/seed{self.seed}"
 
+    def jobs(self, neural: list[str]) -> list[str]:
+        """Return the names of its jobs, where so many metrics are `neural`, by their benchmarks."""
+        steps = [f"{split}.{step}" for split in self.splits for step in ("translate", "score", *neural)]
+        return [f"{self.folder}/{step}" for step in ("train", *steps)]
+
 
 def all_runs(config: dict) -> list[Run]:
     """Return all runs of a checked configuration."""
@@ -60,17 +66,20 @@ class Measured:
     """What the jobs of an experiment took: seconds and memory by the names of their benchmarks.
 
     Of a job that was tried several times, the last is known, and of a training all that its snapshots have behind them.
-    Runs and pairs that are no longer asked for do not count.
+    What is no longer asked for does not count.
     """
 
     def __init__(self, root: Path, config: dict) -> None:
         self.results, folder = (root / place / config["experiment"] for place in ("results", "benchmarks"))
-        found = {run.folder for run in all_runs(config)} | {f"tokens/{pair}" for pair in config["pairs"]}
+        neural = [name for name in config["evaluation"]["metrics"] if name in metrics.NEURAL]
+        asked = {job for run in all_runs(config) for job in run.jobs(neural)}
+        splits = ("train", "valid", *corpus_config.test_sets(config))
+        asked |= {f"tokens/{pair}/{split}" for pair in config["pairs"] for split in splits}
         self.seconds: dict[str, float] = {}
         self.memory: dict[str, float] = {}
         for path in folder.rglob("*.tsv"):
             job = str(path.relative_to(folder).with_suffix(""))
-            if job.rpartition("/")[0] in found or not (stage_of(job) in RUNS or job.startswith("tokens/")):
+            if job in asked or not (stage_of(job) in RUNS or job.startswith("tokens/")):
                 seconds, self.memory[job] = _last(path)
                 self.seconds[job] = max(seconds, self._trained(job))
 
@@ -103,15 +112,16 @@ def stage_of(job: str) -> str:
 
 
 def write_cost(root: Path, config: dict) -> str:
-    """Set what an experiment took beside what was predicted of it, if it was, in its cost.tsv; return that in words.
+    """Set what an experiment took beside what was predicted of this very one, in its cost.tsv; return that in words.
 
     Columns: stage, jobs, hours (of all jobs, one after the other), memory_mb, and jobs_predicted and hours_predicted.
     """
     folder = root / "results" / config["experiment"]
     table = Measured(root, config).by_stage().reindex(list(STAGES)).fillna({"jobs": 0, "seconds": 0.0})
     table[["jobs_predicted", "seconds_predicted"]] = float("nan")
-    if (folder / FORECAST).exists():
-        predicted = tsv.read(folder / FORECAST).set_index("stage")
+    forecast = provenance.read_json(folder / FORECAST) if (folder / FORECAST).exists() else {}
+    if forecast.get("config") == config:
+        predicted = pd.DataFrame(forecast["stages"]).set_index("stage")
         table[["jobs_predicted", "seconds_predicted"]] = predicted[["jobs", "seconds"]]
     tsv.write(folder / COST, _in_hours(table).reset_index())
     table.loc["in all"] = table.sum(skipna=False)

@@ -60,17 +60,17 @@ def lease(count: int = 1, jobs_per_device: int = 1) -> Iterator[list[str]]:
 
 
 def _wait_for(names: list[str], count: int, jobs_per_device: int, held: ExitStack) -> list[str]:
-    """Lock `count` of the devices for a job, all or none, so that two jobs never wait for each other."""
+    """Lock `count` of the devices for a job, all or none, so that two jobs never wait for each other.
+
+    A device's second share goes only when no first one is left.
+    """
     while True:
         with ExitStack() as tried:
             leased = []
-            for name in names:
-                file = next(filter(None, (_lock(f"{name}.{slot}") for slot in range(jobs_per_device))), None)
-                if file is not None and len(leased) < count:
+            for slot, name in itertools.product(range(jobs_per_device), names):
+                if len(leased) < count and name not in leased and (file := _lock(f"{name}.{slot}")):
                     tried.enter_context(file)
                     leased.append(name)
-                elif file is not None:
-                    file.close()
             if len(leased) == count:
                 held.enter_context(tried.pop_all())
                 return leased
@@ -82,7 +82,7 @@ def _lock(name: str) -> IO | None:
     file = open(_folder() / name.replace("/", "_"), "a")  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.set_inheritable(file.fileno(), True)  # processes that share the job hold it as long as they live
+        os.set_inheritable(file.fileno(), True)  # torchrun, or COMET, holds it as long as it lives
     except OSError:
         file.close()
         return None

@@ -21,7 +21,7 @@ class ShortOfMemoryError(RuntimeError):
 
 
 class TerminatedError(BaseException):
-    """A SIGTERM ended a job; a training goes on from its last snapshot when it is started again.
+    """A job was told to end, by SIGTERM, say; a training goes on from its last snapshot when it is started again.
 
     As little an `Exception` as KeyboardInterrupt is, so that nobody takes it for a fault of what was under way.
     """

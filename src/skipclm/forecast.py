@@ -4,6 +4,7 @@ The few steps are the workflow's own, of a small experiment with the same text, 
 one cell, one seed. What its jobs took is counted up to all runs and steps.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -147,7 +148,9 @@ def _count(config: dict, stage: str) -> int:
 def at_a_time(config: dict, cores: int) -> int:
     """Return how many trainings run at a time on so many cores, or on the GPUs that there are."""
     gpus = len(devices.visible()) * config["execution"]["jobs_per_gpu"]
-    return max(1, (min(gpus, cores) if gpus else cores) // config["training"]["processes"])
+    room = (min(gpus, cores) if gpus else cores) // config["training"]["processes"]
+    trained = Counter(run.stage for run in all_runs(config) if run.settings["training"]["enabled"])
+    return max(1, min(room, max(trained.values())))
 
 
 def wall_clock(table: pd.DataFrame, together: int, cores: int) -> float:

@@ -10,18 +10,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from skipclm.errors import InputError, TerminatedError
 
+# How a job is told to end: by a cluster or by Snakemake, by Ctrl-C, by a terminal that closes.
+ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What the system and libraries say where nothing can be written; the last is torch's, whose message names no cause.
 DISK = re.compile(r"No space left|Disk quota exceeded|Read-only file system|Permission denied|inline_container")
-ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
-WITHOUT_A_WORD = "killed, for lack of memory perhaps: it ended without a word"
+ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}
+WITHOUT_A_WORD = "killed, for lack of memory perhaps, or with its machine: it ended without a word"
 INVOCATION = "SKIPCLM_INVOCATION"  # a variable that tells one Snakemake from another, for all jobs that it starts
 PAUSE = 1.0  # seconds between two looks for the parents
 WATCH = "parents"  # the name of the thread that looks for them
@@ -32,8 +34,8 @@ SNAKEMAKE = re.compile(rb"(^|[/\0])snakemake(\0|$)")  # among the words of a com
 def job(log: str | Path) -> Iterator[None]:
     """Send all that the block prints to `log`, and end as others may tell it to.
 
-    An `InputError`, and a disk that cannot be written to, end the program with the message alone. A SIGTERM raises a
-    `TerminatedError`, so that what was half done is cleared away; it also comes when Snakemake is gone.
+    An `InputError`, and a disk that cannot be written to, end the program with the message alone. What tells it to end
+    raises a `TerminatedError`, so that what was half done is cleared away; that comes when Snakemake is gone, too.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8", buffering=1) as file:
@@ -43,64 +45,74 @@ def job(log: str | Path) -> Iterator[None]:
             os.dup2(file.fileno(), stream.fileno())
             # By the line, so that both stay in order, and so that a job that is killed has said how far it came.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-        signal.signal(signal.SIGTERM, _terminate)
+        listen(terminate)
         end_with_parents()
         try:
             yield
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(128 + signal.SIGINT)
         except TerminatedError:
             print("terminated; the next attempt goes on from the last snapshot, if there is one", file=sys.stderr)
             sys.exit(128 + signal.SIGTERM)
         except Exception as error:
             if not is_of_the_disk(error):
                 raise
-            print(f"error: cannot be written: {error}; make room or give the right, and run again", file=sys.stderr)
+            remedy = "make room, give the right or mend the disk, and run again"
+            print(f"error: cannot be read or written: {error}; {remedy}", file=sys.stderr)
             sys.exit(1)
 
 
-def _terminate(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one is not to interrupt the clearing away
+def listen(handler: Callable) -> dict[signal.Signals, Callable]:
+    """Have a handler called when this process is told to end; return those that were called before.
+
+    What the process was started to ignore, by nohup, say, it goes on to ignore.
+    """
+    heard = [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
+
+
+def terminate(*_: object) -> None:
+    """Raise a `TerminatedError`, once: a second signal is not to interrupt the clearing away."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
     told_to_end()
     raise TerminatedError
 
 
 def finish() -> None:
-    """Have no SIGTERM end this job from here on: what is left takes less time than what would be done again."""
-    if signal.getsignal(signal.SIGTERM) is _terminate:
-        signal.signal(signal.SIGTERM, lambda *_: told_to_end())
+    """Have nothing end this job from here on: what is left takes less time than what would be done again."""
+    for number in ENDINGS:
+        if signal.getsignal(number) is terminate:
+            signal.signal(number, lambda *_: told_to_end())
 
 
 def is_of_the_disk(error: Exception) -> bool:
-    """Tell whether an error means that the disk is full, or not to be written to."""
+    """Tell whether an error means that the disk is full, not to be written to, or gone."""
     return (isinstance(error, OSError) and error.errno in ERRNOS) or DISK.search(str(error)) is not None
 
 
 @contextmanager
-def trying(note: str | Path, attempts: int) -> Iterator[str | None]:
+def trying(note: str | Path, attempts: int, so_far: int = 0) -> Iterator[str | None]:
     """Yield None if the job is to be tried, or why it died if it has died so many times: a line, and its traceback.
 
     What it died of is kept in the file `note` until it succeeds, for as long as the Snakemake that started it goes on:
-    under another one it is tried anew. A job has not died of bad input, of a disk that is full, or of being told to
-    end. Nobody else works on what the note is of: the block begins when the one before has ended, on another machine
-    perhaps.
+    under another one it is tried anew, as it is when it has come further than when it last died (`so_far`, in steps,
+    say). A job has not died of bad input, of a disk that is full, or of being told to end. Nobody else works on what
+    the note is of: the block begins when the one before has ended, on another machine perhaps.
     """
     with alone(note) as file:
-        before = _Deaths.read(file)
+        before = _Deaths.read(file, so_far)
         _working_on.append((file, before))
-        _Deaths(before.count + 1, WITHOUT_A_WORD).write(file)
+        before.and_one_of(WITHOUT_A_WORD).write(file)
         try:
             yield before.cause if before.count >= attempts else None
-        except (InputError, TerminatedError, KeyboardInterrupt):
+        except (InputError, TerminatedError):
             before.write(file)
             raise
         except Exception as error:
             cause = "".join([f"{_in_a_line(error)}\n", *traceback.format_exception(error)])
-            (before if is_of_the_disk(error) else _Deaths(before.count + 1, cause)).write(file)
+            (before if is_of_the_disk(error) else before.and_one_of(cause)).write(file)
             raise
         finally:
             _working_on.pop()
@@ -109,34 +121,49 @@ def trying(note: str | Path, attempts: int) -> Iterator[str | None]:
 
 @dataclass(frozen=True)
 class _Deaths:
-    """How often a job has died under this Snakemake, and what of the last time."""
+    """How often a job has died under this Snakemake and without coming further, and what of the last time."""
 
+    under: str | None
+    so_far: int
     count: int = 0
     cause: str = ""
 
     @classmethod
-    def read(cls, file: IO) -> "_Deaths":
+    def read(cls, file: IO, so_far: int) -> "_Deaths":
+        now = cls(os.environ.get(INVOCATION), so_far)
         file.seek(0)
         try:
-            found = json.load(file)
-        except ValueError:  # empty, or torn
-            return cls()
-        return cls(found["count"], found["cause"]) if found["under"] == _invocation() else cls()
+            found = cls(**json.load(file))
+        except (ValueError, TypeError):  # empty, or torn
+            return now
+        return found if found.under == now.under and found.so_far >= so_far else now
+
+    def and_one_of(self, cause: str) -> "_Deaths":
+        return replace(self, count=self.count + 1, cause=cause)
 
     def write(self, file: IO) -> None:
         file.seek(0)
         file.truncate()
         if self.count:
-            json.dump({"under": _invocation(), "count": self.count, "cause": self.cause}, file)
+            json.dump(asdict(self), file)
         file.flush()
-
-
-def _invocation() -> str | None:
-    return os.environ.get(INVOCATION)
 
 
 def _in_a_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def refuse_orphans(current: str | Path) -> None:
+    """Raise an `InputError` if this is a job of another Snakemake than the `current` one, which a file names.
+
+    It has waited in a cluster's queue since a Snakemake that was killed, and would throw away what this one has made.
+    """
+    path, mine = Path(current), os.environ.get(INVOCATION)
+    if mine and path.exists() and path.read_text(encoding="utf-8") != mine:
+        raise InputError(
+            "expected a job of the Snakemake that was started last, found one of an earlier one; it does nothing, and "
+            "nothing is to be done about it"
+        )
 
 
 # What this process tries, and how often it had died before.
@@ -160,7 +187,7 @@ def alone(note: str | Path) -> Iterator[IO]:
                 _lock(file)
             if not _is_named(path, file):  # the other has removed it
                 continue
-            os.set_inheritable(file.fileno(), True)  # processes that share the job hold it as long as they live
+            os.set_inheritable(file.fileno(), True)  # torchrun, or COMET, holds it as long as it lives
             try:
                 yield file
             finally:

@@ -1,9 +1,8 @@
 """What every training has in common: Hugging Face's Trainer, a readable log and a history."""
 
-import ctypes
 import math
+import shutil
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import safetensors.torch
@@ -14,7 +13,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import is_torch_bf16_gpu_available
 
-from skipclm import callbacks, losses
+from skipclm import callbacks, losses, memory
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.examples import LengthGroupedBatches
 from skipclm.snapshots import Snapshots
@@ -72,22 +71,6 @@ def arguments(
     )
 
 
-def return_large_blocks() -> None:
-    """Have glibc give memory blocks of 16 MiB and more back as soon as they are free; elsewhere do nothing.
-
-    Left alone it learns to keep them, and batches of ever new sizes leave holes between them.
-    """
-    large_block, spare_memory = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
-    with suppress(AttributeError, OSError):
-        glibc = ctypes.CDLL(None)
-        glibc.mallopt(large_block, 16 * 2**20)
-        glibc.mallopt(spare_memory, 2**30)  # what is small stays: the next step wants it again
-
-
-def _is_lack_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 class Loop(Trainer):
     """The Trainer, with batches of similar length, and with means of what the model reports in the history.
 
@@ -108,7 +91,7 @@ class Loop(Trainer):
         snapshots: Snapshots | None = None,
         **kwargs: object,
     ) -> None:
-        return_large_blocks()
+        memory.return_large_blocks()
         options = dict(options)
         self.batch_tokens, self.gradient_cosine = (options.pop(k, None) for k in ("batch_tokens", "gradient_cosine"))
         args = arguments(snapshots.folder if snapshots else folder, seed=seed, **options)
@@ -129,12 +112,12 @@ class Loop(Trainer):
     def run(self) -> float:
         """Train from the newest snapshot on, or from the beginning; return the seconds that all of it took.
 
-        Raises `TerminatedError` if a SIGTERM ended it, once a snapshot is saved; what has taken its last step is done.
+        Raises `TerminatedError` if it was told to end, once a snapshot is saved; what has taken its last step is done.
         """
         self._started = time.perf_counter()
         newest = self.snapshots and self.snapshots.newest()
         self.train(resume_from_checkpoint=str(newest) if newest else None)
-        if self.snapshots and self._saver.is_ended and self.state.global_step < self.state.max_steps:
+        if self.snapshots and self._saver.is_cut_short:
             raise TerminatedError
         if newest and newest.name == f"checkpoint-{self.state.global_step}":  # of the last step
             self._load_sums(newest)
@@ -154,15 +137,21 @@ class Loop(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Save a snapshot: what the Trainer saves, and what was summed since the last log."""
-        super()._save_checkpoint(model, trial)
         snapshot = self.snapshots.folder / f"checkpoint-{self.state.global_step}"
-        sums = {"_sums": self._sums, "_batches": self._batches, "_tr_loss": self._tr_loss}
+        try:
+            super()._save_checkpoint(model, trial)
+            torch.save(self._all_sums(), snapshot / self._sums_file())
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self.snapshots.seal(snapshot)
+        except Exception:  # the disk is full, say: what is half written takes room
+            shutil.rmtree(snapshot, ignore_errors=True)
+            raise
+
+    def _all_sums(self) -> dict:
+        sums = {"_sums": self._sums, "_batches": self._batches, "_tr_loss": self._tr_loss, "tokens": self.tokens}
         sums |= {"_globalstep_last_logged": self._globalstep_last_logged, "_seconds": self._elapsed()}
-        sums |= {"tokens": self.tokens, "_micro_batch": getattr(self.model, "micro_batch", None)}
-        torch.save(sums, snapshot / self._sums_file())
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            self.snapshots.seal(snapshot)
+        return sums | {"_micro_batch": getattr(self.model, "micro_batch", None)}
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Put back what the last training had at hand; the Trainer calls this right before it goes on."""
@@ -221,14 +210,13 @@ class Loop(Trainer):
             try:
                 return super().training_step(model, inputs, num_items_in_batch)
             except RuntimeError as error:
-                if not _is_lack_of_memory(error) or not self._halve_micro_batch(len(next(iter(inputs.values())))):
+                if not memory.is_lacking(error) or not self._halve_micro_batch(len(next(iter(inputs.values())))):
                     raise
                 if self.args.world_size > 1:  # others wait for this one: all must begin again
                     raise ShortOfMemoryError(self.model.micro_batch) from error
             self._sums, self._batches = sums, batches
             model.zero_grad()
-            if torch.accelerator.is_available():
-                torch.accelerator.empty_cache()
+            memory.release()
 
     def _halve_micro_batch(self, batch_size: int) -> bool:
         """Let half as many pairs through the model at a time; return whether that can be."""

@@ -10,7 +10,7 @@ import yaml
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from skipclm import cost, evaluation, experiment, forecast, provenance, tsv
+from skipclm import cost, evaluation, experiment, forecast, provenance
 from skipclm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,10 @@ def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
             shutil.rmtree(Path(place) / name, ignore_errors=True)
     shutil.rmtree(Path("logs") / name)
     _log(mini).unlink()
-    tsv.write(Path("results") / config["experiment"] / cost.FORECAST, table)
+    stages = table[["stage", "jobs", "steps", "tokens", "seconds"]].to_dict("records")
+    provenance.write_json(
+        Path("results") / config["experiment"] / cost.FORECAST, {"config": config, "cores": cores, "stages": stages}
+    )
     return forecast.to_text(table, config, cores, space)
 
 

@@ -190,8 +190,8 @@ def _best_cell(scores: pd.DataFrame, metric: str, pair: str, allow_missing: floa
         reasons = scores.loc[(scores["pair"] == pair) & (scores["status"] == "failed"), "reason"].unique()
         raise InputError(
             f"expected at most {allow_missing:.0%} of the cells for {pair} to lack a score (grid.allow_missing), found "
-            f"that {len(failed)} of {len(cells)} failed ({'; '.join(map(str, reasons))}); remove the folders of these "
-            "runs to have them tried again, or allow more"
+            f"that {len(failed)} of {len(cells)} failed ({'; '.join(map(str, reasons))}); remove the folders of those "
+            "runs (see grid/scores.tsv) to have them tried again, or allow more"
         )
     if usable.empty:
         raise InputError(

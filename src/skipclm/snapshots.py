@@ -25,12 +25,17 @@ def fingerprint(facts: dict, files: Iterable[str | Path]) -> str:
     return hashlib.sha256(json.dumps([facts, digests], sort_keys=True).encode()).hexdigest()
 
 
-def release(folder: Path, splits: list[str]) -> None:
-    """Remove the snapshots of a run, which lie in its folder, once all its splits are scored since it was trained."""
+def release(folder: Path, splits: list[str], keep_weights: bool = True) -> None:
+    """Remove the snapshots of a run, which lie in its folder, once all its splits are scored since it was trained.
+
+    And its model, unless weights are to be kept: Snakemake, to which that is temporary, removes nothing before the
+    grid's best cell is chosen.
+    """
     scores, trained = [folder / f"{split}.scores.json" for split in splits], folder / "training.json"
     since = trained.stat().st_mtime if trained.exists() else 0.0
     if all(path.exists() and path.stat().st_mtime >= since for path in scores):
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        for name in (FOLDER,) if keep_weights else (FOLDER, "model"):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def keep(files: Sequence[Path], folder: Path, fingerprint: str) -> None:
@@ -56,6 +61,7 @@ def recall(files: Sequence[Path], folder: Path, fingerprint: str) -> bool:
 
 def link(path: Path, new: Path) -> None:
     """Give a file a second name, or copy it where that cannot be."""
+    new.parent.mkdir(parents=True, exist_ok=True)
     new.unlink(missing_ok=True)
     try:
         os.link(path, new)
@@ -80,19 +86,24 @@ class Snapshots:
 
     def _remove_all_but_two(self, step: int) -> None:
         """Remove all snapshots but the last two that are whole and not beyond a step."""
-        found = sorted(self.folder.glob("checkpoint-*"), key=_step)
+        found = self._found()
         whole = [snapshot for snapshot in found if (snapshot / SEAL).is_file() and _step(snapshot) <= step]
         for snapshot in set(found) - set(whole[-2:]):
             shutil.rmtree(snapshot)
 
+    def _found(self, reverse: bool = False) -> list[Path]:
+        return sorted(self.folder.glob("checkpoint-*"), key=_step, reverse=reverse)
+
     def newest(self) -> Path | None:
         """Return the newest snapshot that is whole and of this very training; say why others are not used."""
-        for snapshot in sorted(self.folder.glob("checkpoint-*"), key=_step, reverse=True):
+        for snapshot in self._found(reverse=True):
             fault = _fault(snapshot, self.fingerprint)
             if fault is None:
                 print(f"goes on from {snapshot}")
                 return snapshot
             print(f"{snapshot} is not used: {fault}")
+            if not (snapshot / SEAL).is_file():  # it takes room, of which there may be little
+                shutil.rmtree(snapshot, ignore_errors=True)
         return None
 
     def remove(self) -> None:
@@ -113,14 +124,22 @@ def _fault(folder: Path, fingerprint: str) -> str | None:
     try:
         seal = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         expected, of = seal["files"], seal["fingerprint"]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "its seal is broken"
     if of != fingerprint:
         return "it is of other settings, data or code"
     for name, digest in expected.items():
-        if not (folder / name).is_file() or provenance.sha256(folder / name) != digest:
-            return f"{name} is not as it was written"
+        try:
+            if provenance.sha256(folder / name) != digest:
+                return f"{name} is not as it was written"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
     return None
+
+
+def furthest(folder: Path) -> int:
+    """Return the step of the furthest snapshot in a folder that was written to the end, of whatever training; or 0."""
+    return max((_step(seal.parent) for seal in folder.glob(f"checkpoint-*/{SEAL}")), default=0)
 
 
 def _step(snapshot: Path) -> int:

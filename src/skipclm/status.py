@@ -83,16 +83,31 @@ def _log(results: Path, run: cost.Run) -> Path:
     return results.parents[1] / "logs" / results.name / run.folder / "train.log"
 
 
-def _progress(results: Path, config: dict, run: cost.Run) -> str:
-    """Say at which step a training is, and its loss, or that it is done and the run translates."""
-    if _is_trained(results, config, run):
-        return ", translates"
+def _step(results: Path, run: cost.Run) -> tuple[int, int, str] | None:
+    """Return at which step a training is, of how many, and its loss, if its log tells."""
     log = _log(results, run)
     steps = PROGRESS.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
-    if not steps:
+    return (int(steps[-1][0]), int(steps[-1][1]), steps[-1][2]) if steps else None
+
+
+def _progress(results: Path, config: dict, run: cost.Run) -> str:
+    """Say at which step a training is, and its loss, or that it is done and the run is translated and scored."""
+    if _is_trained(results, config, run):
+        return ", trained"
+    if not (step := _step(results, run)):
         return ""
-    done, of, loss = steps[-1]
+    done, of, loss = step
     return f", step {done} of {of}" + (f", loss {loss}" if loss else "")
+
+
+def _share_left(results: Path, config: dict, run: cost.Run, state: str) -> float:
+    """Return which share of a run's time is left, by the steps of its training alone."""
+    if state != "running":
+        return 1.0
+    if _is_trained(results, config, run):
+        return 0.0
+    step = _step(results, run)
+    return 1.0 - step[0] / step[1] if step else 1.0
 
 
 def _reason(results: Path, run: cost.Run) -> str:
@@ -138,9 +153,9 @@ def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[
         if states[run] == "done":
             jobs = [seconds for job, seconds in measured.seconds.items() if job.startswith(f"{run.folder}/")]
             took.setdefault(_kind(run), []).append(sum(jobs))
-    left = [run for run in found if states[run] in ("left", "running")]
+    left = {run: _share_left(results, config, run, states[run]) for run in found if states[run] in ("left", "running")}
     if not took or not left:
         return []
-    seconds = sum(fmean(_of_runs_like(run, took)) for run in left)
+    seconds = sum(share * fmean(_of_runs_like(run, took)) for run, share in left.items())
     together = max(1, sum(states[run] == "running" for run in found))
     return [f"left: about {cost.duration(seconds / together)}, with {together} at a time"]

@@ -123,7 +123,7 @@ def train(
     `folder` is for the Trainer's own files, `callbacks` look on. With `snapshots` it goes on from the newest of them,
     and ends with the very weights that it would have had uninterrupted. The facts hold `status`, which is `diverged` if
     the loss was no longer finite. Raises an `InputError` if fewer pairs than a batch are short enough, and
-    `TerminatedError` after a SIGTERM.
+    `TerminatedError` if it was told to end.
     """
     options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *OWN)}
     own = {key: settings["training"][key] for key in OWN}

@@ -57,7 +57,7 @@ class TrainingJob:
     def fingerprint(self) -> str:
         """A digest of all that decides the outcome."""
         facts = {"pair": self.pair, "seed": self.seed, "settings": self.settings, "code": self.code}
-        files = [path for path in sorted(Path(self.base).iterdir()) if path.name not in DATED]
+        files = [path for path in sorted(Path(self.base).rglob("*")) if path.is_file() and path.name not in DATED]
         return fingerprint(facts | {"versions": provenance.versions()}, [self.train, self.valid, *files])
 
     @property
@@ -73,7 +73,7 @@ def run(job: TrainingJob, failure: str | None = None) -> None:
     a job fails that shares one of the cluster's with this one. Raises what `training.train` does, and a `RuntimeError`
     if one of several processes died.
     """
-    done = Path(job.snapshots) / "done"
+    done = Path(job.snapshots) / "train"  # beside those of splits, none of which is translated by this name
     if _fingerprint_of(done) != job.fingerprint:
         with provenance.new_folder(done) as folder:
             inside = replace(job, model=str(folder / "model"), **_beside(folder))
@@ -89,8 +89,9 @@ def run(job: TrainingJob, failure: str | None = None) -> None:
     else:
         print("was done before")
     with provenance.new_folder(job.model) as folder:
-        for path in (done / "model").iterdir():
-            link(path, folder / path.name)
+        for path in (done / "model").rglob("*"):
+            if path.is_file():  # a tokenizer may have folders of its own
+                link(path, folder / path.relative_to(done / "model"))
     for name, path in _beside(done).items():
         link(Path(path), Path(getattr(job, name)))
 
@@ -137,7 +138,6 @@ def _train(job: TrainingJob) -> None:
     )
     if rank > 0:
         return
-    jobs.finish()
     record = job.facts | outcome.facts | provenance.environment()
     checkpoints.save(outcome.model, tokenizer, job.model, record)
     tsv.write(job.history, pd.DataFrame(outcome.history))
@@ -182,8 +182,10 @@ def _start_processes(job: TrainingJob, count: int) -> int | None:
         except BaseException:
             process.terminate()
             process.wait()
-            raise
-        found = [provenance.read_json(path) for path in sorted(Path(place).glob("[0-9]*.json"))]
+            if [end["kind"] for end in _ends(place)] != ["done"] * count:
+                raise
+            status = 0  # told to end too late: they save what they have trained before they go
+        found = _ends(place)
     if sizes := [end["micro_batch"] for end in found if end["kind"] == "memory"]:
         return min(sizes)
     if status:
@@ -191,10 +193,15 @@ def _start_processes(job: TrainingJob, count: int) -> int | None:
     return None
 
 
+def _ends(place: str) -> list[dict]:
+    """Return how the processes ended, as far as they could tell."""
+    return [provenance.read_json(path) for path in sorted(Path(place).glob("[0-9]*.json"))]
+
+
 @contextmanager
 def _locked(snapshots: str, how: int) -> Iterator[None]:
     """Hold the lock that the processes of a training share as long as they live."""
-    with open(Path(snapshots) / "processes.lock", "a") as file:
+    with open(Path(snapshots) / "processes.lock", "a+") as file:  # on a network's disk, who shares a lock has to read
         with suppress(OSError):  # where a network's disk has no locks, we go without
             fcntl.flock(file, how)
         yield
@@ -215,6 +222,7 @@ def _raise(ends: list[dict], count: int) -> None:
 def main(place: Path) -> None:
     """Do one process's part of a training, which a file in the folder `place` describes; leave there how it ended."""
     end, description = place / f"{os.environ['RANK']}.json", provenance.read_json(place / "job.json")
+    jobs.listen(jobs.terminate)
     jobs.end_with_parents(2, description["starter"])
     try:
         with _locked(description["job"]["snapshots"], fcntl.LOCK_SH):

@@ -1,5 +1,6 @@
 """Translate sentences with a trained decoder."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from skipclm import modeling
+from skipclm import memory, modeling
 from skipclm.decoders import fuse_attention
 from skipclm.errors import InputError
 from skipclm.examples import Prompt, batches_within, pad
@@ -45,7 +46,8 @@ def translate(
 
     A translation has at most `length_ratio` tokens for each source token and `length_extra` more, and ends where the
     model reads no further. As many sentences are translated at a time as `batch_tokens` leaves room for: prompts and
-    what may follow them, with padding, times the beams. With `progress`, a bar on standard error counts the batches.
+    what may follow them, with padding, times the beams; where memory is short, one half after the other. With
+    `progress`, a bar on standard error counts the batches.
     Raises an `InputError` for a sentence that leaves no room for a translation.
     """
     prompt, found = Prompt.of(tokenizer), Translated([""] * len(sources), [False] * len(sources))
@@ -66,7 +68,7 @@ def translate(
     with _own_habits(model, prompt):
         for batch in tqdm(batches_within(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
             room = [min(limits[i], context - len(prompts[i])) for i in batch]
-            generated = _generate(model, prompt, [prompts[i] for i in batch], room, beams)
+            generated = _generate_in_memory(model, prompt, [prompts[i] for i in batch], room, beams)
             for i, ids, limit in zip(batch, generated, room, strict=True):
                 found.texts[i] = one_line(tokenizer.decode(ids[:limit], skip_special_tokens=True))
                 found.cut[i] = prompt.end not in ids[:limit]
@@ -91,6 +93,22 @@ def _own_habits(model: PreTrainedModel, prompt: Prompt) -> Iterator[None]:
     finally:
         decoder.generation_config = config
         model.train(training)
+
+
+def _generate_in_memory(
+    model: PreTrainedModel, prompt: Prompt, prompts: list[list[int]], limits: list[int], beams: int
+) -> list[list[int]]:
+    """Return what `_generate` does; if memory does not suffice, one half of the prompts after the other."""
+    try:
+        return _generate(model, prompt, prompts, limits, beams)
+    except RuntimeError as error:
+        if not memory.is_lacking(error) or len(prompts) == 1:
+            raise
+    memory.release()
+    half = math.ceil(len(prompts) / 2)
+    print(f"out of memory with {len(prompts)} sentences at a time: now {half}")
+    parts = ((prompts[:half], limits[:half]), (prompts[half:], limits[half:]))
+    return [ids for part in parts for ids in _generate_in_memory(model, prompt, *part, beams)]
 
 
 def _generate(

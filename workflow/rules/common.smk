@@ -1,7 +1,6 @@
 """The checked configuration, where things lie, and which files a run takes."""
 
 import os
-import shutil
 import sys
 import uuid
 from pathlib import Path
@@ -37,6 +36,8 @@ try:
     experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
     if workflow.is_main_process:
         experiment.check_selection(config["evaluation"], HAS_COMET or uses_conda)
+    else:
+        jobs.refuse_orphans(f"{LOGS}/invocation")
     for folder in (RESULTS, LOGS, BENCHMARKS):
         experiment.check_writable(folder)
 except InputError as error:
@@ -54,6 +55,7 @@ RETRIES = 2 * config["execution"]["attempts"] if workflow.is_main_process else 0
 os.environ |= {
     "SKIPCLM_PYTHON": sys.executable,
     "SKIPCLM_JOBS_PER_GPU": str(JOBS_PER_GPU),
+    "SKIPCLM_ATTEMPTS": str(config["execution"]["attempts"]),
 }
 os.environ.setdefault(jobs.INVOCATION, str(uuid.uuid4()))
 if GPUS and "gpu" not in workflow.global_resources:
@@ -194,16 +196,3 @@ def get_grid_files(file):
     return get_run_files(
         "grid", config["grid"]["pairs"], CELLS, config["grid"]["seeds"], file
     )
-
-
-def remove_scored_weights():
-    """Remove the weights of scored cells where Snakemake has not, because it was killed in between."""
-    if config["grid"]["keep_weights"] or workflow.storage_settings.notemp:
-        return
-    for model in map(Path, get_grid_files("model")):
-        scores = model.with_name("valid.scores.json")
-        trained = model.with_name("training.json")
-        if not model.exists() or not scores.exists():
-            continue
-        if scores.stat().st_mtime > trained.stat().st_mtime:
-            shutil.rmtree(model)

@@ -19,7 +19,7 @@ rule translate:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.log",
     benchmark:
         f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.tsv"
-    priority: 1  # before further trainings, so that few weights wait for it
+    priority: 1  # before further trainings, so that few weights wait for it, and for the scores
     retries: RETRIES
     conda:
         "../../envs/skipclm.yaml"
@@ -51,6 +51,7 @@ rule score_neural:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.log",
     benchmark:
         f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.tsv"
+    priority: 2
     retries: RETRIES
     conda:
         "../../envs/comet.yaml"
@@ -62,9 +63,10 @@ rule score_neural:
     message:
         "Score {wildcards.pair} {wildcards.split} of {wildcards.run} seed {wildcards.seed} with {wildcards.neural}"
     shell:
-        '"$SKIPCLM_PYTHON" {input.runner:q} --log {log:q} --gpu {resources.gpu} --jobs-per-gpu $SKIPCLM_JOBS_PER_GPU -- '
+        '"$SKIPCLM_PYTHON" {input.runner:q} --log {log:q} --gpu {resources.gpu} --jobs-per-gpu $SKIPCLM_JOBS_PER_GPU '
+        "--attempts $SKIPCLM_ATTEMPTS --output {output.neural:q} -- "
         "{params.python:q} {input.script:q} --model {params.model:q} --sources {input.sources:q} "
-        "--hypotheses {input.hypotheses:q} --references {input.references:q} --output {output.neural:q}"
+        "--hypotheses {input.hypotheses:q} --references {input.references:q}"
 
 
 rule score:
@@ -85,6 +87,7 @@ rule score:
         f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.score.log",
     benchmark:
         f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.score.tsv"
+    priority: 2
     conda:
         "../../envs/skipclm.yaml"
     params:

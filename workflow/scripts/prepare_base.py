@@ -34,7 +34,6 @@ with (
             snakemake.config["execution"]["snapshot_minutes"],
         )
         model, tokenizer, history = base.from_scratch(texts, settings["scratch"], folder, snapshots)
-        jobs.finish()
         tsv.write(folder / "history.tsv", pd.DataFrame(history))
     else:
         model, tokenizer = base.fetch(settings["source"], settings["revision"], settings["layers"])

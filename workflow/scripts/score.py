@@ -8,7 +8,7 @@ from skipclm import corpus, corpus_config, evaluation, jobs, metrics, provenance
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0]), jobs.alone(f"{snakemake.output.scores}.attempt"):
     run, options = snakemake.wildcards, snakemake.params.options
     record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {}
     generation = provenance.read_json(snakemake.input.generation)
@@ -34,4 +34,6 @@ with jobs.job(snakemake.log[0]):
     facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds", "micro_batch")}
     provenance.write_json(snakemake.output.scores, result | facts | provenance.environment())
     splits = ["valid"] if run.stage == "grid" else corpus_config.test_sets(snakemake.config)
-    snapshots.release(Path(snakemake.output.scores).parent, splits)
+    # No parameter of the rule: what becomes of weights is no reason to score again.
+    keep_weights = snakemake.config[run.stage]["keep_weights"]
+    snapshots.release(Path(snakemake.output.scores).parent, splits, keep_weights)

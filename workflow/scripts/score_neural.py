@@ -1,19 +1,30 @@
-"""Run COMET or XCOMET, a command in an environment of its own, as a job like others: with a log and a leased GPU."""
+"""Run COMET or XCOMET, a command in an environment of its own, as a job like others: with a log and a leased GPU.
+
+If it dies time and again, its scores say so, and the rest goes on.
+"""
 
 import argparse
 import subprocess
 
-from skipclm import devices, jobs
+from skipclm import devices, jobs, provenance
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--log", required=True)
 parser.add_argument("--gpu", type=int, required=True, help="devices to lease, where there are any")
 parser.add_argument("--jobs-per-gpu", type=int, required=True)
+parser.add_argument("--attempts", type=int, required=True)
+parser.add_argument("--output", required=True, help="file of the scores")
 parser.add_argument("command", nargs="+")
 options = parser.parse_args()
 
-with jobs.job(options.log), devices.lease(options.gpu, options.jobs_per_gpu):
+with (
+    jobs.job(options.log),
+    jobs.trying(f"{options.output}.attempt", options.attempts) as failure,
+    devices.lease(options.gpu, options.jobs_per_gpu),
+):
+    if failure:
+        print(f"given up: {failure}")
+        provenance.write_json(options.output, {"not_run": failure.partition("\n")[0]})
     # The lease is the command's as well, as long as it lives.
-    status = subprocess.run(options.command, close_fds=False).returncode
-    if status:
+    elif status := subprocess.run([*options.command, "--output", options.output], close_fds=False).returncode:
         raise RuntimeError(f"{options.command[0]} ended with status {status}")

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 execution = snakemake.config["execution"]
 folder = Path(snakemake.output.record).parent
+kept = folder / snapshots.FOLDER
 with (
     jobs.job(snakemake.log[0]),
-    jobs.trying(folder / "train.attempt", execution["attempts"]) as failure,
+    jobs.trying(folder / "train.attempt", execution["attempts"], snapshots.furthest(kept)) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):
     job = training_job.TrainingJob(
@@ -30,7 +31,7 @@ with (
         model=snakemake.output.model,
         history=snakemake.output.history,
         record=snakemake.output.record,
-        snapshots=str(folder / snapshots.FOLDER),
+        snapshots=str(kept),
         snapshot_minutes=execution["snapshot_minutes"],
         threads=snakemake.threads,
         tensorboard=str(Path(snakemake.log[0]).with_name("tensorboard")) if execution["tensorboard"] else None,
