@@ -78,9 +78,19 @@ def wait_until_all_are_gone(folder: Path) -> None:
     snakemake(folder, "--unlock")
 
 
-def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int]:
-    """Kill, run again, and compare each time that the workflow is done; return what was hit, and how often it ended."""
-    chance, hits, ends = random.Random(7), Counter(), 0
+def gone_on(folder: Path) -> set[tuple[str, int]]:
+    """Return the logs of all trainings of late that went on from a snapshot, with the times of their last words."""
+    logs = [*folder.glob("logs/**/train.log"), *folder.glob("logs/**/base.log")]
+    return {(str(log), log.stat().st_mtime_ns) for log in logs if "goes on from" in log.read_text(errors="replace")}
+
+
+def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int, int]:
+    """Kill, run again, and compare each time that the workflow is done.
+
+    Returns what was hit, how often the workflow ended and how many trainings went on from a snapshot, as far as it is
+    known: of attempts that were killed again before Snakemake ended nothing is left.
+    """
+    chance, hits, ends, resumed = random.Random(7), Counter(), 0, set()
     while True:
         workflow, fatal = start(folder), False
         while hits.total() < kills and workflow.poll() is None:
@@ -90,13 +100,15 @@ def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int]:
                 print(f"{hits.total()}: {done[0]}, {SIGNALS[done[1]]}", flush=True)
         failed = workflow.wait() != 0
         wait_until_all_are_gone(folder)
+        resumed |= gone_on(folder)
         assert fatal or not failed, (folder / "snakemake.log").read_text()[-5000:]
         if not failed:
             compare(results(folder), expected)
             ends += 1
             print("ended as it should", flush=True)
             if hits.total() == kills:
-                return hits, ends
+                assert resumed or kills < 20, "no training went on from a snapshot"
+                return hits, ends, len(resumed)
             shutil.rmtree(folder / "results")
 
 
@@ -123,7 +135,7 @@ def compare(found: dict, expected: dict) -> None:
     assert not other, f"other contents: {other}"
 
 
-def page(hits: Counter, ends: int, files: int) -> str:
+def page(hits: Counter, ends: int, resumed: int, files: int) -> str:
     """Return the text of the page."""
     names = [*VICTIMS, SNAKEMAKE]
     lines = [f"| {kind} | {' | '.join(str(hits[kind, number]) for number in SIGNALS)} |" for kind in names]
@@ -131,9 +143,9 @@ def page(hits: Counter, ends: int, files: int) -> str:
 
 Written on {datetime.date.today()} by `make chaos`: {hits.total()} kills of a small grid on the built-in corpus, at
 random moments. What is hit of trainings and translations, Snakemake starts again; after other hits the harness started
-Snakemake again. The workflow came to its end {ends} times, the last time after the last kill; after the others it began
-again from nothing. Each time all {files} files of its results, tables, translations, weights, histories, figures and
-records, were those of a run left alone, but for clocks.
+Snakemake again. At least {resumed} trainings went on from a snapshot. The workflow came to its end {ends} times, the
+last time after the last kill; after the others it began again from nothing. Each time all {files} files of its results,
+tables, translations, weights, histories, figures and records, were those of a run left alone, but for clocks.
 
 | hit | {" | ".join(SIGNALS.values())} |
 | --- | {" | ".join("---:" for _ in SIGNALS)} |
@@ -148,8 +160,8 @@ def main(kills: int) -> None:
         if start(alone).wait():
             raise RuntimeError((alone / "snakemake.log").read_text())
         expected = results(alone)
-        hits, ends = torment(prepare(Path(place) / "tormented"), kills, expected)
-    PAGE.write_text(page(hits, ends, len(expected)), encoding="utf-8")
+        hits, ends, resumed = torment(prepare(Path(place) / "tormented"), kills, expected)
+    PAGE.write_text(page(hits, ends, resumed, len(expected)), encoding="utf-8")
     print(PAGE)
 
 

@@ -1,12 +1,14 @@
-"""The whole graph through profiles/slurm, on a Slurm that the test starts, with a job cancelled and a node drained."""
+"""The whole graph through profiles/slurm, on a Slurm that the test starts, through all that befalls jobs there."""
 
+import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import slurm
-from workflows import RESULTS, environment, make_copy, rows, without_clocks
+from workflows import RESULTS, editing, environment, make_copy, rows, snakemake, without_clocks
 
 pytestmark = [
     pytest.mark.slurm,
@@ -26,32 +28,61 @@ def cluster(tmp_path):
         yield running
 
 
-def _wait_for_a_training(cluster, process):
-    """Return the number of a job of Slurm that trains."""
+@contextmanager
+def _submitting(folder, *targets):
+    """Start the workflow on the cluster, and see in the end that it went well."""
+    command = [sys.executable, "-m", "snakemake", *targets, "--profile", "profiles/slurm"]
+    with open(folder / "log", "wb") as log:
+        options = {"cwd": folder, "env": environment(folder), "stdout": log, "stderr": log}
+        process = subprocess.Popen([*command, "--configfile", "tiny.yaml", *OPTIONS], **options)
+        try:
+            yield process
+            assert process.wait(timeout=900) == 0, (folder / "log").read_text()
+        finally:
+            process.kill()
+    assert "Trying to restart" in (folder / "log").read_text()
+
+
+def _wait_for(cluster, process, run):
+    """Return the number of the job of Slurm that is of a run, once it is under way."""
     while process.poll() is None:
         for number, what in cluster.running().items():
-            if "run" in what:
+            if run in what:
                 return number
         time.sleep(0.1)
-    raise AssertionError("no training was seen")
+    raise AssertionError(f"{run} was not seen")
 
 
 def test_a_cluster_gives_the_tables_that_this_machine_gives(cluster, finished, tmp_path):
+    """Though a job is cancelled, and a node drained."""
     folder = make_copy(tmp_path / "copy")
-    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--configfile", "tiny.yaml", *OPTIONS]
-    with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
-        try:
-            cluster.ask("scancel", _wait_for_a_training(cluster, process))
-            cluster.ask("scontrol", "update", "NodeName=node2", "State=DRAIN", "Reason=test")
-            assert process.wait(timeout=900) == 0, (tmp_path / "log").read_text()
-        finally:
-            process.kill()
-    said = (tmp_path / "log").read_text()
-    assert "Trying to restart" in said
+    with _submitting(folder) as process:
+        cluster.ask("scancel", _wait_for(cluster, process, "en-de.c1-s1-t2.seed1"))
+        cluster.ask("scontrol", "update", "NodeName=node2", "State=DRAIN", "Reason=test")
     assert cluster.states()["node2"].startswith("drain")
     for name in ("grid/scores.tsv", "grid/cells.tsv", "ablation/scores.tsv", "ablation/significance.tsv"):
         there, here = (without_clocks(rows(place / RESULTS / name)) for place in (folder, finished))
         assert there == here
     there, here = ((place / RESULTS / "ablation/table.md").read_bytes() for place in (folder, finished))
     assert there == here
+
+
+def test_a_job_whose_time_is_nearly_up_goes_on_from_a_snapshot(cluster, copied, tmp_path):
+    with editing(copied) as config:
+        config["ablation"]["variants"] |= {"long": {"training": {"steps": 300}, "contrastive": {"enabled": False}}}
+    run = RESULTS / "ablation/en-de/long/seed1"
+    snakemake(copied, target := str(run / "training.json"))
+    whole = without_clocks(rows(copied / run / "history.tsv"))
+    weights = (copied / run / "model/model.safetensors").read_bytes()
+    shutil.rmtree(copied / run)
+    log = copied / "logs/tiny/ablation/en-de/long/seed1/train.log"
+    log.unlink()
+    with _submitting(copied, target) as process:
+        number = _wait_for(cluster, process, "en-de.long.seed1")
+        while not (log.exists() and "step/s, loss" in log.read_text()):
+            assert process.poll() is None, (copied / "log").read_text()
+            time.sleep(0.1)
+        cluster.ask("scancel", "--signal=TERM", number)  # as Slurm does it, of itself, by --signal
+    assert "goes on from" in log.read_text()
+    assert without_clocks(rows(copied / run / "history.tsv")) == whole
+    assert (copied / run / "model/model.safetensors").read_bytes() == weights
