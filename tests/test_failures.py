@@ -125,7 +125,7 @@ def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
     assert (copied / run / "model/model.safetensors").read_bytes() == weights
     left = ["history.tsv", "model", "snapshots", "training.json"]
     assert sorted(path.name for path in (copied / run).iterdir()) == left
-    assert [path.name for path in (copied / run / "snapshots").iterdir()] == ["done"]
+    assert [path.name for path in (copied / run / "snapshots").iterdir()] == ["train"]
 
 
 @pytest.fixture
