@@ -6,7 +6,8 @@
 # make bench-planning  how long a thousand cells are planned, in docs/planning.md
 # make statistics  how often the test of significance is right, in docs/statistics.md
 # make test-comet  the tests of COMET, in that environment
-# make test-slurm  the workflow on a Slurm that the test starts here; needs Debian's slurm-wlm and munge
+# make test-slurm  the workflow on a Slurm that the test starts here; needs Debian's slurm-wlm and munge. With WHOLE=1, the
+#                  default experiment as well
 # make chaos  kill the workflow again and again and compare what comes out, in docs/chaos.md; KILLS=50
 # make comet  an environment of its own for COMET and XCOMET
 # make clean  remove what the built-in experiment made (not the environment)

@@ -5,7 +5,6 @@ make chaos KILLS=5
 """
 
 import datetime
-import json
 import os
 import random
 import shutil
@@ -18,7 +17,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from workflows import REPO, RESULTS, TINY, editing, environment, make_copy, processes, rows, snakemake, without_clocks
+from workflows import REPO, TINY, compare, editing, environment, make_copy, processes, results, snakemake
 
 PAGE = REPO / "docs/chaos.md"
 # Scripts by what they do, and seconds that they live at most before they are hit.
@@ -110,29 +109,6 @@ def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int, int
                 assert resumed or kills < 20, "no training went on from a snapshot"
                 return hits, ends, len(resumed)
             shutil.rmtree(folder / "results")
-
-
-def results(folder: Path) -> dict[str, object]:
-    """Return all that a finished run has of tables, translations, weights and figures, by name, but for clocks."""
-    found: dict[str, object] = {}
-    for path in sorted((folder / RESULTS).rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.name == "cost.tsv":
-            continue  # of clocks alone
-        if path.suffix == ".tsv":
-            found[name] = without_clocks(rows(path))
-        elif path.suffix == ".json":
-            found[name] = without_clocks(json.loads(path.read_text(encoding="utf-8")))
-        elif path.is_file():
-            found[name] = path.read_bytes()
-    return found
-
-
-def compare(found: dict, expected: dict) -> None:
-    """Raise an `AssertionError` unless all is as expected."""
-    assert found.keys() == expected.keys(), f"files: {sorted(found.keys() ^ expected.keys())}"
-    other = [name for name in expected if found[name] != expected[name]]
-    assert not other, f"other contents: {other}"
 
 
 def page(hits: Counter, ends: int, resumed: int, files: int) -> str:

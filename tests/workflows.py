@@ -1,6 +1,7 @@
 """Copies of the repository in which the workflow runs on a tiny corpus."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -96,6 +97,29 @@ def without_clocks(value):
     if isinstance(value, dict):
         return {key: without_clocks(entry) for key, entry in value.items() if key not in CLOCKS}
     return [without_clocks(entry) for entry in value] if isinstance(value, list) else value
+
+
+def results(folder, experiment=TINY["experiment"]):
+    """Return all that a finished run has of tables, translations, weights and figures, by name, but for clocks."""
+    found = {}
+    for path in sorted((folder / "results" / experiment).rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.name == "cost.tsv":
+            continue  # of clocks alone
+        if path.suffix == ".tsv":
+            found[name] = without_clocks(rows(path))
+        elif path.suffix == ".json":
+            found[name] = without_clocks(json.loads(path.read_text(encoding="utf-8")))
+        elif path.is_file():
+            found[name] = path.read_bytes()
+    return found
+
+
+def compare(found, expected):
+    """Raise an `AssertionError` unless all `results` are as expected."""
+    assert found.keys() == expected.keys(), f"files: {sorted(found.keys() ^ expected.keys())}"
+    other = [name for name in expected if found[name] != expected[name]]
+    assert not other, f"other contents: {other}"
 
 
 @contextmanager
