@@ -39,6 +39,9 @@ rule all:
     default_target: True
     input:
         rules.write_report.output,
+        # So that a run whose folder was removed is made again, and with it the tables.
+        get_grid_files("valid.scores.json"),
+        get_ablation_files("scores.json"),
 
 
 onstart:

@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from workflows import RESULTS, TINY, configure, editing, planned, rows, snakemake
+from workflows import RESULTS, TINY, compare, configure, editing, planned, results, rows, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +80,14 @@ def test_the_way_back_and_a_further_test_set_train_nothing_but_what_is_new(copie
         (pair, split) for pair in config["pairs"] for split in ("test", "second")
     }
     assert planned(copied, tables) == {}
+
+
+def test_a_run_whose_folder_is_removed_is_made_again(copied, finished):
+    shutil.rmtree(copied / RESULTS / "ablation/en-zh/finetune/seed1")
+    shutil.rmtree(copied / RESULTS / "grid/en-de/c1-s1-t3/seed1")
+    output = snakemake(copied)
+    assert sorted(re.findall(r"Train (en-\w+ \S+) seed", output)) == ["en-de c1-s1-t3", "en-zh finetune"]
+    compare(results(copied), results(finished))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ REFERENCES = ["eins zwei", "drei", "vier fünf"]
 HYPOTHESES = {"full": ["eins zwei", "drei", "vier"], "finetune": ["eins zwei", "vier", "fünf"]}
 
 
-def _table(hypotheses):
+def _table(hypotheses, untrained=()):
     contributions = {
         name: metrics.measure(Translations(lines, REFERENCES, SOURCES, "en", "de"), ["chrf"])[1]["chrf"]
         for name, lines in hypotheses.items()
     }
-    return side_by_side.lay_out(SOURCES, REFERENCES, hypotheses, contributions, "chrf")
+    return side_by_side.lay_out(SOURCES, REFERENCES, hypotheses, contributions, "chrf", untrained)
 
 
 def test_rows_are_sorted_by_difference_and_complete():
@@ -32,6 +32,13 @@ def test_rows_are_sorted_by_difference_and_complete():
     )
     assert table["spread"].is_monotonic_decreasing
     assert (table["spread"] == (table["full_chrf"] - table["finetune_chrf"]).abs()).all()
+
+
+def test_the_untrained_are_shown_and_not_compared():
+    table = _table(HYPOTHESES | {"base": ["", "drei", ""]}, untrained=["base"])
+    assert table["spread"].tolist() == _table(HYPOTHESES)["spread"].tolist()
+    assert table.set_index("line").loc[2, "base_text"] == "drei"
+    assert (_table({"base": ["", "drei", ""]}, untrained=["base"])["spread"] == 0).all()
 
 
 def test_scores_are_those_of_single_segments():

@@ -20,8 +20,10 @@ from skipclm.errors import InputError, TerminatedError
 
 # How a job is told to end: by a cluster or by Snakemake, by Ctrl-C, by a terminal that closes.
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# What the system and libraries say where nothing can be written; the last is torch's, whose message names no cause.
-DISK = re.compile(r"No space left|Disk quota exceeded|Read-only file system|Permission denied|inline_container")
+# What the system and libraries say where nothing can be written; the last two are torch's, and name no cause.
+DISK = re.compile(
+    r"No space left|Disk quota exceeded|Read-only file system|Permission denied|inline_container|iostream error"
+)
 ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}
 WITHOUT_A_WORD = "killed, for lack of memory perhaps, or with its machine: it ended without a word"
 INVOCATION = "SKIPCLM_INVOCATION"  # a variable that tells one Snakemake from another, for all jobs that it starts

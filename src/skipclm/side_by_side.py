@@ -1,5 +1,7 @@
 """Translations of one pair side by side: source, reference and every variant, with the score of each segment."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -12,11 +14,13 @@ def lay_out(
     hypotheses: dict[str, list[str]],
     contributions: dict[str, np.ndarray],
     metric: str,
+    untrained: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Return a row per segment, those first on which the variants differ most by `metric`.
+    """Return a row per segment, those first on which the trained variants differ most by `metric`.
 
     `hypotheses` and the metric's `contributions` (segments, k) are by variant. Columns: line (from 1), spread (highest
-    less lowest score), source, reference, and for each variant `<variant>_text` and `<variant>_<metric>`, its score.
+    less lowest score, without the `untrained`), source, reference, and for each variant `<variant>_text` and
+    `<variant>_<metric>`, its score.
     """
     scores = {name: METRICS[metric].total(rows) for name, rows in contributions.items()}
     table = pd.DataFrame(
@@ -24,6 +28,6 @@ def lay_out(
     )
     for name, lines in hypotheses.items():
         table[f"{name}_text"], table[f"{name}_{metric}"] = lines, scores[name]
-    if scores:
-        table["spread"] = np.ptp(np.stack(list(scores.values())), axis=0)
+    if compared := [rows for name, rows in scores.items() if name not in untrained]:
+        table["spread"] = np.ptp(np.stack(compared), axis=0)
     return table.sort_values(["spread", "line"], ascending=[False, True], ignore_index=True)

@@ -139,10 +139,10 @@ def _kind(run: cost.Run) -> tuple[str, bool]:
 
 
 def _of_runs_like(run: cost.Run, took: dict[tuple[str, bool], list[float]]) -> list[float]:
-    """Return what runs of its kind took, or else those of the other stage, or else any."""
+    """Return what runs of its kind took, or else those of the other stage; none says nothing of trainings."""
     stage, trained = _kind(run)
-    alike = [seconds for kind, runs_of_it in took.items() if kind[1] == trained for seconds in runs_of_it]
-    return took.get((stage, trained)) or alike or [seconds for runs_of_it in took.values() for seconds in runs_of_it]
+    alike = [seconds for kind, runs_of_it in took.items() if kind[1] >= trained for seconds in runs_of_it]
+    return took.get((stage, trained)) or alike
 
 
 def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[cost.Run, str]) -> list[str]:
@@ -154,7 +154,7 @@ def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[
             jobs = [seconds for job, seconds in measured.seconds.items() if job.startswith(f"{run.folder}/")]
             took.setdefault(_kind(run), []).append(sum(jobs))
     left = {run: _share_left(results, config, run, states[run]) for run in found if states[run] in ("left", "running")}
-    if not took or not left:
+    if not left or not all(_of_runs_like(run, took) for run in left):
         return []
     seconds = sum(share * fmean(_of_runs_like(run, took)) for run, share in left.items())
     together = max(1, sum(states[run] == "running" for run in found))

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
 
 with jobs.job(snakemake.log[0]):
     sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
-    metric, hypotheses, contributions = snakemake.params.metric, {}, {}
+    metric, hypotheses, contributions, untrained = snakemake.params.metric, {}, {}, []
     inputs = (snakemake.input.hypotheses, snakemake.input.segments, snakemake.input.scores)
     for variant, lines, segments, scores in zip(snakemake.params.variants, *inputs, strict=True):
         score = provenance.read_json(scores)
         measured = evaluation.load_segments(segments, score)
         if metric in measured:  # not of a diverged run
             hypotheses[variant], contributions[variant] = evaluation.read_scored(lines, score), measured[metric]
-    table = side_by_side.lay_out(sources, references, hypotheses, contributions, metric)
+        if score["status"] == "untrained":
+            untrained.append(variant)
+    table = side_by_side.lay_out(sources, references, hypotheses, contributions, metric, untrained)
     tsv.write(snakemake.output.table, table)
