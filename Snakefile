@@ -42,6 +42,8 @@ rule all:
         # So that a run whose folder was removed is made again, and with it the tables.
         get_grid_files("valid.scores.json"),
         get_ablation_files("scores.json"),
+    message:
+        "All is done"
 
 
 onstart:

@@ -37,7 +37,7 @@ for path in map(Path, snakemake.output):
         facts |= {"seed": int(snakemake.wildcards.seed), "status": "ok", "sentences": 1}
         path.write_text(json.dumps(facts | {"layers": layers, "metrics": metrics}))
     else:
-        path.touch()
+        path.write_text("{}")
 """
 
 
