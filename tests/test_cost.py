@@ -71,6 +71,7 @@ def test_what_it_took_stands_beside_what_was_predicted(config, root):
     stages = [{"stage": stage, "jobs": count, "seconds": 120.0} for stage, count in jobs]
     provenance.write_json(root / "results/mine" / cost.FORECAST, {"config": config, "stages": stages})
     said = cost.write_cost(root, config).splitlines()
+    assert said[0].endswith(", and what was predicted")
     assert said[1].split() == ["corpus", "1", "min", "0", "s", "2", "min", "0", "s"]
     assert said[-1].split() == ["in", "all", "1", "h", "2", "min", "12", "min", "0", "s"]
     table = tsv.read(root / "results/mine" / cost.COST).set_index("stage")
@@ -85,6 +86,7 @@ def test_what_it_took_stands_beside_what_was_predicted(config, root):
 
 def test_without_a_forecast_there_is_the_cost_alone(config, root):
     said = cost.write_cost(root, config).splitlines()
+    assert said[0] == "What all jobs took, one after the other"
     assert said[1].split() == ["corpus", "1", "min", "0", "s"]
     assert tsv.read(root / "results/mine" / cost.COST)["hours_predicted"].isna().all()
 

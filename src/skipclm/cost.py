@@ -125,7 +125,8 @@ def write_cost(root: Path, config: dict) -> str:
         table[["jobs_predicted", "seconds_predicted"]] = predicted[["jobs", "seconds"]]
     tsv.write(folder / COST, _in_hours(table).reset_index())
     table.loc["in all"] = table.sum(skipna=False)
-    lines = ["What all jobs took, one after the other, and what was predicted"]
+    beside = "" if table["seconds_predicted"].isna().all() else ", and what was predicted"
+    lines = [f"What all jobs took, one after the other{beside}"]
     for row in table.itertuples():
         guess = "" if pd.isna(row.seconds_predicted) else duration(row.seconds_predicted)
         lines.append(f"{row.Index:20}{duration(row.seconds):>12}{guess:>12}".rstrip())
