@@ -100,9 +100,9 @@ def _progress(results: Path, config: dict, run: cost.Run) -> str:
     return f", step {done} of {of}" + (f", loss {loss}" if loss else "")
 
 
-def _share_left(results: Path, config: dict, run: cost.Run, state: str) -> float:
+def _share_left(results: Path, config: dict, run: cost.Run, is_running: bool) -> float:
     """Return which share of a run's time is left, by the steps of its training alone."""
-    if state != "running":
+    if not is_running:
         return 1.0
     if _is_trained(results, config, run):
         return 0.0
@@ -153,9 +153,10 @@ def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[
         if states[run] == "done":
             jobs = [seconds for job, seconds in measured.seconds.items() if job.startswith(f"{run.folder}/")]
             took.setdefault(_kind(run), []).append(sum(jobs))
-    left = {run: _share_left(results, config, run, states[run]) for run in found if states[run] in ("left", "running")}
+    left = [run for run in found if states[run] in ("left", "running")]
     if not left or not all(_of_runs_like(run, took) for run in left):
         return []
-    seconds = sum(share * fmean(_of_runs_like(run, took)) for run, share in left.items())
+    shares = [_share_left(results, config, run, states[run] == "running") for run in left]
+    seconds = sum(share * fmean(_of_runs_like(run, took)) for share, run in zip(shares, left, strict=True))
     together = max(1, sum(states[run] == "running" for run in found))
     return [f"left: about {cost.duration(seconds / together)}, with {together} at a time"]
