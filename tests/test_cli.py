@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 import torch
@@ -96,6 +97,11 @@ def test_help_waits_for_no_torch(arguments):
     done = start(code, stdout=subprocess.DEVNULL)
     assert done.returncode == 0
     assert {"typer", "torch", "transformers", "pandas", "sacrebleu"} & set(done.stderr.split()) == {"typer"}
+
+
+def test_version(skipclm):
+    status, output, _ = skipclm("--version")
+    assert (status, output) == (0, f"skipclm {metadata.version('skipclm')}\n")
 
 
 def test_without_a_command_the_help_is_shown(skipclm):

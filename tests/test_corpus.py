@@ -12,6 +12,7 @@ from itertools import combinations
 import pytest
 
 from skipclm import corpus as corpora
+from skipclm import demo
 from skipclm.corpus import SPLITS, Part, clean, group_rows, split_corpus
 from skipclm.errors import InputError
 
@@ -388,6 +389,24 @@ def test_an_error_leaves_nothing_behind(tmp_path, text, keys, message):
     with pytest.raises(InputError, match=message):
         corpora.build_corpus(config(tmp_path, **keys), LANGUAGES, ["en-de"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("pair", ["en-de", "en-tr", "en-zh", "tr-de", "en-xx"])
+def test_swapped_sides_are_refused_where_the_languages_are_known(tmp_path, pair):
+    source, target = pair.replace("xx", "zh").split("-")
+    rows = [(row[source], row[target]) for row in demo.generate(60, 3)]
+    keys = {"cleaning": {"max_bytes": 400, "max_ratio": 9.0}}
+    write_tsv(tmp_path, pair, rows)
+    languages = LANGUAGES | {"xx": LANGUAGES["zh"]}
+    corpora.build_corpus(config(tmp_path, **keys), languages, [pair], tmp_path / "out")
+    write_tsv(tmp_path, pair, [row[::-1] for row in rows[:45]] + rows[45:])
+    if pair == "en-xx":
+        corpora.build_corpus(config(tmp_path, **keys), languages, [pair], tmp_path / "other")
+        return
+    message = rf"corpus\.train\.source: expected {source} on the side of {source} .* swapped"
+    with pytest.raises(InputError, match=message):
+        corpora.build_corpus(config(tmp_path, **keys), languages, [pair], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_signs_that_leave_no_ink_are_blank():

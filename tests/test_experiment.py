@@ -611,3 +611,12 @@ def test_the_grid_is_not_judged_by_comet_without_its_environment():
     experiment.check_selection({"selection_metric": "bleu"}, has_comet=False)
     with pytest.raises(InputError, match=r"expected a metric that can run, found comet .*; build it by `make comet`"):
         experiment.check_selection(evaluation, has_comet=False)
+
+
+def test_processes_have_devices_where_there_are_any():
+    config = overlaid("ablation: {variants: {wide: {training: {processes: 3}}}}")
+    for devices in ([], ["0", "1", "5"]):
+        experiment.check_devices(config, devices)
+    experiment.check_devices(overlaid(), ["2"])
+    with pytest.raises(InputError, match=r"expected no more than the 2 devices of this machine, found 3; lower it"):
+        experiment.check_devices(config, ["0", "1"])

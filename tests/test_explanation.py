@@ -52,7 +52,8 @@ def results(tmp_path):
             columns=["pair", "split", "origin", "pairs", "source_sha256", "target_sha256"],
         ),
     )
-    provenance.write_json(folder / "base" / provenance.RECORD, {"model": {"source": "scratch"}} | ENVIRONMENT)
+    base = {"source": "scratch", "share": {"en": 0.5, "de": None}}
+    provenance.write_json(folder / "base" / provenance.RECORD, {"model": base} | ENVIRONMENT)
     return folder
 
 
@@ -68,8 +69,9 @@ def test_a_mean_is_traced_to_all_it_depends_on(results):
         "torch 2.0, python 3.11",
         "skip: source 2",
         "lora: off",
-        "test: 500 pairs from demo; sha256 of en aa, of de bb",
+        "test: 500 pairs, demo; sha256 of en aa, of de bb",
         "source: scratch",
+        "share: en 0.5, de none",
     ):
         assert part in said
     assert "cc" not in said
@@ -84,14 +86,12 @@ def test_a_further_test_set_is_explained_too(results):
     said = explanation.explain(results, "en-de", "full", "bleu", "devtest")
     assert said.startswith("BLEU of full on en-de, devtest (500 sentences): 3.0000")
     assert "translations: sha256 dead" in said
-    assert "devtest: 9 pairs from flores; sha256 of en ee, of de ff" in said
+    assert "devtest: 9 pairs, flores; sha256 of en ee, of de ff" in said
 
 
 def test_the_way_back_names_the_text_that_it_reads(results):
     shutil.copytree(results / "ablation/en-de", results / "ablation/de-en")
-    assert "test: 500 pairs from demo; sha256 of en aa, of de bb" in explanation.explain(
-        results, "de-en", "full", "bleu"
-    )
+    assert "test: 500 pairs, demo; sha256 of en aa, of de bb" in explanation.explain(results, "de-en", "full", "bleu")
 
 
 def test_what_has_no_value_says_why(results):

@@ -124,5 +124,9 @@ def test_the_winner_is_checked_on_test():
     cells = pd.DataFrame({"pair": ["en-de", "en-tr", "en-zh"] * 2, "like_best": True})[:-1]
     rows = pd.concat([table.reset_index(), table.reset_index()[:1].assign(pair="en-zh")])
     first, second = grid_statistics.to_text(cells, rows).splitlines()  # of en-zh there was but one cell
+    assert first.startswith("en-de: 1 of 1 other cell cannot be told from the best")
+    assert "The best of so many flatters itself by some 0.5 BLEU: 19.5 is" in first
     assert first.endswith("19.5 is to be expected on other text like valid; full has 18.5 on test.")
     assert second.endswith("9.5 is to be expected on other text like valid.")
+    below = grid_statistics.to_text(cells, rows[:1].assign(optimism=-0.2, expected=20.2))
+    assert "The best of so many does not seem to flatter itself: 20.2 is to be expected" in below

@@ -168,6 +168,7 @@ def test_choice_in_words():
 def test_one_cell_has_no_runner_up():
     entry = _best(_run((3, 1, 4), 1, 20.0))["en-de"]
     assert (entry["runner_up"], entry["margin"], entry["cells"]) == (None, None, 1)
+    assert selection.to_text({"en-de": entry}, {"en-de": "German"}).endswith("BLEU 20.0 on valid, the only cell\n")
 
 
 def test_nothing_to_choose_from():

@@ -1,6 +1,7 @@
 """Status is read off files that the test makes: runs done, under way, failed and not begun."""
 
 import fcntl
+import os
 
 import pandas as pd
 import pytest
@@ -35,8 +36,16 @@ def _score(results, run, split="valid", **facts):
     found = next(each for each in cost.all_runs(merged(OVERLAY)) if each.folder == run)
     settings = runs.with_layers(found.settings, 4, BEST)
     provenance.write_json(results / run / "training.json", {"settings": settings})
-    took = pd.DataFrame({"s": [1800.0], "max_rss": [1.0]})
-    tsv.write(results.parents[1] / "benchmarks/mine" / run / "train.tsv", took)
+    _took(results, run, 1800.0)
+
+
+def _took(results, run, seconds):
+    """Leave the benchmark of a training, which followed those before."""
+    folder = results.parents[1] / "benchmarks/mine"
+    ends = max((path.stat().st_mtime for path in folder.rglob("*.tsv")), default=0.0) + seconds
+    path = folder / run / "train.tsv"
+    tsv.write(path, pd.DataFrame({"s": [seconds], "max_rss": [1.0]}))
+    os.utime(path, (ends, ends))
 
 
 def test_an_experiment_that_has_not_begun(results):
@@ -75,9 +84,20 @@ def test_runs_of_all_states(results):
 def test_what_is_not_trained_says_nothing_of_trainings(results):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     _score(results, "ablation/en-de/base/seed4", "test")
-    short = pd.DataFrame({"s": [10.0], "max_rss": [1.0]})
-    tsv.write(results.parents[1] / "benchmarks/mine/ablation/en-de/base/seed4/train.tsv", short)
+    _took(results, "ablation/en-de/base/seed4", 10.0)
     assert status.report(results).splitlines()[-1] == "left: about 2 h 30 min, with 1 at a time"  # 3 cells, 2 variants
+
+
+def test_as_many_go_on_at_a_time_as_did_lately(results):
+    _score(results, "grid/en-de/c1-s1-t3/seed1")
+    for name in ("c1-s1-t3", "c1-s1-t4"):
+        _score(results, f"grid/en-de/{name}/seed2")
+    benchmarks = sorted((results.parents[1] / "benchmarks").rglob("*.tsv"))
+    for path, ends in zip(benchmarks, (1800, 2000, 3000), strict=True):  # 5,400 seconds of work in 3,000
+        os.utime(path, (ends, ends))
+    assert status.report(results).splitlines()[-1] == "left: about 1 h 0 min, with 2 at a time"
+    os.utime(benchmarks[-1], (90_000, 90_000))  # there was a night between
+    assert status.report(results).splitlines()[-1] == "left: about 2 h 0 min, with 1 at a time"
 
 
 def test_an_experiment_that_is_done(results):

@@ -85,6 +85,7 @@ def test_summary_by_hand():
         "sentences",
         "signature",
         "note",
+        "reason",
     ]
     assert list(summary.columns) == own + COMPARED[4:]
     assert list(summary["variant"]) == ["full", "base", "lost"]
@@ -237,6 +238,16 @@ def test_failed_runs_are_told_from_those_that_diverged():
     assert summary["note"].isna().all()
     markdown = tables.to_markdown(summary)
     assert "–: failed. (k/n): only k of n seeds have a score, since the others diverged, failed or the" in markdown
+    assert "Failed: en-de full, en-de skip only (RuntimeError: out of memory)." in markdown
+
+
+def test_a_baseline_of_which_a_run_is_lost_is_named():
+    scores = _scores({"full": [22.0, 23.0], "finetune": [21.0, NAN]})
+    significance = _compared(full=(NAN, None))
+    legend = "Not compared with finetune, of which a run is lost: en-de."
+    assert legend in tables.to_markdown(tables.summarise(scores, significance))
+    whole = _scores({"full": [22.0, 23.0], "finetune": [21.0, 21.0]})
+    assert "Not compared" not in tables.to_markdown(tables.summarise(whole, significance))
 
 
 def test_everything_diverged():

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +12,28 @@ from skipclm import startup
 from skipclm.errors import InputError
 
 app = typer.Typer(
-    help="Plan an experiment, follow it, ask where its numbers come from, and translate with its models. "
-    "The workflow itself is run by snakemake.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"skipclm {metadata.version('skipclm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def skipclm(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Plan an experiment, follow it, ask where its numbers come from, and translate with its models.
+
+    The workflow itself is run by snakemake.
+    """
 
 
 @app.command()

@@ -15,6 +15,7 @@ surplus                         was left over when the size asked for was reache
 Carved splits read nothing themselves: what was read and cleaned for them stands in train's row.
 """
 
+import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from sacrebleu.metrics import BLEU
 
-from skipclm import provenance, sources
+from skipclm import faults, provenance, sources
 from skipclm.errors import InputError, naming
 from skipclm.sources import SPLITS, Row
 from skipclm.sources import read_lines as read_lines  # part of this module's interface
@@ -35,6 +36,8 @@ COLUMNS = (
     *("pair", "split", "origin", "read", *DROPS, "pairs"),
     *("source_tokens", "target_tokens", "source_sha256", "target_sha256"),
 )
+
+LOOKED_AT = 200  # pairs of a source, to tell whether its sides are swapped
 
 Sentence = tuple[str, str]  # language, text
 
@@ -175,8 +178,28 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
                     f"expected sentence pairs of {pair} in {part.origin}, found none fit to use "
                     f"({part.history() or '0 read'}); check the source, or loosen corpus.cleaning"
                 )
+            _check_sides(rows, pair)
         parts[pair] = part
     return parts
+
+
+def _check_sides(rows: list[Row], pair: str) -> None:
+    """Raise an `InputError` if the sides seem to be swapped: if most of the text is in each other's language."""
+    languages = _sides(pair)
+    if not all(map(faults.knows, languages)):
+        return
+    looked_at = rows[:: math.ceil(len(rows) / LOOKED_AT)]
+    swapped = [
+        all(faults.is_wrong_language(text, language, languages) for text, language in zip(row, languages, strict=True))
+        for row in looked_at
+    ]
+    if sum(swapped) > len(swapped) / 2:
+        source, target = languages
+        raise InputError(
+            f"expected {source} on the side of {source} and {target} on that of {target}, found them swapped in "
+            f"{sum(swapped)} of {len(swapped)} pairs looked at, such as {' / '.join(looked_at[swapped.index(True)])}; "
+            "swap the columns or files, or correct the source's keys (for tsv, `first`)"
+        )
 
 
 def _read_built(folder: Path, split: str, pairs: list[str]) -> Parts:

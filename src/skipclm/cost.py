@@ -63,7 +63,7 @@ def all_runs(config: dict) -> list[Run]:
 
 
 class Measured:
-    """What the jobs of an experiment took: seconds and memory by the names of their benchmarks.
+    """What the jobs of an experiment took: seconds, memory and when they ended, by the names of their benchmarks.
 
     Of a job that was tried several times, the last is known, and of a training all that its snapshots have behind them.
     What is no longer asked for does not count.
@@ -77,11 +77,13 @@ class Measured:
         asked |= {f"tokens/{pair}/{split}" for pair in config["pairs"] for split in splits}
         self.seconds: dict[str, float] = {}
         self.memory: dict[str, float] = {}
+        self.ended: dict[str, float] = {}
         for path in folder.rglob("*.tsv"):
             job = str(path.relative_to(folder).with_suffix(""))
             if job in asked or not (stage_of(job) in RUNS or job.startswith("tokens/")):
                 seconds, self.memory[job] = _last(path)
                 self.seconds[job] = max(seconds, self._trained(job))
+                self.ended[job] = path.stat().st_mtime
 
     def _trained(self, job: str) -> float:
         """Return the seconds that a training took over all its attempts; none for another job, or one that failed."""

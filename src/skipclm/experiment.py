@@ -296,6 +296,17 @@ def check_processes(settings: dict, key: str) -> None:
         )
 
 
+def check_devices(config: dict, devices: list[str]) -> None:
+    """Raise an `InputError` if a training is to have more processes than this machine has devices, if it has any."""
+    variants = [runs.variant_settings(config, name) for name in runs.variants(config)]
+    processes = max(settings["training"].get("processes", 1) for settings in (config, *variants))
+    if devices and processes > len(devices):
+        raise InputError(
+            f"training.processes: expected no more than the {len(devices)} devices of this machine, found {processes}; "
+            "lower it, or make more visible by CUDA_VISIBLE_DEVICES"
+        )
+
+
 def check_trained(settings: dict, key: str, cells: list[runs.Cell], depth: int) -> None:
     """Raise an `InputError`, which calls the setting by `key`, if a loss would have no weights to train.
 

@@ -101,9 +101,15 @@ def _made(record: dict) -> Iterator[str]:
 
 
 def _plain(settings: dict) -> str:
-    if not settings["enabled"]:
-        return "off"
-    return ", ".join(f"{key} {value}" for key, value in settings.items() if key != "enabled")
+    used = {key: value for key, value in settings.items() if key != "enabled"}
+    return _in_words(used if settings["enabled"] else "off")
+
+
+def _in_words(value: object) -> str:
+    """Say a setting, or a mapping of them, without the signs of a program."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(each)}" for key, each in value.items()) or "none"
+    return "none" if value is None else str(value)
 
 
 def _data(results: Path, pair: str, split: str) -> str:
@@ -115,7 +121,7 @@ def _data(results: Path, pair: str, split: str) -> str:
     found = pair if pair in set(summary["pair"]) else back
     source, target = found.split("-")
     lines = [
-        f"  {row.split}: {row.pairs} pairs from {row.origin}; sha256 of {source} {row.source_sha256}, of {target} "
+        f"  {row.split}: {row.pairs} pairs, {row.origin}; sha256 of {source} {row.source_sha256}, of {target} "
         f"{row.target_sha256}"
         for row in summary[summary["pair"] == found].itertuples()
     ]
@@ -124,5 +130,5 @@ def _data(results: Path, pair: str, split: str) -> str:
 
 def _base(results: Path) -> str:
     record = provenance.read_json(results / "base" / provenance.RECORD)
-    lines = [f"  {key}: {value}" for key, value in record.get("model", {}).items()]
+    lines = [f"  {key}: {_in_words(value)}" for key, value in record.get("model", {}).items()]
     return "\n".join(["base model:", *lines, *(f"  {line}" for line in _made(record))])

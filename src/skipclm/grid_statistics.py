@@ -121,13 +121,16 @@ def to_text(cells: pd.DataFrame, winner: pd.DataFrame) -> str:
     lines = []
     for row in winner.itertuples():
         of_pair, name = cells[cells["pair"] == row.pair], METRICS[row.metric].label
-        alike = int(of_pair["like_best"].sum()) - 1
-        if len(of_pair) == 1:
+        alike, others = int(of_pair["like_best"].sum()) - 1, len(of_pair) - 1
+        if not others:
             continue  # there was no choice
+        cells_in_words = "other cell" if others == 1 else "other cells"
+        flatters = f"flatters itself by some {row.optimism:.1f} {name}: "
+        if row.optimism < 0.05:  # none as printed, or below zero by chance
+            flatters = "does not seem to flatter itself: "
         after = "" if pd.isna(row.test) else f"; {row.variant} has {row.test:.1f} on test"
         lines.append(
-            f"{row.pair}: {alike} of {len(of_pair) - 1} other cells cannot be told from the best (p >= 0.05, "
-            f"corrected). The best of so many flatters itself by some {row.optimism:.1f} {name}: {row.expected:.1f} is "
-            f"to be expected on other text like valid{after}."
+            f"{row.pair}: {alike} of {others} {cells_in_words} cannot be told from the best (p >= 0.05, corrected). "
+            f"The best of so many {flatters}{row.expected:.1f} is to be expected on other text like valid{after}."
         )
     return "\n".join([*lines, ""])

@@ -101,12 +101,13 @@ def to_text(best: dict[str, dict], names: dict[str, str]) -> str:
         if choice["selected_on"] != pair:
             lines.append(f"{names[pair]} ({pair}): those of {choice['selected_on']}")
             continue
+        of_cells = "the only cell" if choice["cells"] == 1 else f"best of {choice['cells']} cells"
         lead = "" if choice["margin"] is None else f", {choice['margin']:.1f} ahead of the next"
         missing = f"; of {len(choice['failed'])} more a run failed" if choice["failed"] else ""
         lines.append(
             f"{names[pair]} ({pair}): contrastive layer {choice['contrastive_layer']}, skip {choice['skip_source']} to "
             f"{choice['skip_target']}; {METRICS[choice['metric']].label} {choice['value']:.1f} on valid, "
-            f"best of {choice['cells']} cells{lead}{missing}"
+            f"{of_cells}{lead}{missing}"
         )
     return "\n".join(["Best layers", *lines, ""])
 

@@ -11,6 +11,7 @@ from skipclm import cost, experiment, provenance, runs
 from skipclm.errors import InputError
 from skipclm.metrics import METRICS
 
+LATELY = 20  # jobs of runs that ended last, which tell how many go on at a time
 PROGRESS = re.compile(r"(\d+)/(\d+) \[[^\]]*?(?:loss ([\d.naif]+)[^\]]*)?\]")
 
 
@@ -158,5 +159,14 @@ def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[
         return []
     shares = [_share_left(results, config, run, states[run] == "running") for run in left]
     seconds = sum(share * fmean(_of_runs_like(run, took)) for share, run in zip(shares, left, strict=True))
-    together = max(1, sum(states[run] == "running" for run in found))
+    together = _at_a_time(measured, sum(states[run] == "running" for run in found))
     return [f"left: about {cost.duration(seconds / together)}, with {together} at a time"]
+
+
+def _at_a_time(measured: cost.Measured, running: int) -> int:
+    """Return how many runs go on at a time: as many as did lately, and no fewer than just now."""
+    jobs = [job for job in measured.ended if cost.stage_of(job) in cost.RUNS]
+    lately = sorted(jobs, key=measured.ended.__getitem__)[-LATELY:]
+    begun = [measured.ended[job] - measured.seconds[job] for job in lately]
+    span = max(measured.ended[job] for job in lately) - min(begun)
+    return max(1, running, round(sum(measured.seconds[job] for job in lately) / span))

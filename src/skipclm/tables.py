@@ -37,17 +37,17 @@ def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) ->
 
     Columns: pair, split, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which
     seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), failed (runs), sentences, signature,
-    note (why a metric did not run), and of `significance` (the table of `significance.against`) baseline, difference,
-    low, high, p_holm and verdict. The order of `scores` is kept.
+    note (why a metric did not run), reason (why the first of the failed runs did), and of `significance` (the table of
+    `significance.against`) baseline, difference, low, high, p_holm and verdict. The order of `scores` is kept.
     InputError: scores of one pair and metric with different signatures.
     """
     _check_signatures(scores)
     spread = scores["value"].where(scores["status"] != "untrained")
     lost = {status: scores["status"] == status for status in ("diverged", "failed")}
-    note = scores["note"].where(~lost["failed"])  # of failures, each run has its own
+    notes = {"note": scores["note"].where(~lost["failed"]), "reason": scores["note"].where(lost["failed"])}
     keys = ["pair", "split", "variant", "metric"]
     summary = (
-        scores.assign(spread=spread, note=note, **lost)
+        scores.assign(spread=spread, **notes, **lost)
         .groupby(keys, sort=False)
         .agg(
             mean=("value", "mean"),
@@ -59,6 +59,7 @@ def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) ->
             sentences=("sentences", "first"),
             signature=("signature", "first"),
             note=("note", "first"),
+            reason=("reason", "first"),
         )
     )
     if significance is None:
@@ -338,7 +339,21 @@ def _legend(summary: pd.DataFrame, best: str = "in bold") -> str:
     if ((summary["seeds"] < summary["runs"]) & (summary["seeds"] > 0)).any():
         others = "diverged, failed" if summary["failed"].any() else "diverged"
         sentences.append(f"(k/n): only k of n seeds have a score, since the others {others} or the metric did not run.")
-    return " ".join(sentences)
+    return " ".join([*sentences, *_on_failures(summary)])
+
+
+def _on_failures(summary: pd.DataFrame) -> list[str]:
+    """Say which runs failed and why, and where the baseline is lost, and with it every comparison."""
+    sentences = []
+    failed = summary[summary["failed"] > 0].drop_duplicates(["pair", "variant"])
+    for reason, rows in failed.groupby("reason", sort=False):
+        which = ", ".join(f"{row.pair} {_plain(row.variant)}" for row in rows.itertuples())
+        sentences.append(f"Failed: {which} ({reason}).")
+    for baseline in summary["baseline"].dropna().unique():
+        lost = (summary["variant"] == baseline) & (summary["diverged"] + summary["failed"] > 0)
+        if pairs := list(summary.loc[lost, "pair"].unique()):
+            sentences.append(f"Not compared with {_plain(baseline)}, of which a run is lost: {', '.join(pairs)}.")
+    return sentences
 
 
 def _on_chance(summary: pd.DataFrame) -> str:

@@ -80,4 +80,5 @@ def _run_legend(figure: Figure, styles: dict[str, dict], valid: bool, highlight:
         handles += [Line2D([], [], color="0.7", linewidth=0.6, label=f"{others} {'other ' * bool(named)}runs")]
     if valid:
         handles += [Line2D([], [], color="0.3", linewidth=0.6, marker="o", markersize=3, label="validation")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    # Long enough to tell dashes from dashes and dots.
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), handlelength=4)
