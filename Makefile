@@ -3,7 +3,7 @@
 # make test   the tests
 # make check  formatting and linters
 # make bench  speed and memory against others, in docs/performance.md; TEXT="--source FILE --target FILE" for text of yours
-# make bench-planning  how long a thousand cells are planned, in docs/planning.md
+# make bench-planning  how long a thousand runs of the grid are planned, in docs/planning.md
 # make statistics  how often the test of significance is right, in docs/statistics.md
 # make test-comet  the tests of COMET, in that environment
 # make test-slurm  the workflow on a Slurm that the test starts here; needs Debian's slurm-wlm and munge. With WHOLE=1, the

@@ -114,7 +114,7 @@ Measured on {datetime.date.today()} on {platform.machine()}, {torch.get_num_thre
 {torch.__version__.split("+")[0]}, by `make bench` on {options.name}. The arms train in alternating rounds, each in a
 process of its own; a round is a pass over the same {options.sample} pairs, and the median of {options.rounds} rounds
 counts. The model has XGLM's architecture with 24 blocks of width 192 and a vocabulary of 32,000, random weights and no
-dropout.
+dropout. Text of your own is named by `make bench TEXT="--source FILE --target FILE"`.
 
 ![Sentences per second and peak memory of each arm](performance/training.png)
 

@@ -75,7 +75,7 @@ def main() -> None:
 
 def page(planned: float, finished: float) -> str:
     """Return the text of the page."""
-    return f"""# A grid of a thousand cells
+    return f"""# A grid of a thousand runs
 
 Measured on {datetime.date.today()} on {platform.machine()}, {os.cpu_count()} cores, by `make bench-planning`: a grid of
 {CELLS:,} cells of one seed each, trained, translated and scored, with the ablation on three pairs.

@@ -45,6 +45,11 @@ def test_all_runs_are_cells_and_variants_times_pairs_and_seeds(config):
     assert {run.splits for run in found} == {("valid",), ("test",)}
 
 
+def test_the_ablation_is_of_its_own_pairs():
+    config = merged(OVERLAY.replace("ablation: {", "ablation: {pairs: [en-tr], "))
+    assert {(run.stage, run.pair) for run in cost.all_runs(config)} == {("grid", "en-de"), ("ablation", "en-tr")}
+
+
 def test_jobs_are_counted_by_stage(config, root):
     table = cost.Measured(root, config).by_stage()
     assert table["seconds"].to_dict() == {
@@ -67,8 +72,9 @@ def test_a_training_took_what_all_its_attempts_took(config, root):
 
 
 def test_what_it_took_stands_beside_what_was_predicted(config, root):
-    jobs = zip(cost.STAGES, [3, 1, 8, 24, 24, 9], strict=True)
-    stages = [{"stage": stage, "jobs": count, "seconds": 120.0} for stage, count in jobs]
+    jobs = [3, 1, 8, 24, 24, 9]
+    names = [stage for stage in cost.STAGES if stage != "neural scores"]  # of which there are none
+    stages = [{"stage": name, "jobs": count, "seconds": 120.0} for name, count in zip(names, jobs, strict=True)]
     provenance.write_json(root / "results/mine" / cost.FORECAST, {"config": config, "stages": stages})
     said = cost.write_cost(root, config).splitlines()
     assert said[0].endswith(", and what was predicted")
@@ -78,6 +84,7 @@ def test_what_it_took_stands_beside_what_was_predicted(config, root):
     assert table.loc["translations", ["jobs", "jobs_predicted"]].tolist() == [1, 24]
     assert table.loc["translations", "hours"] == pytest.approx(40 / 3600)
     assert table.loc["translations", "hours_predicted"] == pytest.approx(120 / 3600)
+    assert list(table.index) == names
     assert table.loc["base model", ["jobs", "hours"]].tolist() == [0, 0]
     config["grid"]["seeds"].append(3)
     cost.write_cost(root, config)
@@ -105,7 +112,7 @@ def test_durations(seconds, words):
         ("base", "base model"),
         ("grid/en-de/c1-s1-t2/seed1/train", "trainings"),
         ("ablation/en-de/full/seed1/test.translate", "translations"),
-        ("ablation/en-de/full/seed1/test.comet", "scores"),
+        ("ablation/en-de/full/seed1/test.comet", "neural scores"),
         ("ablation/en-de/test.translations", "tables and figures"),
         ("figures/grid.en-de", "tables and figures"),
     ],

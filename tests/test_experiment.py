@@ -79,6 +79,11 @@ def test_a_sound_configuration_passes(overlay):
             "grid.pairs: expected some of pairs (en-tr), found 'en-de'; add it to pairs or choose among them",
         ),
         (
+            "ablation: {pairs: [en-de, de-tr]}",
+            "ablation.pairs: expected some of pairs (en-de, en-tr, en-zh), found 'de-tr'; add it to pairs or choose "
+            "among them",
+        ),
+        (
             "model: {scratch: {share: {fr: 0.5}}}",
             "model.scratch.share: expected languages among en, de, tr, zh, found 'fr'; "
             "define languages.fr or correct it",

@@ -1,15 +1,17 @@
 """Costs are counted up by hand from made-up benchmarks of a small experiment."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from configurations import merged
 
 from skipclm import cost, forecast, provenance, tsv
+from skipclm.examples import Examples
 
 OVERLAY = """
 experiment: mine
 pairs: [en-de, en-tr]
-training: {steps: 100, validations: 3, processes: 1}
+training: {steps: 100, validations: 3, processes: 1, batch_size: 2, batch_tokens: null}
 model: {scratch: {steps: 200, batch_tokens: 1000}}
 skip: {warmup_steps: 50}
 grid: {pairs: [en-de], seeds: [1, 2], contrastive_layer: [1, 2], skip_source: [1], skip_target: [3, 4]}
@@ -22,7 +24,9 @@ ablation:
     longer: {training: {steps: 300}, skip: {warmup_steps: 90}}
 """
 SPEED = 50.0  # tokens per second after the first row
-TOKENS = 10.0  # of a step
+TOKENS = 10.0  # of a small training's step
+BATCH = 2  # pairs of a step
+LENGTHS = {"en-de": 4, "en-tr": 9}  # of each pair, with three tokens around its sentences 7 and 12
 
 
 @pytest.fixture
@@ -35,7 +39,11 @@ def root(tmp_path, config):
     """What a small experiment leaves: each job of the corpus, say, took two seconds and 100 MB."""
     mini = forecast.small(config)
     results, benchmarks = (tmp_path / place / "mine.plan" for place in ("results", "benchmarks"))
-    jobs = dict.fromkeys(("corpus", "tokens/en-de/train", "tokens/en-de/valid", "grid/select", "report"), 2.0)
+    jobs = dict.fromkeys(("corpus", "grid/select", "report"), 2.0)
+    for path in forecast.texts(mini):
+        length = LENGTHS[path.split("/")[-2]]
+        Examples([[1] * (length - 1)] * 3, [[1]] * 3, np.zeros((3, 2))).save(tmp_path / path)
+        jobs[path.removeprefix("results/mine.plan/").removesuffix(".safetensors")] = 2.0
     jobs |= {"base": 17.0, "ablation/significance": 5.0, "figures/grid.en-de": 3.0}
     for run in cost.all_runs(mini):
         for split in run.splits:
@@ -68,32 +76,38 @@ def test_the_small_experiment_has_a_run_of_each_kind_and_few_steps(config):
     assert config == merged(OVERLAY)  # is left alone
 
 
-def test_a_way_back_is_searched_on_with_the_text_of_its_pair():
-    config = merged(
-        OVERLAY.replace("[en-de, en-tr]", "[en-de, en-tr, de-en]").replace("pairs: [en-de]", "pairs: [de-en]")
-    )
-    mini = forecast.small(config)
-    assert (mini["pairs"], mini["grid"]["pairs"]) == (["en-de", "de-en"], ["de-en"])
-
-
 def test_seconds_are_counted_up_to_all_steps_and_runs(config, root):
     table = forecast.predict(config, root).set_index("stage")
     # Around a training: what it took less 12 steps of 0.2 s and a validation. Slow first steps are part of it.
     around = (6.0 + 4.0 + 1.6 + 0.5) - 12 * 0.2 - 0.5
-    usual, longer = (around + steps * 0.2 + 3 * 0.5 for steps in (100, 300))
-    trainings = 8 + 2 * 2 * 2, 2 * 2  # of 100 steps: cells, full and finetune; of 300
-    assert table.loc["trainings", "jobs"] == sum(trainings)
-    assert table.loc["trainings", "steps"] == trainings[0] * 100 + trainings[1] * 300
-    assert table.loc["trainings", "tokens"] == pytest.approx(table.loc["trainings", "steps"] * TOKENS)
-    assert table.loc["trainings", "seconds"] == pytest.approx(trainings[0] * usual + trainings[1] * longer)
-    assert table.loc["translations", ["jobs", "seconds"]].tolist() == [24, 24 * 4.0]
-    assert table.loc["scores", ["jobs", "seconds"]].tolist() == [24, 24 * 2.5]
-    # The base: two seconds to start, as the shortest job has; what is not steps is of the text, of which there is twice
-    # as much; 200 steps of 0.25 s.
-    assert table.loc["base model", "seconds"] == pytest.approx(2.0 + 2 * (15.0 - 30 * 0.25) + 200 * 0.25)
-    assert table.loc["corpus", ["jobs", "seconds"]].tolist() == [1 + 2 * 2, 2.0 + 2 * 2 * 2.0]
+    seconds, tokens = 0.0, 0
+    for length, longer, runs in ((7, 1.0, 8 + 2 * 2), (12, 12 / 7, 2 * 2)):  # cells, full and finetune
+        others = 2  # of 300 steps
+        tokens += (100 * runs + 300 * others) * BATCH * length
+        seconds += sum(
+            count * (around + steps * BATCH * length / SPEED + 3 * 0.5 * longer)
+            for steps, count in ((100, runs), (300, others))
+        )
+    assert table.loc["trainings", ["jobs", "steps"]].tolist() == [20, 16 * 100 + 4 * 300]
+    assert table.loc["trainings", "tokens"] == pytest.approx(tokens)
+    assert table.loc["trainings", "seconds"] == pytest.approx(seconds)
+    # Eight runs of the grid and eight of the ablation are of the measured pair, eight of the longer one. Two seconds,
+    # as the shortest job takes, are the start.
+    assert table.loc["translations", "jobs"] == table.loc["scores", "jobs"] == 24
+    assert table.loc["translations", "seconds"] == pytest.approx(16 * 4 + 8 * (2 + 2 * 12 / 7))
+    assert table.loc["scores", "seconds"] == pytest.approx(16 * 2.5 + 8 * (2 + 0.5 * 12 / 7))
+    # 170 steps more than the small one's, of 0.25 s each.
+    assert table.loc["base model", "seconds"] == pytest.approx(17.0 + 170 * 0.25)
+    splits = len(forecast.texts(config))
+    assert table.loc["corpus", ["jobs", "seconds"]].tolist() == [1 + splits, 2.0 + 2.0 * splits]
     # A comparison of 16 runs where the small one had 4, two seconds of it the start.
     assert table.loc["tables and figures", "seconds"] == pytest.approx((2 + 3 * 16 / 4) + 2 + 2 + 3)
+
+
+def test_batches_that_are_measured_by_tokens_have_as_many_in_each_pair(config, root):
+    config["training"]["batch_tokens"] = 16
+    table = forecast.predict(config, root).set_index("stage")
+    assert table.loc["trainings", "tokens"] == pytest.approx(table.loc["trainings", "steps"] * TOKENS)
 
 
 def test_the_clock_goes_by_what_runs_at_a_time(config, root):
@@ -102,6 +116,16 @@ def test_the_clock_goes_by_what_runs_at_a_time(config, root):
     assert alone == pytest.approx(table["seconds"].sum())
     base = table.set_index("stage").loc["base model", "seconds"]
     assert forecast.wall_clock(table, 2, 2) == pytest.approx((alone - base) / 2 + base)
+
+
+def test_comet_takes_all_cores_or_a_gpu(config, root, monkeypatch):
+    table = forecast.predict(config, root)
+    comet = pd.DataFrame([{"stage": "neural scores", "jobs": 24, "seconds": 1000.0}])
+    both = pd.concat([table, comet])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert forecast.wall_clock(both, 2, 8) - forecast.wall_clock(table, 2, 8) == pytest.approx(1000)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert forecast.wall_clock(both, 2, 8) - forecast.wall_clock(table, 2, 8) == pytest.approx(500)
 
 
 def test_gpus_and_processes_say_how_many_trainings_run_at_a_time(config, monkeypatch):

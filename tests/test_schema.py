@@ -265,6 +265,10 @@ def test_a_wrong_type_is_named_with_what_was_expected_and_found(overlay, parts):
         ("pairs: []", ["pairs: expected at least 1 in the list", "found []"]),
         ("pairs: [en-de, en-de]", ["pairs: expected a list without repeats", 'found ["en-de", "en-de"]']),
         ("grid: {pairs: [en-de, en-de]}", ["grid.pairs: expected a list without repeats"]),
+        (
+            "ablation: {pairs: []}",
+            ["ablation.pairs: expected a list of pairs, each once; null for all, found []; correct it"],
+        ),
         ("grid: {contrastive_layer: []}", ["grid.contrastive_layer: expected at least 1 in the list", "found []"]),
         ("evaluation: {metrics: []}", ["evaluation.metrics: expected at least 1 in the list"]),
         ("evaluation: {metrics: [bleu, bleu]}", ["evaluation.metrics: expected a list without repeats"]),

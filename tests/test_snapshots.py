@@ -155,11 +155,19 @@ def test_fingerprint_is_of_settings_and_contents(tmp_path):
 @pytest.mark.parametrize("keep_weights", [True, False])
 def test_weights_go_once_all_splits_are_scored_unless_they_are_kept(tmp_path, keep_weights):
     (tmp_path / "model").mkdir()
+    (tmp_path / snapshots.FOLDER / snapshots.DONE).mkdir(parents=True)
     snapshots.release(tmp_path, ["test"], keep_weights)
     assert (tmp_path / "model").exists()
     (tmp_path / "test.scores.json").touch()
     snapshots.release(tmp_path, ["test"], keep_weights)
     assert (tmp_path / "model").exists() == keep_weights
+
+
+def test_weights_that_were_kept_stay_when_they_are_scored_again(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "test.scores.json").touch()
+    snapshots.release(tmp_path, ["test"], keep_weights=False)
+    assert (tmp_path / "model").exists()
 
 
 def test_snapshots_go_once_all_splits_are_scored(tmp_path):

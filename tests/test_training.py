@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import signal
+import time
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING, logits_of, trained_s
 from transformers import AutoModelForCausalLM, TrainerCallback
 from workflows import without_clocks
 
-from skipclm import base, decoders, losses, training, translation
+from skipclm import base, decoders, loop, losses, training, translation
 from skipclm.errors import InputError, TerminatedError
 from skipclm.examples import Collator, Examples, LengthGroupedBatches, Prompt
 from skipclm.snapshots import Snapshots
@@ -327,6 +328,24 @@ def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(fit, tmp
     assert _same_weights(_weights(whole), _weights(resumed))
     assert without_clocks(whole.history) == without_clocks(resumed.history)
     assert without_clocks(whole.facts) == without_clocks(resumed.facts)
+
+
+def test_the_time_that_loading_takes_is_not_that_of_steps(fit, tmp_path, monkeypatch):
+    options = {"log_every": 3, "snapshots": Snapshots(tmp_path / "snapshots", "abc", minutes=0)}
+    with pytest.raises(_DiedError):
+        fit(**options, callbacks=[_StopAt(4, _die)])
+    clock, late, load = time.perf_counter, [0.0], loop.Loop._load_sums
+
+    def load_slowly(self, snapshot):
+        late[0] += 1000.0
+        load(self, snapshot)
+
+    monkeypatch.setattr(loop.Loop, "_load_sums", load_slowly)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock() + late[0])
+    history = [row for row in fit(**options).history if "tokens_per_second" in row]
+    assert late == [1000.0]
+    assert [row["step"] for row in history] == [3, 6]
+    assert all(row["tokens_per_second"] > 1 for row in history)  # a thousand seconds would make it less
 
 
 def test_sigterm_saves_a_snapshot_first(fit, tmp_path):

@@ -112,8 +112,12 @@ def status(
 
 @app.command()
 def plan(
-    configfile: Annotated[list[Path] | None, typer.Option(help="Overlays of config.yaml, as for snakemake.")] = None,
-    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as for snakemake.")] = None,
+    configfile: Annotated[
+        list[Path] | None, typer.Option(help="Overlay of config.yaml; for several, name the option again.")
+    ] = None,
+    config: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE as for snakemake; for several, name the option again.")
+    ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores that the workflow is to have.")] = os.cpu_count() or 1,
 ) -> None:
     """Say what an experiment will cost, after a few real steps of each training: steps, hours, memory and disk."""

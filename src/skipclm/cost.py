@@ -18,10 +18,11 @@ STAGES = {
     "base model": r"base",
     "trainings": rf"{_RUN}/train",
     "translations": rf"{_RUN}/\w+\.translate",
-    "scores": rf"{_RUN}/\w+\.({'|'.join(['score', *metrics.NEURAL])})",
+    "scores": rf"{_RUN}/\w+\.score",
+    "neural scores": rf"{_RUN}/\w+\.({'|'.join(metrics.NEURAL)})",
     "tables and figures": r".*",
 }
-RUNS = ("trainings", "translations", "scores")  # stages of which each job is a run's
+RUNS = ("trainings", "translations", "scores", "neural scores")  # stages of which each job is a run's
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def all_runs(config: dict) -> list[Run]:
     found = []
     for stage, pairs, systems, splits in (
         ("grid", config["grid"]["pairs"], cells, ("valid",)),
-        ("ablation", config["pairs"], variants, tests),
+        ("ablation", runs.ablation_pairs(config), variants, tests),
     ):
         for pair in pairs:
             for name, settings in systems.items():
@@ -125,6 +126,7 @@ def write_cost(root: Path, config: dict) -> str:
     if forecast.get("config") == config:
         predicted = pd.DataFrame(forecast["stages"]).set_index("stage")
         table[["jobs_predicted", "seconds_predicted"]] = predicted[["jobs", "seconds"]]
+    table = table[(table["jobs"] > 0) | (table["jobs_predicted"] > 0)]
     tsv.write(folder / COST, _in_hours(table).reset_index())
     table.loc["in all"] = table.sum(skipna=False)
     beside = "" if table["seconds_predicted"].isna().all() else ", and what was predicted"

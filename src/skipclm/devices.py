@@ -18,7 +18,7 @@ from typing import IO
 from skipclm.errors import InputError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
-NO_DEVICE = "NoDevFiles"  # what Slurm says where a job has none
+NO_DEVICE = "NoDevFiles"  # what an older Slurm says where a job has none
 PAUSE = 0.2  # seconds between two looks for a free device
 
 

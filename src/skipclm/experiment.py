@@ -45,12 +45,13 @@ def check_pairs(config: dict) -> None:
                 )
         if len(set(pair.split("-"))) == 1:
             raise InputError(f"pairs: expected two different languages, found {pair!r}; correct the pair")
-    for pair in config["grid"]["pairs"]:
-        if pair not in config["pairs"]:
-            raise InputError(
-                f"grid.pairs: expected some of pairs ({', '.join(config['pairs'])}), found {pair!r}; "
-                "add it to pairs or choose among them"
-            )
+    for stage in ("grid", "ablation"):
+        for pair in config[stage]["pairs"] or []:
+            if pair not in config["pairs"]:
+                raise InputError(
+                    f"{stage}.pairs: expected some of pairs ({', '.join(config['pairs'])}), found {pair!r}; "
+                    "add it to pairs or choose among them"
+                )
     for name, language in known.items():
         with naming(f"languages.{name}.bleu_tokenizer"):
             metrics.check_bleu_tokenizer(language["bleu_tokenizer"])

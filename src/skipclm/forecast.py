@@ -1,7 +1,7 @@
 """What an experiment will cost, known from a few steps of each of its trainings.
 
 The few steps are the workflow's own, of a small experiment with the same text, model, variants and machine: one pair,
-one cell, one seed. What its jobs took is counted up to all runs and steps.
+one cell, one seed. What its jobs took is counted up to all runs and steps, with the text of other pairs by its length.
 """
 
 from collections import Counter
@@ -14,9 +14,11 @@ import pandas as pd
 
 from skipclm import corpus_config, devices, experiment, provenance, runs, tsv
 from skipclm.cost import STAGES, Measured, Run, all_runs, duration, stage_of
+from skipclm.examples import Examples
 
 STEPS, ROW = 12, 4  # of the small trainings, and from one row of their history to the next
-LEASING = ("base model", "trainings", "translations")  # a GPU; of the scores, COMET alone does
+LEASING = ("base model", "trainings", "translations", "neural scores")  # a GPU, where there is one
+SPECIAL = 3  # tokens around the two sentences of a pair
 BASE_STEPS = 30  # of the small base model, whose history has a row every ten
 
 
@@ -26,9 +28,7 @@ def small(config: dict) -> dict:
     pair = config["grid"]["pairs"][0]
     cell = runs.grid_cells(config["grid"], experiment.depth(config))[0]
     config["experiment"] += ".plan"
-    # With the pair whose text it reads, if it is a way back.
-    config["pairs"] = list(dict.fromkeys([corpus_config.texts_of(config["pairs"])[pair], pair]))
-    config["grid"]["pairs"] = [pair]
+    config["grid"]["pairs"] = config["ablation"]["pairs"] = [pair]
     config["grid"] |= {key: [layer] for key, layer in vars(cell).items()} | {"constraints": []}
     config["model"]["scratch"]["steps"] = BASE_STEPS
     for stage in ("grid", "ablation"):
@@ -43,12 +43,31 @@ def small(config: dict) -> dict:
     return config
 
 
+def texts(config: dict) -> list[str]:
+    """Return the files of encoded text of all pairs and splits, which the small experiment makes as well."""
+    splits = ("train", "valid", *corpus_config.test_sets(config))
+    folder = f"results/{config['experiment']}/tokens"
+    return [f"{folder}/{pair}/{split}.safetensors" for pair in config["pairs"] for split in splits]
+
+
+def _lengths(config: dict, folder: Path) -> pd.DataFrame:
+    """Return the mean tokens of a prompt and its translation, a row for each pair and a column for each split."""
+    splits = ("train", "valid", *corpus_config.test_sets(config))
+    files = {split: [folder / pair / f"{split}.safetensors" for pair in config["pairs"]] for split in splits}
+    means = {split: [_mean_length(Examples.load(path)) for path in paths] for split, paths in files.items()}
+    return pd.DataFrame(means, index=config["pairs"])
+
+
+def _mean_length(examples: Examples) -> float:
+    return sum(examples.lengths()) / len(examples) + SPECIAL
+
+
 @dataclass(frozen=True)
 class _Speed:
-    """Seconds of a training: before and after its steps, of one step, and of one validation."""
+    """Seconds of a training: before and after its steps, of one token, and of one validation."""
 
     around: float
-    step: float
+    token: float
     validation: float
     tokens: float  # of a step
 
@@ -62,11 +81,19 @@ class _Speed:
         slow = tokens * ROW / float(history["tokens_per_second"].iloc[0])
         validation = max(0.0, record["train_seconds"] - slow - (STEPS - ROW) * step)
         around = measured.seconds[f"{run.folder}/train"] - STEPS * step - validation
-        return cls(around, step, validation, tokens)
+        return cls(around, step / tokens, validation, tokens)
 
-    def seconds(self, training: dict) -> float:
-        """Return the seconds of a training with these settings."""
-        return self.around + training["steps"] * self.step + training["validations"] * self.validation
+    def of_training(self, training: dict, length: float, longer: float) -> tuple[float, float]:
+        """Return the tokens and the seconds of a training with these settings.
+
+        Its examples have so many tokens (`length`), those of its validations so many times as many as the measured
+        ones (`longer`).
+        """
+        # A few batches are longer or shorter than most, unless it is tokens that a batch is measured by.
+        of_step = self.tokens if training["batch_tokens"] else training["batch_size"] * length
+        tokens = training["steps"] * of_step
+        validations = training["validations"] * self.validation * longer
+        return tokens, self.around + tokens * self.token + validations
 
 
 def predict(config: dict, root: Path) -> pd.DataFrame:
@@ -78,7 +105,8 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
     measured = Measured(root, mini)
     models = {run.name if run.stage == "ablation" else "": run for run in all_runs(mini)}
     rows: dict[str, dict] = {stage: {"jobs": 0, "steps": 0, "tokens": 0.0, "seconds": 0.0} for stage in STAGES}
-    for stage, jobs, steps, tokens, seconds in _of_runs(config, measured, models):
+    lengths = _lengths(config, measured.results / "tokens")
+    for stage, jobs, steps, tokens, seconds in _of_runs(config, measured, models, lengths):
         for key, value in (("jobs", jobs), ("steps", steps), ("tokens", tokens), ("seconds", seconds)):
             rows[stage][key] += value
     for stage, jobs, seconds in _of_the_rest(config, mini, measured):
@@ -87,7 +115,7 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
     table["memory_mb"] = measured.by_stage()["memory_mb"]
     table.loc["trainings", "gpu_memory_mb"] = _gpu_memory(measured, models.values())
-    return table.reset_index()
+    return table[table["jobs"] > 0].reset_index()
 
 
 def _gpu_memory(measured: Measured, models: Iterable[Run]) -> float:
@@ -97,48 +125,52 @@ def _gpu_memory(measured: Measured, models: Iterable[Run]) -> float:
     return pd.Series(found, dtype=float).max()
 
 
-def _of_runs(config: dict, measured: Measured, models: dict[str, Run]) -> Iterator[tuple[str, int, int, float, float]]:
+def _of_runs(
+    config: dict, measured: Measured, models: dict[str, Run], lengths: pd.DataFrame
+) -> Iterator[tuple[str, int, int, float, float]]:
     """Yield stage, jobs, steps, tokens and seconds of each run's jobs, from those of the small run that it is like."""
+    start, longer = _start(measured), lengths / lengths.loc[models[""].pair]
     speeds = {name: _Speed.of(measured, run) for name, run in models.items() if run.settings["training"]["enabled"]}
     for run in all_runs(config):
         like = run.name if run.stage == "ablation" else ""
         model, training = models[like], run.settings["training"]
         if training["enabled"]:
-            speed = speeds[like]
-            yield "trainings", 1, training["steps"], training["steps"] * speed.tokens, speed.seconds(training)
+            tokens, seconds = speeds[like].of_training(
+                training, lengths.loc[run.pair, "train"], longer.loc[run.pair, "valid"]
+            )
+            yield "trainings", 1, training["steps"], tokens, seconds
         for split in run.splits:
-            for stage in ("translations", "scores"):
+            for stage in ("translations", "scores", "neural scores"):
                 jobs = [job for job in measured.seconds if job.startswith(f"{model.folder}/{split}.")]
                 jobs = [job for job in jobs if stage_of(job) == stage]
-                yield stage, len(jobs), 0, 0.0, sum(measured.seconds[job] for job in jobs)
+                work = sum(measured.seconds[job] - start for job in jobs) * longer.loc[run.pair, split]
+                yield stage, len(jobs), 0, 0.0, start * len(jobs) + work
 
 
 def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple[str, int, float]]:
     """Yield stage, jobs and seconds of all that is no run: by the pairs that it is of, or the runs that it reads."""
-    pairs, start = len(corpus_config.text_pairs(config)), min(measured.seconds.values())  # which each job has
+    start = _start(measured)
     scratch = config["model"]["scratch"] if config["model"]["source"] == "scratch" else None
     grown = {stage: _count(config, stage) / _count(mini, stage) for stage in ("grid", "ablation")}
-    others = set(mini["pairs"]) - set(mini["grid"]["pairs"])
     for job, seconds in measured.seconds.items():
         stage = stage_of(job)
-        if any(f"/{pair}/" in job for pair in others):
-            continue  # its like counts, of the pair that is searched on
-        if job.startswith("tokens/"):
-            yield stage, len(config["pairs"]), seconds * len(config["pairs"])
-        elif stage == "corpus":
-            yield stage, 1, start + (seconds - start) * pairs
-        elif stage == "base model" and scratch:
+        if stage == "base model" and scratch:
             history = tsv.read(measured.results / "base/history.tsv")
             step = scratch["batch_tokens"] / float(history["tokens_per_second"].iloc[1:].mean())
-            yield stage, 1, start + (seconds - start - BASE_STEPS * step) * pairs + scratch["steps"] * step
-        elif stage == "base model":
+            yield stage, 1, seconds + (scratch["steps"] - BASE_STEPS) * step
+        elif stage in ("corpus", "base model"):
             yield stage, 1, seconds
         elif job.startswith("figures/grid"):
             yield stage, len(config["grid"]["pairs"]), seconds * len(config["grid"]["pairs"])
         elif job.endswith(".translations"):
-            yield stage, len(config["pairs"]), seconds * len(config["pairs"])
+            yield stage, len(runs.ablation_pairs(config)), seconds * len(runs.ablation_pairs(config))
         elif stage == "tables and figures":
             yield stage, 1, start + (seconds - start) * grown.get(job.partition("/")[0], 1.0)
+
+
+def _start(measured: Measured) -> float:
+    """Return the seconds that each job takes to start, by the shortest."""
+    return min(measured.seconds.values())
 
 
 def _count(config: dict, stage: str) -> int:
@@ -155,7 +187,9 @@ def at_a_time(config: dict, cores: int) -> int:
 
 def wall_clock(table: pd.DataFrame, together: int, cores: int) -> float:
     """Return the seconds that the stages of `predict` take on so many cores, where so many trainings run `together`."""
-    beside = {"base model": 1, "trainings": together, "translations": together}
+    # COMET takes a GPU, or all cores.
+    neural = together if devices.visible() else 1
+    beside = {"base model": 1, "trainings": together, "translations": together, "neural scores": neural}
     return sum(row.seconds / min(beside.get(row.stage, cores), max(1, row.jobs)) for row in table.itertuples())
 
 
@@ -167,7 +201,7 @@ def disk(config: dict, root: Path, together: int) -> dict[str, float]:
     models = {name: _size(path / "model") for name, path in like.items()}
     largest, files = max(models.values()), max(_size(path) - models[name] for name, path in like.items())
     kept = [run for run in found if config[run.stage]["keep_weights"] and run.settings["training"]["enabled"]]
-    text = (_size(folder / "corpus") + _size(folder / "tokens")) * len(config["pairs"]) / len(mini["pairs"])
+    text = _size(folder / "corpus") + _size(folder / "tokens")
     stays = _size(folder / "base") + text + files * len(found) + sum(models.get(run.name, largest) for run in kept)
     # Beside it a training has up to three snapshots, of weights and the optimiser's two moments; and as many models as
     # there are trainings wait to be translated with.

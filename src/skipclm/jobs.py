@@ -40,7 +40,9 @@ def job(log: str | Path) -> Iterator[None]:
     raises a `TerminatedError`, so that what was half done is cleared away; that comes when Snakemake is gone, too.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w", encoding="utf-8", buffering=1) as file:
+    # To append, since a job of a Snakemake that was killed may still write to it.
+    with open(log, "a", encoding="utf-8", buffering=1) as file:
+        file.truncate(0)
         # The descriptors, not only sys.stderr: compiled libraries write there as well.
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -99,7 +101,7 @@ def trying(note: str | Path, attempts: int, so_far: int = 0) -> Iterator[str | N
     """Yield None if the job is to be tried, or why it died if it has died so many times: a line, and its traceback.
 
     What it died of is kept in the file `note` until it succeeds, for as long as the Snakemake that started it goes on:
-    under another one it is tried anew, as it is when it has come further than when it last died (`so_far`, in steps,
+    under another one it is tried anew, as it is when it begins elsewhere than when it last died (`so_far`, in steps,
     say). A job has not died of bad input, of a disk that is full, or of being told to end. Nobody else works on what
     the note is of: the block begins when the one before has ended, on another machine perhaps.
     """
@@ -123,7 +125,7 @@ def trying(note: str | Path, attempts: int, so_far: int = 0) -> Iterator[str | N
 
 @dataclass(frozen=True)
 class _Deaths:
-    """How often a job has died under this Snakemake and without coming further, and what of the last time."""
+    """How often a job has died under this Snakemake and from where it begins now, and what of the last time."""
 
     under: str | None
     so_far: int
@@ -138,7 +140,7 @@ class _Deaths:
             found = cls(**json.load(file))
         except (ValueError, TypeError):  # empty, or torn
             return now
-        return found if found.under == now.under and found.so_far >= so_far else now
+        return found if (found.under, found.so_far) == (now.under, now.so_far) else now
 
     def and_one_of(self, cause: str) -> "_Deaths":
         return replace(self, count=self.count + 1, cause=cause)

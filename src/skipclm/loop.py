@@ -151,6 +151,7 @@ class Loop(Trainer):
     def _all_sums(self) -> dict:
         sums = {"_sums": self._sums, "_batches": self._batches, "_tr_loss": self._tr_loss, "tokens": self.tokens}
         sums |= {"_globalstep_last_logged": self._globalstep_last_logged, "_seconds": self._elapsed()}
+        sums |= {"_spent": time.perf_counter() - self._since}
         return sums | {"_micro_batch": getattr(self.model, "micro_batch", None)}
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
@@ -161,6 +162,7 @@ class Loop(Trainer):
     def _load_sums(self, snapshot: Path) -> None:
         for name, value in torch.load(snapshot / self._sums_file(), map_location=self.args.device.type).items():
             setattr(self, name, value)
+        self._since = time.perf_counter() - self._spent  # as if the time between had not been
         if self._micro_batch:  # memory may have been short since
             self.model.micro_batch = min(self._micro_batch, self.model.micro_batch or self._micro_batch)
 

@@ -84,9 +84,10 @@ def _run(config: dict, cores: int) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     overlay = log.with_suffix(".yaml")
     provenance.write_text(overlay, yaml.safe_dump(config, sort_keys=False))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
+    command = [sys.executable, "-m", "snakemake", "all", *forecast.texts(config), "--configfile", str(overlay)]
+    command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
     with open(log, "w", encoding="utf-8") as file:
-        process = subprocess.Popen([*command, "--configfile", str(overlay)], stdout=file, stderr=file)
+        process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
         failed = process.wait()
     except KeyboardInterrupt:

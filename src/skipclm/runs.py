@@ -47,6 +47,11 @@ class Cell:
         return f"c{self.contrastive_layer}-s{self.skip_source}-t{self.skip_target}"
 
 
+def ablation_pairs(config: dict) -> list[str]:
+    """Return the pairs that the ablation compares on."""
+    return config["ablation"]["pairs"] or config["pairs"]
+
+
 def is_cell_name(name: str) -> bool:
     """Tell a cell's name from a variant's, which has no hyphens."""
     return re.fullmatch(r"c\d+-s\d+-t\d+", name) is not None

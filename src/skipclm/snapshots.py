@@ -16,6 +16,7 @@ from pathlib import Path
 from skipclm import provenance
 
 SEAL = "seal.json"
+DONE = "train"  # among the snapshots: what a training has made, from its end to `release`
 FOLDER = "snapshots"  # in that of a run
 
 
@@ -28,14 +29,15 @@ def fingerprint(facts: dict, files: Iterable[str | Path]) -> str:
 def release(folder: Path, splits: list[str], keep_weights: bool = True) -> None:
     """Remove the snapshots of a run, which lie in its folder, once all its splits are scored since it was trained.
 
-    And its model, unless weights are to be kept: Snakemake, to which that is temporary, removes nothing before the
-    grid's best cell is chosen.
+    And its model, unless weights are to be kept, or were since an earlier release: Snakemake, to which it is temporary,
+    removes nothing before the grid's best cell is chosen.
     """
     scores, trained = [folder / f"{split}.scores.json" for split in splits], folder / "training.json"
     since = trained.stat().st_mtime if trained.exists() else 0.0
     if all(path.exists() and path.stat().st_mtime >= since for path in scores):
-        for name in (FOLDER,) if keep_weights else (FOLDER, "model"):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        if not keep_weights and (folder / FOLDER / DONE).exists():
+            shutil.rmtree(folder / "model", ignore_errors=True)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def keep(files: Sequence[Path], folder: Path, fingerprint: str) -> None:

@@ -103,10 +103,10 @@ def _progress(results: Path, config: dict, run: cost.Run) -> str:
 
 def _share_left(results: Path, config: dict, run: cost.Run, is_running: bool) -> float:
     """Return which share of a run's time is left, by the steps of its training alone."""
+    if run.settings["training"]["enabled"] and _is_trained(results, config, run):
+        return 0.0
     if not is_running:
         return 1.0
-    if _is_trained(results, config, run):
-        return 0.0
     step = _step(results, run)
     return 1.0 - step[0] / step[1] if step else 1.0
 

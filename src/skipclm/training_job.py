@@ -22,7 +22,7 @@ from transformers.integrations import TensorBoardCallback
 from skipclm import checkpoints, devices, jobs, provenance, runs, training, tsv
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.examples import Examples, Prompt
-from skipclm.snapshots import Snapshots, fingerprint, link
+from skipclm.snapshots import DONE, Snapshots, fingerprint, link
 
 DATED = (provenance.RECORD, "history.tsv")  # of a base model: with times in them, and nothing that others do not show
 PATIENCE = 600  # seconds that processes which are told to end have for their snapshot
@@ -73,7 +73,7 @@ def run(job: TrainingJob, failure: str | None = None) -> None:
     a job fails that shares one of the cluster's with this one. Raises what `training.train` does, and a `RuntimeError`
     if one of several processes died.
     """
-    done = Path(job.snapshots) / "train"  # beside those of splits, none of which is translated by this name
+    done = Path(job.snapshots) / DONE  # beside those of splits, none of which is translated by this name
     if _fingerprint_of(done) != job.fingerprint:
         with provenance.new_folder(done) as folder:
             inside = replace(job, model=str(folder / "model"), **_beside(folder))

@@ -44,8 +44,9 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 # Where there are GPUs, a job wants one, unless a profile or --set-resources says otherwise, and leases its own. The
-# count keeps others from waiting for theirs on a core.
-GPUS = min(1, len(devices.visible()))
+# count keeps others from waiting for theirs on a core. A job of a cluster wants what it was given: it asks for no more
+# on a node that has more.
+GPUS = int(os.environ.setdefault("SKIPCLM_GPUS", str(min(1, len(devices.visible())))))
 JOBS_PER_GPU = config["execution"]["jobs_per_gpu"]
 # After as many deaths as there are attempts, a further try records why; others are for jobs that were told to end, by
 # a time limit, say. They are the main process's affair: within a job of a cluster, which has the time and the memory that
@@ -59,9 +60,10 @@ os.environ |= {
 }
 os.environ.setdefault(jobs.INVOCATION, str(uuid.uuid4()))
 if GPUS and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", len(devices.visible()) * JOBS_PER_GPU)
+    workflow.register_resource("gpu", max(1, len(devices.visible())) * JOBS_PER_GPU)
 
 PAIRS = config["pairs"]
+ABLATION_PAIRS = runs.ablation_pairs(config)
 TEXT_OF = corpus_config.texts_of(PAIRS)  # de-en reads the text of en-de
 TEXT_PAIRS = corpus_config.text_pairs(config)
 TESTS = corpus_config.test_sets(config)
@@ -181,7 +183,7 @@ def get_run_files(stage, pairs, names, seeds, file):
 
 
 def get_ablation_files(
-    file, tests=TESTS, pairs=PAIRS, seeds=config["ablation"]["seeds"]
+    file, tests=TESTS, pairs=ABLATION_PAIRS, seeds=config["ablation"]["seeds"]
 ):
     """Return one file of every run of the ablation and test set."""
     return [

@@ -105,7 +105,7 @@ rule write_report:
             pair=config["grid"]["pairs"],
         ),
         translations=expand(
-            rules.show_translations.output.table, pair=PAIRS, split=TESTS
+            rules.show_translations.output.table, pair=ABLATION_PAIRS, split=TESTS
         ),
         ablation_figures=expand(
             rules.plot_ablation.output[0], split=TESTS, metric=QUALITY
