@@ -55,6 +55,7 @@ chaos: .venv/installed
 comet: .venv-comet/installed
 
 .venv-comet/installed: envs/comet.yaml
+	$(PYTHON) -c 'import sys; sys.exit("COMET needs Python 3.11; set PYTHON=..." if sys.version_info[:2] != (3, 11) else 0)'
 	$(PYTHON) -m venv .venv-comet
 	.venv-comet/bin/pip install --quiet $$(sed -n 's/^    - \([^ ]*==[^ ]*\).*/\1/p' envs/comet.yaml)
 	touch $@

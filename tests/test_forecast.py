@@ -26,7 +26,8 @@ ablation:
 SPEED = 50.0  # tokens per second after the first row
 TOKENS = 10.0  # of a small training's step
 BATCH = 2  # pairs of a step
-LENGTHS = {"en-de": 4, "en-tr": 9}  # of each pair, with three tokens around its sentences 7 and 12
+LENGTHS = {"en-de": 4, "en-tr": 9}  # of the examples, with three tokens around their sentences 7 and 12
+PAIRS = {"en-de": 3, "en-tr": 5}  # of test
 
 
 @pytest.fixture
@@ -40,10 +41,13 @@ def root(tmp_path, config):
     mini = forecast.small(config)
     results, benchmarks = (tmp_path / place / "mine.plan" for place in ("results", "benchmarks"))
     jobs = dict.fromkeys(("corpus", "grid/select", "report"), 2.0)
-    for path in forecast.texts(mini):
-        length = LENGTHS[path.split("/")[-2]]
-        Examples([[1] * (length - 1)] * 3, [[1]] * 3, np.zeros((3, 2))).save(tmp_path / path)
-        jobs[path.removeprefix("results/mine.plan/").removesuffix(".safetensors")] = 2.0
+    for text in forecast.texts(config):
+        pair, split = text.split("/")
+        pairs, kept = (PAIRS[pair] if split == "test" else 3), [1] * (LENGTHS[pair] - 1)
+        dropped = [[1] * 500] * (split == "train")  # longer than any that is trained on
+        examples = Examples([kept] * pairs + dropped, [[1]] * (pairs + len(dropped)), np.zeros((9, 2)))
+        examples.save(results / f"tokens/{text}.safetensors")
+        jobs[f"tokens/{text}"] = 2.0
     jobs |= {"base": 17.0, "ablation/significance": 5.0, "figures/grid.en-de": 3.0}
     for run in cost.all_runs(mini):
         for split in run.splits:
@@ -81,7 +85,7 @@ def test_seconds_are_counted_up_to_all_steps_and_runs(config, root):
     # Around a training: what it took less 12 steps of 0.2 s and a validation. Slow first steps are part of it.
     around = (6.0 + 4.0 + 1.6 + 0.5) - 12 * 0.2 - 0.5
     seconds, tokens = 0.0, 0
-    for length, longer, runs in ((7, 1.0, 8 + 2 * 2), (12, 12 / 7, 2 * 2)):  # cells, full and finetune
+    for length, longer, runs in ((7, 1.0, 8 + 2 * 2), (12, 9 / 4, 2 * 2)):  # cells, full and finetune
         others = 2  # of 300 steps
         tokens += (100 * runs + 300 * others) * BATCH * length
         seconds += sum(
@@ -91,59 +95,78 @@ def test_seconds_are_counted_up_to_all_steps_and_runs(config, root):
     assert table.loc["trainings", ["jobs", "steps"]].tolist() == [20, 16 * 100 + 4 * 300]
     assert table.loc["trainings", "tokens"] == pytest.approx(tokens)
     assert table.loc["trainings", "seconds"] == pytest.approx(seconds)
-    # Eight runs of the grid and eight of the ablation are of the measured pair, eight of the longer one. Two seconds,
-    # as the shortest job takes, are the start.
+    # Eight runs of the grid and eight of the ablation are of the measured pair, eight of the other, of which test has
+    # more and longer pairs. Two seconds, as the shortest job takes, are the start.
     assert table.loc["translations", "jobs"] == table.loc["scores", "jobs"] == 24
-    assert table.loc["translations", "seconds"] == pytest.approx(16 * 4 + 8 * (2 + 2 * 12 / 7))
-    assert table.loc["scores", "seconds"] == pytest.approx(16 * 2.5 + 8 * (2 + 0.5 * 12 / 7))
+    assert table.loc["translations", "seconds"] == pytest.approx(16 * 4 + 8 * (2 + 2 * (5 * 9) / (3 * 4)))
+    assert table.loc["scores", "seconds"] == pytest.approx(16 * 2.5 + 8 * (2 + 0.5 * (5 * 9) / (3 * 4)))
     # 170 steps more than the small one's, of 0.25 s each.
     assert table.loc["base model", "seconds"] == pytest.approx(17.0 + 170 * 0.25)
-    splits = len(forecast.texts(config))
+    splits = 2 * 3
     assert table.loc["corpus", ["jobs", "seconds"]].tolist() == [1 + splits, 2.0 + 2.0 * splits]
     # A comparison of 16 runs where the small one had 4, two seconds of it the start.
     assert table.loc["tables and figures", "seconds"] == pytest.approx((2 + 3 * 16 / 4) + 2 + 2 + 3)
 
 
-def test_batches_that_are_measured_by_tokens_have_as_many_in_each_pair(config, root):
-    config["training"]["batch_tokens"] = 16
+def test_a_step_has_no_more_than_batch_tokens(config, root):
+    config["training"]["batch_tokens"] = 16  # two pairs of en-de have 14, and of en-tr 24
     table = forecast.predict(config, root).set_index("stage")
-    assert table.loc["trainings", "tokens"] == pytest.approx(table.loc["trainings", "steps"] * TOKENS)
+    steps = {"en-de": 8 * 100 + 2 * (100 + 100 + 300), "en-tr": 2 * (100 + 100 + 300)}
+    assert table.loc["trainings", "tokens"] == pytest.approx(steps["en-de"] * 14 + steps["en-tr"] * 16)
+
+
+def test_the_measured_pair_need_not_be_one_of_the_ablation(config):
+    config["ablation"]["pairs"] = ["en-tr"]
+    assert set(forecast.texts(config)) == {
+        f"{pair}/{split}" for pair in ("en-de", "en-tr") for split in ("train", "valid", "test")
+    }
 
 
 def test_the_clock_goes_by_what_runs_at_a_time(config, root):
     table = forecast.predict(config, root)
-    alone = forecast.wall_clock(table, 1, 1)
+    alone = forecast.wall_clock(table, dict.fromkeys(cost.STAGES, 1))
     assert alone == pytest.approx(table["seconds"].sum())
     base = table.set_index("stage").loc["base model", "seconds"]
-    assert forecast.wall_clock(table, 2, 2) == pytest.approx((alone - base) / 2 + base)
+    assert forecast.wall_clock(table, forecast.at_a_time(config, 2)) == pytest.approx((alone - base) / 2 + base)
 
 
-def test_comet_takes_all_cores_or_a_gpu(config, root, monkeypatch):
-    table = forecast.predict(config, root)
-    comet = pd.DataFrame([{"stage": "neural scores", "jobs": 24, "seconds": 1000.0}])
-    both = pd.concat([table, comet])
+def test_comet_is_forecast_from_its_own_jobs(config, root):
+    config["evaluation"]["metrics"] = ["bleu", "comet"]
+    mini = forecast.small(config)
+    for run in cost.all_runs(mini):
+        for split in run.splits:
+            path = root / f"benchmarks/mine.plan/{run.folder}/{split}.comet.tsv"
+            tsv.write(path, pd.DataFrame({"s": [12.0], "max_rss": [3000.0]}))
+    found = forecast.predict(config, root).set_index("stage").loc["neural scores"]
+    assert found["jobs"] == 24
+    assert found["seconds"] == pytest.approx(16 * 12 + 8 * (2 + 10 * (5 * 9) / (3 * 4)))
+    said = forecast.to_text(forecast.predict(config, root), config, 2, {"highest": 1e9, "stays": 1e9})
+    assert "memory: 3.0 GB at most at a time" in said.splitlines()  # of one COMET, not of two
+
+
+def test_cores_gpus_and_processes_say_how_many_jobs_run_at_a_time(config, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert forecast.wall_clock(both, 2, 8) - forecast.wall_clock(table, 2, 8) == pytest.approx(1000)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert forecast.wall_clock(both, 2, 8) - forecast.wall_clock(table, 2, 8) == pytest.approx(500)
+    stages = ["base model", "trainings", "translations", "neural scores", "scores"]
 
+    def found(cores):
+        together = forecast.at_a_time(config, cores)
+        return [together[stage] for stage in stages]
 
-def test_gpus_and_processes_say_how_many_trainings_run_at_a_time(config, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert forecast.at_a_time(config, 8) == 8
-    assert forecast.at_a_time(config, 64) == 12  # of the ablation, and eight of the grid
+    assert found(8) == [1, 8, 8, 1, 8]
+    assert found(64) == [1, 12, 64, 4, 64]  # trainings of the ablation, and eight of the grid; COMET takes 16 cores
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    assert forecast.at_a_time(config, 8) == 4
+    assert found(8) == [1, 4, 4, 4, 8]
     config["training"]["processes"] = 2
-    assert forecast.at_a_time(config, 8) == 2
+    assert found(8) == [1, 2, 4, 4, 8]
     config["execution"]["jobs_per_gpu"] = 3
-    assert forecast.at_a_time(config, 8) == 4  # of which there are cores for eight processes
+    assert found(8) == [1, 4, 8, 8, 8]  # of which there are cores for eight processes
 
 
 def test_disk_has_what_is_kept_and_what_trains(config, root):
     space = forecast.disk(config, root, together=2)
     trained = 12  # variants that are kept; the grid's weights go
-    small_files = space["stays"] - 500 - trained * 1000
+    text = sum(path.stat().st_size for path in (root / "results/mine.plan/tokens").rglob("*.safetensors"))
+    small_files = space["stays"] - 500 - text - trained * 1000
     assert 0 <= small_files < 24 * 300
     assert space["highest"] - space["stays"] == 2 * (2 + 3 * 3) * 1000
     config["grid"]["keep_weights"] = True

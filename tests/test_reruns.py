@@ -82,6 +82,17 @@ def test_the_way_back_and_a_further_test_set_train_nothing_but_what_is_new(copie
     assert planned(copied, tables) == {}
 
 
+def test_the_ablation_may_have_pairs_of_its_own(copied):
+    with editing(copied) as config:
+        config["ablation"]["pairs"] = ["en-zh"]
+    assert "Train" not in snakemake(copied)
+    assert {row["pair"] for row in rows(copied / RESULTS / "ablation/scores.tsv")} == {"en-zh"}
+    report = (copied / RESULTS / "report.txt").read_text(encoding="utf-8")
+    assert "en-zh BLEU" in report
+    assert "en-de BLEU" not in report
+    assert planned(copied) == {}
+
+
 def test_a_run_whose_folder_is_removed_is_made_again(copied, finished):
     shutil.rmtree(copied / RESULTS / "ablation/en-zh/finetune/seed1")
     shutil.rmtree(copied / RESULTS / "grid/en-de/c1-s1-t3/seed1")

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 
 import pandas as pd
 import pytest
@@ -39,11 +40,11 @@ def _score(results, run, split="valid", **facts):
     _took(results, run, 1800.0)
 
 
-def _took(results, run, seconds):
-    """Leave the benchmark of a training, which followed those before."""
+def _took(results, run, seconds, job="train"):
+    """Leave the benchmark of a job, which followed those before."""
     folder = results.parents[1] / "benchmarks/mine"
     ends = max((path.stat().st_mtime for path in folder.rglob("*.tsv")), default=0.0) + seconds
-    path = folder / run / "train.tsv"
+    path = folder / run / f"{job}.tsv"
     tsv.write(path, pd.DataFrame({"s": [seconds], "max_rss": [1.0]}))
     os.utime(path, (ends, ends))
 
@@ -98,6 +99,35 @@ def test_as_many_go_on_at_a_time_as_did_lately(results):
     assert status.report(results).splitlines()[-1] == "left: about 1 h 0 min, with 2 at a time"
     os.utime(benchmarks[-1], (90_000, 90_000))  # there was a night between
     assert status.report(results).splitlines()[-1] == "left: about 2 h 0 min, with 1 at a time"
+
+
+def test_no_more_go_on_at_a_time_than_are_left(results):
+    provenance.write_json(results / "grid/best.json", {"en-de": BEST})
+    for run in ("c1-s1-t3/seed1", "c1-s1-t3/seed2", "c1-s1-t4/seed1", "c1-s1-t4/seed2"):
+        _score(results, f"grid/en-de/{run}")
+    for variant in ("full", "base"):
+        _score(results, f"ablation/en-de/{variant}/seed4", "test")
+    for path in (results.parents[1] / "benchmarks").rglob("*.tsv"):
+        os.utime(path, (1800, 1800))
+    assert status.report(results).splitlines()[-1] == "left: about 30 min 0 s, with 1 at a time"
+
+
+def test_what_is_trained_has_the_rest_left(results):
+    provenance.write_json(results / cost.CONFIG, merged(OVERLAY + "corpus: {more_tests: {news: {source: demo}}}"))
+    provenance.write_json(results / "grid/best.json", {"en-de": BEST})
+    for run in ("c1-s1-t3/seed1", "c1-s1-t3/seed2", "c1-s1-t4/seed1", "c1-s1-t4/seed2"):
+        _score(results, f"grid/en-de/{run}")
+        _took(results, f"grid/en-de/{run}", 600.0, "valid.translate")
+    for variant in ("full", "finetune", "base"):
+        _score(results, f"ablation/en-de/{variant}/seed4", "test")
+    # Two runs are trained; the base, of which no other is known, is taken for a run like those of the grid.
+    assert status.report(results).splitlines()[-1] == "left: about 1 h 0 min, with 1 at a time"
+
+
+def test_without_benchmarks_no_time_is_told(results):
+    _score(results, "grid/en-de/c1-s1-t3/seed1")
+    shutil.rmtree(results.parents[1] / "benchmarks")
+    assert status.report(results).splitlines()[-1].startswith("best so far")
 
 
 def test_an_experiment_that_is_done(results):

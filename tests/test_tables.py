@@ -239,6 +239,8 @@ def test_failed_runs_are_told_from_those_that_diverged():
     markdown = tables.to_markdown(summary)
     assert "–: failed. (k/n): only k of n seeds have a score, since the others diverged, failed or the" in markdown
     assert "Failed: en-de full, en-de skip only (RuntimeError: out of memory)." in markdown
+    scores.loc[(scores["variant"] == "skip_only") & (scores["seed"] == 2), "note"] = "killed"
+    assert "en-de skip only (RuntimeError: out of memory; killed)." in tables.to_markdown(tables.summarise(scores))
 
 
 def test_a_baseline_of_which_a_run_is_lost_is_named():

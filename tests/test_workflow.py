@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -103,6 +104,18 @@ def test_snakemake_looks_for_work_only_when_a_job_has_ended(tmp_path):
     output = snakemake(make_copy(tmp_path / "copy"), "--verbose", *targets)
     assert "4 of 4 steps (100%) done" in output
     assert output.count("Ready jobs:") <= 4
+
+
+@pytest.mark.parametrize(
+    ("visible", "given", "wanted"),
+    [("", None, None), ("0,1", None, "1"), ("0,1", "0", None), ("", "1", "1")],  # `given` on a cluster
+)
+def test_jobs_want_a_gpu_where_there_is_one(tmp_path, monkeypatch, visible, given, wanted):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    if given:
+        monkeypatch.setenv("SKIPCLM_GPUS", given)
+    said = snakemake(make_copy(tmp_path / "copy"), "--dry-run", "--verbose", str(RESULTS / "base"))
+    assert re.findall(r"gpu=(\d+)", said)[-1:] == ([wanted] if wanted else [])
 
 
 def test_no_job_before_the_selection_reads_the_test_split(finished):

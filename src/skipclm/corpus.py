@@ -196,7 +196,7 @@ def _check_sides(rows: list[Row], pair: str) -> None:
     if sum(swapped) > len(swapped) / 2:
         source, target = languages
         raise InputError(
-            f"expected {source} on the side of {source} and {target} on that of {target}, found them swapped in "
+            f"expected {source} first and {target} second, found them swapped in "
             f"{sum(swapped)} of {len(swapped)} pairs looked at, such as {' / '.join(looked_at[swapped.index(True)])}; "
             "swap the columns or files, or correct the source's keys (for tsv, `first`)"
         )

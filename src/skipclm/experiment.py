@@ -304,7 +304,7 @@ def check_devices(config: dict, devices: list[str]) -> None:
     if devices and processes > len(devices):
         raise InputError(
             f"training.processes: expected no more than the {len(devices)} devices of this machine, found {processes}; "
-            "lower it, or make more visible by CUDA_VISIBLE_DEVICES"
+            "lower it, or make more visible by CUDA_VISIBLE_DEVICES, or none to train on CPUs"
         )
 
 

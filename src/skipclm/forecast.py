@@ -4,6 +4,7 @@ The few steps are the workflow's own, of a small experiment with the same text, 
 one cell, one seed. What its jobs took is counted up to all runs and steps, with the text of other pairs by its length.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from skipclm import corpus_config, devices, experiment, provenance, runs, tsv
+from skipclm import devices, experiment, metrics, provenance, runs, tsv
 from skipclm.cost import STAGES, Measured, Run, all_runs, duration, stage_of
 from skipclm.examples import Examples
 
@@ -44,22 +45,32 @@ def small(config: dict) -> dict:
 
 
 def texts(config: dict) -> list[str]:
-    """Return the files of encoded text of all pairs and splits, which the small experiment makes as well."""
-    splits = ("train", "valid", *corpus_config.test_sets(config))
-    folder = f"results/{config['experiment']}/tokens"
-    return [f"{folder}/{pair}/{split}.safetensors" for pair in config["pairs"] for split in splits]
+    """Return the encoded text, as pair/split, that all runs read, those of the small experiment too."""
+    found = [*all_runs(small(config)), *all_runs(config)]
+    read = [f"{run.pair}/{split}" for run in found for split in ("train", "valid", *run.splits)]
+    return list(dict.fromkeys(read))
 
 
-def _lengths(config: dict, folder: Path) -> pd.DataFrame:
-    """Return the mean tokens of a prompt and its translation, a row for each pair and a column for each split."""
-    splits = ("train", "valid", *corpus_config.test_sets(config))
-    files = {split: [folder / pair / f"{split}.safetensors" for pair in config["pairs"]] for split in splits}
-    means = {split: [_mean_length(Examples.load(path)) for path in paths] for split, paths in files.items()}
-    return pd.DataFrame(means, index=config["pairs"])
+@dataclass(frozen=True)
+class _Text:
+    """How much text there is, in tokens."""
 
+    example: dict[str, float]  # of the mean example that a pair trains on
+    split: dict[str, int]  # in all of a split, by pair/split
 
-def _mean_length(examples: Examples) -> float:
-    return sum(examples.lengths()) / len(examples) + SPECIAL
+    @classmethod
+    def of(cls, config: dict, folder: Path) -> "_Text":
+        """Read the encoded text in a folder."""
+        found = {text: Examples.load(folder / f"{text}.safetensors") for text in texts(config)}
+        trained = {text: found[text].within(config["training"]["max_tokens"]) for text in found if "/train" in text}
+        return cls(
+            {text.partition("/")[0]: sum(used.lengths()) / len(used) + SPECIAL for text, used in trained.items()},
+            {text: sum(examples.lengths()) for text, examples in found.items()},
+        )
+
+    def longer(self, pair: str, split: str, measured: str) -> float:
+        """Return how much text a pair's split has, of that of the measured pair."""
+        return self.split[f"{pair}/{split}"] / self.split[f"{measured}/{split}"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,6 @@ class _Speed:
     around: float
     token: float
     validation: float
-    tokens: float  # of a step
 
     @classmethod
     def of(cls, measured: Measured, run: Run) -> "_Speed":
@@ -81,17 +91,15 @@ class _Speed:
         slow = tokens * ROW / float(history["tokens_per_second"].iloc[0])
         validation = max(0.0, record["train_seconds"] - slow - (STEPS - ROW) * step)
         around = measured.seconds[f"{run.folder}/train"] - STEPS * step - validation
-        return cls(around, step / tokens, validation, tokens)
+        return cls(around, step / tokens, validation)
 
     def of_training(self, training: dict, length: float, longer: float) -> tuple[float, float]:
         """Return the tokens and the seconds of a training with these settings.
 
-        Its examples have so many tokens (`length`), those of its validations so many times as many as the measured
-        ones (`longer`).
+        Its examples have so many tokens (`length`), and its validations so many times as many as the measured ones
+        (`longer`).
         """
-        # A few batches are longer or shorter than most, unless it is tokens that a batch is measured by.
-        of_step = self.tokens if training["batch_tokens"] else training["batch_size"] * length
-        tokens = training["steps"] * of_step
+        tokens = training["steps"] * min(training["batch_size"] * length, training["batch_tokens"] or math.inf)
         validations = training["validations"] * self.validation * longer
         return tokens, self.around + tokens * self.token + validations
 
@@ -105,8 +113,8 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
     measured = Measured(root, mini)
     models = {run.name if run.stage == "ablation" else "": run for run in all_runs(mini)}
     rows: dict[str, dict] = {stage: {"jobs": 0, "steps": 0, "tokens": 0.0, "seconds": 0.0} for stage in STAGES}
-    lengths = _lengths(config, measured.results / "tokens")
-    for stage, jobs, steps, tokens, seconds in _of_runs(config, measured, models, lengths):
+    text = _Text.of(config, measured.results / "tokens")
+    for stage, jobs, steps, tokens, seconds in _of_runs(config, measured, models, text):
         for key, value in (("jobs", jobs), ("steps", steps), ("tokens", tokens), ("seconds", seconds)):
             rows[stage][key] += value
     for stage, jobs, seconds in _of_the_rest(config, mini, measured):
@@ -126,24 +134,23 @@ def _gpu_memory(measured: Measured, models: Iterable[Run]) -> float:
 
 
 def _of_runs(
-    config: dict, measured: Measured, models: dict[str, Run], lengths: pd.DataFrame
+    config: dict, measured: Measured, models: dict[str, Run], text: _Text
 ) -> Iterator[tuple[str, int, int, float, float]]:
     """Yield stage, jobs, steps, tokens and seconds of each run's jobs, from those of the small run that it is like."""
-    start, longer = _start(measured), lengths / lengths.loc[models[""].pair]
+    start = _start(measured)
     speeds = {name: _Speed.of(measured, run) for name, run in models.items() if run.settings["training"]["enabled"]}
     for run in all_runs(config):
         like = run.name if run.stage == "ablation" else ""
         model, training = models[like], run.settings["training"]
         if training["enabled"]:
-            tokens, seconds = speeds[like].of_training(
-                training, lengths.loc[run.pair, "train"], longer.loc[run.pair, "valid"]
-            )
+            longer = text.longer(run.pair, "valid", model.pair)
+            tokens, seconds = speeds[like].of_training(training, text.example[run.pair], longer)
             yield "trainings", 1, training["steps"], tokens, seconds
         for split in run.splits:
             for stage in ("translations", "scores", "neural scores"):
                 jobs = [job for job in measured.seconds if job.startswith(f"{model.folder}/{split}.")]
                 jobs = [job for job in jobs if stage_of(job) == stage]
-                work = sum(measured.seconds[job] - start for job in jobs) * longer.loc[run.pair, split]
+                work = sum(measured.seconds[job] - start for job in jobs) * text.longer(run.pair, split, model.pair)
                 yield stage, len(jobs), 0, 0.0, start * len(jobs) + work
 
 
@@ -177,20 +184,23 @@ def _count(config: dict, stage: str) -> int:
     return sum(run.stage == stage for run in all_runs(config))
 
 
-def at_a_time(config: dict, cores: int) -> int:
-    """Return how many trainings run at a time on so many cores, or on the GPUs that there are."""
+def at_a_time(config: dict, cores: int) -> dict[str, int]:
+    """Return how many jobs of each stage run at a time on so many cores, or on the GPUs that there are."""
     gpus = len(devices.visible()) * config["execution"]["jobs_per_gpu"]
-    room = (min(gpus, cores) if gpus else cores) // config["training"]["processes"]
+    room = min(gpus, cores) if gpus else cores
     trained = Counter(run.stage for run in all_runs(config) if run.settings["training"]["enabled"])
-    return max(1, min(room, max(trained.values())))
+    most = {
+        "base model": 1,
+        "trainings": min(room // config["training"]["processes"], max(trained.values())),
+        "translations": room,
+        "neural scores": room if gpus else cores // metrics.NEURAL_CORES,
+    }
+    return {stage: max(1, most.get(stage, cores)) for stage in STAGES}
 
 
-def wall_clock(table: pd.DataFrame, together: int, cores: int) -> float:
-    """Return the seconds that the stages of `predict` take on so many cores, where so many trainings run `together`."""
-    # COMET takes a GPU, or all cores.
-    neural = together if devices.visible() else 1
-    beside = {"base model": 1, "trainings": together, "translations": together, "neural scores": neural}
-    return sum(row.seconds / min(beside.get(row.stage, cores), max(1, row.jobs)) for row in table.itertuples())
+def wall_clock(table: pd.DataFrame, together: dict[str, int]) -> float:
+    """Return the seconds that the stages of `predict` take, where so many of their jobs run at a time."""
+    return sum(row.seconds / min(together[row.stage], max(1, row.jobs)) for row in table.itertuples())
 
 
 def disk(config: dict, root: Path, together: int) -> dict[str, float]:
@@ -215,6 +225,7 @@ def _size(path: Path) -> int:
 def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, float]) -> str:
     """Say what `predict` and `disk` found."""
     together = at_a_time(config, cores)
+    memory = max(row.memory_mb * min(together[row.stage], row.jobs) for row in table.itertuples())
     lines = [f"{_count(config, 'grid')} runs of the grid, {_count(config, 'ablation')} of the ablation"]
     lines.append(f"{'stage':20}{'jobs':>7}{'steps':>9}{'tokens':>12}{'time':>15}{'MB':>8}")
     for row in table.itertuples():
@@ -222,13 +233,13 @@ def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, floa
         counts = f"{row.stage:20}{row.jobs:>7}{row.steps or '':>9}{tokens:>12}"
         lines.append(f"{counts}{duration(row.seconds):>15}{row.memory_mb:>8.0f}")
     lines.append(f"{'in all':20}{table['jobs'].sum():>7}{'':21}{duration(table['seconds'].sum()):>15}")
-    total = wall_clock(table, together, cores)
+    total = wall_clock(table, together)
     gigabytes = {key: f"{value / 1e9:.2f} GB" for key, value in space.items()}
     return "\n".join(
         [
             *lines,
-            f"about {duration(total)} on {cores} cores, {together} trainings at a time",
-            f"memory: {together * table['memory_mb'].max() / 1e3:.1f} GB at most at a time",
+            f"about {duration(total)} on {cores} cores, {together['trainings']} trainings at a time",
+            f"memory: {memory / 1e3:.1f} GB at most at a time",
             *_of_gpus(table),
             f"disk: {gigabytes['highest']} at its highest point, {gigabytes['stays']} in the end",
             "",

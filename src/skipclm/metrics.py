@@ -228,6 +228,7 @@ METRICS = {
     )
 }
 NEURAL = ("comet", "xcomet")
+NEURAL_CORES = 16  # for one of them, without a GPU
 # How often a translation goes wrong in a way that an average hides.
 RATES = ("empty", "copied", "wrong_language", "looping", "length_ratio", "cut")
 

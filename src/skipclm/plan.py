@@ -33,10 +33,10 @@ def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
     print(f"{name}: a few steps of each training, to measure by ...", file=sys.stderr)
     (Path("results") / name).mkdir(parents=True)
     try:
-        _run(mini, cores)
+        _run(mini, forecast.texts(config), cores)
         _check(mini)
         table = forecast.predict(config, Path())
-        space = forecast.disk(config, Path(), forecast.at_a_time(config, cores))
+        space = forecast.disk(config, Path(), forecast.at_a_time(config, cores)["trainings"])
     finally:
         for place in ("results", "benchmarks"):
             shutil.rmtree(Path(place) / name, ignore_errors=True)
@@ -78,13 +78,14 @@ def _read(path: Path) -> dict:
     return found or {}
 
 
-def _run(config: dict, cores: int) -> None:
-    """Run the small experiment from its beginning."""
+def _run(config: dict, texts: list[str], cores: int) -> None:
+    """Run the small experiment from its beginning, and encode these texts."""
     log = _log(config)
     log.parent.mkdir(parents=True, exist_ok=True)
     overlay = log.with_suffix(".yaml")
     provenance.write_text(overlay, yaml.safe_dump(config, sort_keys=False))
-    command = [sys.executable, "-m", "snakemake", "all", *forecast.texts(config), "--configfile", str(overlay)]
+    targets = ["all", *(f"results/{config['experiment']}/tokens/{text}.safetensors" for text in texts)]
+    command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(overlay)]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)

@@ -12,6 +12,7 @@ from skipclm.errors import InputError
 from skipclm.metrics import METRICS
 
 LATELY = 20  # jobs of runs that ended last, which tell how many go on at a time
+Took = tuple[float, float]  # seconds of a run's training, and of all that comes after
 PROGRESS = re.compile(r"(\d+)/(\d+) \[[^\]]*?(?:loss ([\d.naif]+)[^\]]*)?\]")
 
 
@@ -102,7 +103,7 @@ def _progress(results: Path, config: dict, run: cost.Run) -> str:
 
 
 def _share_left(results: Path, config: dict, run: cost.Run, is_running: bool) -> float:
-    """Return which share of a run's time is left, by the steps of its training alone."""
+    """Return which share of a run's training is left, by its steps."""
     if run.settings["training"]["enabled"] and _is_trained(results, config, run):
         return 0.0
     if not is_running:
@@ -139,27 +140,30 @@ def _kind(run: cost.Run) -> tuple[str, bool]:
     return run.stage, run.settings["training"]["enabled"]
 
 
-def _of_runs_like(run: cost.Run, took: dict[tuple[str, bool], list[float]]) -> list[float]:
+def _of_runs_like(run: cost.Run, took: dict[tuple[str, bool], list[Took]]) -> list[Took]:
     """Return what runs of its kind took, or else those of the other stage; none says nothing of trainings."""
     stage, trained = _kind(run)
-    alike = [seconds for kind, runs_of_it in took.items() if kind[1] >= trained for seconds in runs_of_it]
+    alike = [each for kind, runs_of_it in took.items() if kind[1] >= trained for each in runs_of_it]
     return took.get((stage, trained)) or alike
 
 
 def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[cost.Run, str]) -> list[str]:
     """Say how long the runs that are left take, if those done so far are like them."""
     measured = cost.Measured(results.parents[1], config)
-    took: dict[tuple[str, bool], list[float]] = {}
+    took: dict[tuple[str, bool], list[Took]] = {}
     for run in found:
-        if states[run] == "done":
-            jobs = [seconds for job, seconds in measured.seconds.items() if job.startswith(f"{run.folder}/")]
-            took.setdefault(_kind(run), []).append(sum(jobs))
+        jobs = {job: seconds for job, seconds in measured.seconds.items() if job.startswith(f"{run.folder}/")}
+        if jobs and states[run] == "done":
+            training = jobs.pop(f"{run.folder}/train", 0.0)
+            took.setdefault(_kind(run), []).append((training, sum(jobs.values())))
     left = [run for run in found if states[run] in ("left", "running")]
     if not left or not all(_of_runs_like(run, took) for run in left):
         return []
-    shares = [_share_left(results, config, run, states[run] == "running") for run in left]
-    seconds = sum(share * fmean(_of_runs_like(run, took)) for share, run in zip(shares, left, strict=True))
-    together = _at_a_time(measured, sum(states[run] == "running" for run in found))
+    seconds = 0.0
+    for run in left:
+        trainings, others = zip(*_of_runs_like(run, took), strict=True)
+        seconds += _share_left(results, config, run, states[run] == "running") * fmean(trainings) + fmean(others)
+    together = min(len(left), _at_a_time(measured, sum(states[run] == "running" for run in found)))
     return [f"left: about {cost.duration(seconds / together)}, with {together} at a time"]
 
 

@@ -37,7 +37,7 @@ def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) ->
 
     Columns: pair, split, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which
     seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), failed (runs), sentences, signature,
-    note (why a metric did not run), reason (why the first of the failed runs did), and of `significance` (the table of
+    note (why a metric did not run), reason (why the failed runs did), and of `significance` (the table of
     `significance.against`) baseline, difference, low, high, p_holm and verdict. The order of `scores` is kept.
     InputError: scores of one pair and metric with different signatures.
     """
@@ -59,7 +59,7 @@ def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) ->
             sentences=("sentences", "first"),
             signature=("signature", "first"),
             note=("note", "first"),
-            reason=("reason", "first"),
+            reason=("reason", _each_once),
         )
     )
     if significance is None:
@@ -340,6 +340,10 @@ def _legend(summary: pd.DataFrame, best: str = "in bold") -> str:
         others = "diverged, failed" if summary["failed"].any() else "diverged"
         sentences.append(f"(k/n): only k of n seeds have a score, since the others {others} or the metric did not run.")
     return " ".join([*sentences, *_on_failures(summary)])
+
+
+def _each_once(texts: pd.Series) -> str | None:
+    return "; ".join(texts.dropna().unique()) or None
 
 
 def _on_failures(summary: pd.DataFrame) -> list[str]:

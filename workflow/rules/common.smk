@@ -45,7 +45,7 @@ except InputError as error:
 
 # Where there are GPUs, a job wants one, unless a profile or --set-resources says otherwise, and leases its own. The
 # count keeps others from waiting for theirs on a core. A job of a cluster wants what it was given: it asks for no more
-# on a node that has more.
+# on a node that has more. (Snakemake's linter takes os.environ[...] for a variable that users have to set.)
 GPUS = int(os.environ.setdefault("SKIPCLM_GPUS", str(min(1, len(devices.visible())))))
 JOBS_PER_GPU = config["execution"]["jobs_per_gpu"]
 # After as many deaths as there are attempts, a further try records why; others are for jobs that were told to end, by

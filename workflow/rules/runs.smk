@@ -55,7 +55,7 @@ rule score_neural:
     retries: RETRIES
     conda:
         "../../envs/comet.yaml"
-    threads: 1 if GPUS else 16  # and with them the memory, of which it takes much
+    threads: 1 if GPUS else metrics.NEURAL_CORES  # and with them the memory, of which it takes much
     resources:
         gpu=GPUS,
     params:
