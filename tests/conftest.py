@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import signal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,6 +19,9 @@ from skipclm.examples import Examples, Prompt
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
 
+
+# Whatever a shell starts in the background ignores Ctrl-C, and so would the jobs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = ["test_reruns.py", "test_failures.py", "test_any_decoder.py", "test_workflow.py"]
 

@@ -87,9 +87,9 @@ def test_the_ablation_may_have_pairs_of_its_own(copied):
         config["ablation"]["pairs"] = ["en-zh"]
     assert "Train" not in snakemake(copied)
     assert {row["pair"] for row in rows(copied / RESULTS / "ablation/scores.tsv")} == {"en-zh"}
-    report = (copied / RESULTS / "report.txt").read_text(encoding="utf-8")
-    assert "en-zh BLEU" in report
-    assert "en-de BLEU" not in report
+    table = (copied / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
+    assert "en-zh BLEU" in table
+    assert "en-de BLEU" not in table
     assert planned(copied) == {}
 
 

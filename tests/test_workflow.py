@@ -107,15 +107,19 @@ def test_snakemake_looks_for_work_only_when_a_job_has_ended(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("visible", "given", "wanted"),
-    [("", None, None), ("0,1", None, "1"), ("0,1", "0", None), ("", "1", "1")],  # `given` on a cluster
+    ("visible", "given", "wanted", "there"),
+    [("", None, 0, None), ("0,1", None, 1, 2), ("0,1", "0", 0, None), ("", "1", 1, 1)],  # `given` on a cluster
 )
-def test_jobs_want_a_gpu_where_there_is_one(tmp_path, monkeypatch, visible, given, wanted):
+def test_jobs_want_a_gpu_where_there_is_one(tmp_path, monkeypatch, visible, given, wanted, there):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     if given:
         monkeypatch.setenv("SKIPCLM_GPUS", given)
-    said = snakemake(make_copy(tmp_path / "copy"), "--dry-run", "--verbose", str(RESULTS / "base"))
-    assert re.findall(r"gpu=(\d+)", said)[-1:] == ([wanted] if wanted else [])
+    folder = make_copy(tmp_path / "copy")
+    with open(folder / "Snakefile", "a", encoding="utf-8") as file:
+        file.write("\nfor found in (rules.prepare_base.rule.resources, workflow.global_resources):\n")
+        file.write("    print('gpu:', found.get('gpu').value)\n")
+    said = snakemake(folder, "--dry-run", str(RESULTS / "base"))
+    assert re.findall("gpu: (.*)", said) == [str(wanted), str(there)]
 
 
 def test_no_job_before_the_selection_reads_the_test_split(finished):
