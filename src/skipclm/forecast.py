@@ -62,11 +62,11 @@ class _Text:
     def of(cls, config: dict, folder: Path) -> "_Text":
         """Read the encoded text in a folder."""
         found = {text: Examples.load(folder / f"{text}.safetensors") for text in texts(config)}
-        trained = {text: found[text].within(config["training"]["max_tokens"]) for text in found if "/train" in text}
-        return cls(
-            {text.partition("/")[0]: sum(used.lengths()) / len(used) + SPECIAL for text, used in trained.items()},
-            {text: sum(examples.lengths()) for text, examples in found.items()},
-        )
+        example = {}
+        for pair in {text.partition("/")[0] for text in found}:
+            used = found[f"{pair}/train"].within(config["training"]["max_tokens"])
+            example[pair] = sum(used.lengths()) / len(used) + SPECIAL
+        return cls(example, {text: sum(examples.lengths()) for text, examples in found.items()})
 
     def longer(self, pair: str, split: str, measured: str) -> float:
         """Return how much text a pair's split has, of that of the measured pair."""
@@ -147,11 +147,9 @@ def _of_runs(
             tokens, seconds = speeds[like].of_training(training, text.example[run.pair], longer)
             yield "trainings", 1, training["steps"], tokens, seconds
         for split in run.splits:
-            for stage in ("translations", "scores", "neural scores"):
-                jobs = [job for job in measured.seconds if job.startswith(f"{model.folder}/{split}.")]
-                jobs = [job for job in jobs if stage_of(job) == stage]
-                work = sum(measured.seconds[job] - start for job in jobs) * text.longer(run.pair, split, model.pair)
-                yield stage, len(jobs), 0, 0.0, start * len(jobs) + work
+            longer = text.longer(run.pair, split, model.pair)
+            for job in [job for job in measured.seconds if job.startswith(f"{model.folder}/{split}.")]:
+                yield stage_of(job), 1, 0, 0.0, start + (measured.seconds[job] - start) * longer
 
 
 def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple[str, int, float]]:
@@ -200,7 +198,12 @@ def at_a_time(config: dict, cores: int) -> dict[str, int]:
 
 def wall_clock(table: pd.DataFrame, together: dict[str, int]) -> float:
     """Return the seconds that the stages of `predict` take, where so many of their jobs run at a time."""
-    return sum(row.seconds / min(together[row.stage], max(1, row.jobs)) for row in table.itertuples())
+    return (table["seconds"] / _at_once(table, together)).sum()
+
+
+def _at_once(table: pd.DataFrame, together: dict[str, int]) -> pd.Series:
+    """Return how many jobs of each stage run at a time, of those that there are."""
+    return table["stage"].map(together).clip(upper=table["jobs"])
 
 
 def disk(config: dict, root: Path, together: int) -> dict[str, float]:
@@ -225,7 +228,7 @@ def _size(path: Path) -> int:
 def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, float]) -> str:
     """Say what `predict` and `disk` found."""
     together = at_a_time(config, cores)
-    memory = max(row.memory_mb * min(together[row.stage], row.jobs) for row in table.itertuples())
+    memory = (table["memory_mb"] * _at_once(table, together)).max()
     lines = [f"{_count(config, 'grid')} runs of the grid, {_count(config, 'ablation')} of the ablation"]
     lines.append(f"{'stage':20}{'jobs':>7}{'steps':>9}{'tokens':>12}{'time':>15}{'MB':>8}")
     for row in table.itertuples():
