@@ -56,9 +56,11 @@ def test_a_killed_job_has_logged_how_far_it_came(tmp_path):
     assert (status, output, log) == (-9, "", "step 1 of 2\n")
 
 
-def test_a_second_run_begins_a_new_log(tmp_path):
+def test_a_second_run_begins_a_new_log_and_keeps_that_of_the_first(tmp_path):
     run_job(tmp_path, "print('failed')")
+    assert not (tmp_path / "logs/a/job.log.before").exists()
     assert run_job(tmp_path, "print('fine')") == (0, "", "fine\n")
+    assert (tmp_path / "logs/a/job.log.before").read_text(encoding="utf-8") == "failed\n"
 
 
 def test_a_full_disk_is_one_line_in_the_log(tmp_path):

@@ -36,13 +36,15 @@ SNAKEMAKE = re.compile(rb"(^|[/\0])snakemake(\0|$)")  # among the words of a com
 def job(log: str | Path) -> Iterator[None]:
     """Send all that the block prints to `log`, and end as others may tell it to.
 
+    What the attempt before has logged goes to `log`.before.
+
     An `InputError`, and a disk that cannot be written to, end the program with the message alone. What tells it to end
     raises a `TerminatedError`, so that what was half done is cleared away; that comes when Snakemake is gone, too.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    # To append, since a job of a Snakemake that was killed may still write to it.
-    with open(log, "a", encoding="utf-8", buffering=1) as file:
-        file.truncate(0)
+    if Path(log).exists():
+        os.replace(log, f"{log}.before")  # where a job of a Snakemake that was killed may still write
+    with open(log, "w", encoding="utf-8", buffering=1) as file:
         # The descriptors, not only sys.stderr: compiled libraries write there as well.
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
