@@ -79,15 +79,16 @@ def wait_until_all_are_gone(folder: Path) -> None:
 
 def gone_on(folder: Path) -> set[tuple[str, int]]:
     """Return the logs of all trainings of late that went on from a snapshot, with the times of their last words."""
-    logs = [*folder.glob("logs/**/train.log"), *folder.glob("logs/**/base.log")]
-    return {(str(log), log.stat().st_mtime_ns) for log in logs if "goes on from" in log.read_text(errors="replace")}
+    logs = [*folder.glob("logs/**/train.log*"), *folder.glob("logs/**/base.log*")]  # of the last two attempts
+    resumed = [log for log in logs if "goes on from" in log.read_text(errors="replace")]
+    return {(str(log).removesuffix(".before"), log.stat().st_mtime_ns) for log in resumed}
 
 
 def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int, int]:
     """Kill, run again, and compare each time that the workflow is done.
 
     Returns what was hit, how often the workflow ended and how many trainings went on from a snapshot, as far as it is
-    known: of attempts that were killed again before Snakemake ended nothing is left.
+    known: where Snakemake has tried one three times before it ended, only the last two have left their logs.
     """
     chance, hits, ends, resumed = random.Random(7), Counter(), 0, set()
     while True:

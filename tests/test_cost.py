@@ -71,6 +71,12 @@ def test_a_training_took_what_all_its_attempts_took(config, root):
     assert cost.Measured(root, config).by_stage().loc["trainings", "seconds"] == 30
 
 
+@pytest.mark.parametrize("text", ["", "s\tmax_rss\n"])
+def test_a_benchmark_that_is_not_written_yet_counts_for_nothing(config, root, text):
+    (root / "benchmarks/mine/report.tsv").write_text(text)
+    assert "tables and figures" not in cost.Measured(root, config).by_stage().index
+
+
 def test_what_it_took_stands_beside_what_was_predicted(config, root):
     jobs = [3, 1, 8, 24, 24, 9]
     names = [stage for stage in cost.STAGES if stage != "neural scores"]  # of which there are none

@@ -69,6 +69,14 @@ def root(tmp_path, config):
     return tmp_path
 
 
+def test_cells_have_few_steps_where_a_variant_alone_switches_training_on(config):
+    config["training"]["enabled"] = False
+    config["ablation"]["variants"]["longer"]["training"]["enabled"] = True
+    steps = {run.name: run.settings["training"].get("steps") for run in cost.all_runs(forecast.small(config))}
+    assert set(steps.values()) == {12, None}
+    assert steps["c1-s1-t3"] == steps["longer"] == 12
+
+
 def test_the_small_experiment_has_a_run_of_each_kind_and_few_steps(config):
     mini = forecast.small(config)
     found = cost.all_runs(mini)
@@ -160,6 +168,9 @@ def test_cores_gpus_and_processes_say_how_many_jobs_run_at_a_time(config, monkey
     assert found(8) == [1, 2, 4, 4, 8]
     config["execution"]["jobs_per_gpu"] = 3
     assert found(8) == [1, 4, 8, 8, 8]  # of which there are cores for eight processes
+    config["training"]["processes"] = 1
+    config["ablation"]["variants"]["longer"]["training"]["processes"] = 6  # 4 runs, and 16 of one process
+    assert found(8) == [1, 4, 8, 8, 8]
 
 
 def test_disk_has_what_is_kept_and_what_trains(config, root):
@@ -188,6 +199,12 @@ def test_hours_of_gpus_are_those_of_all_that_lease_them(config, root, monkeypatc
     table["seconds"] = [1e6, 3600.0, 7200.0, 1800.0, 1e6, 1e6]
     said = forecast.to_text(table, config, 2, {"highest": 1e9, "stays": 1e9})
     assert "GPUs: 3 h 30 min in all, 1 h 45 min of each of 2" in said.splitlines()
+    config["training"]["processes"] = 2  # each of which leases a GPU
+    said = forecast.to_text(table, config, 2, {"highest": 1e9, "stays": 1e9})
+    assert "GPUs: 5 h 30 min in all, 2 h 45 min of each of 2" in said.splitlines()
+    config["execution"]["jobs_per_gpu"] = 2
+    said = forecast.to_text(table, config, 2, {"highest": 1e9, "stays": 1e9})
+    assert "GPUs: 2 h 45 min in all, 1 h 22 min of each of 2" in said.splitlines()
 
 
 def test_memory_of_a_gpu_is_that_of_the_largest_training(config, root):

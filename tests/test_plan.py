@@ -1,8 +1,13 @@
 """Plans count the jobs that the workflow then has, leave nothing behind but the forecast, and say what is wrong."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from workflows import RESULTS, environment, make_copy
@@ -27,6 +32,28 @@ def test_a_plan_has_the_jobs_that_the_workflow_has(finished, tmp_path, monkeypat
     assert forecast["config"] == config
     jobs = {stage["stage"]: stage["jobs"] for stage in forecast["stages"]}
     assert jobs == cost.Measured(finished, config).by_stage()["jobs"].to_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda ending: ending.name)
+def test_a_plan_that_is_told_to_end_leaves_nothing_running_and_no_results(tmp_path, ending):
+    folder = make_copy(tmp_path / "copy")
+    command = [sys.executable, "-c", "from skipclm.cli import main; main()", "plan", "--configfile", "tiny.yaml"]
+    with subprocess.Popen(command, cwd=folder, env=environment(folder)) as process:
+        while not list(folder.glob("results/*.plan/corpus/*")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(ending)
+        assert process.wait() != 0
+    assert not list(folder.glob("results/*.plan"))
+    assert not list(folder.glob(".snakemake/locks/*"))
+    assert not [path for path in Path("/proc").glob("[0-9]*") if _is_in(path, folder)]
+
+
+def _is_in(process, folder):
+    with suppress(OSError):  # one that has just gone
+        return Path(os.readlink(process / "cwd")) == folder
+    return False
 
 
 def test_what_an_interrupted_plan_left_is_not_overwritten(tmp_path, monkeypatch):

@@ -36,4 +36,4 @@ def test_comet_that_dies_time_and_again_is_not_run_with_its_reason(tmp_path):
         assert not output.exists()
         assert subprocess.run([sys.executable, script, *options, "--", "false"]).returncode == status
     assert json.loads(output.read_text()) == {"not_run": "RuntimeError: false ended with status 1"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "test.comet.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.before", "test.comet.json"]

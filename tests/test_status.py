@@ -32,7 +32,8 @@ def results(tmp_path):
 def _score(results, run, split="valid", **facts):
     """Leave what a run leaves that is trained as the configuration says, at the first cell's layers, and scored."""
     bleu = facts.pop("bleu", 20.0)
-    score = {"status": "ok", "reason": None, "metrics": {"bleu": {"value": bleu}}} | facts
+    found = {name: {"value": bleu} for name in merged(OVERLAY)["evaluation"]["metrics"]}
+    score = {"status": "ok", "reason": None, "metrics": found} | facts
     provenance.write_json(results / run / f"{split}.scores.json", score)
     found = next(each for each in cost.all_runs(merged(OVERLAY)) if each.folder == run)
     settings = runs.with_layers(found.settings, 4, BEST)
@@ -155,6 +156,32 @@ def test_a_run_that_is_trained_and_translates(results):
     with open(results / run / "valid.hypotheses.txt.attempt", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert f"running: {run}, trained" in status.report(results).splitlines()
+
+
+def test_a_base_that_translates_is_not_said_to_be_trained(results):
+    run = "ablation/en-de/base/seed4"
+    (results / run).mkdir(parents=True)
+    with open(results / run / "test.hypotheses.txt.attempt", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert f"running: {run}" in status.report(results).splitlines()
+
+
+def test_a_run_that_lacks_a_metric_is_left(results):
+    _score(results, "grid/en-de/c1-s1-t3/seed1")
+    provenance.write_json(results / cost.CONFIG, merged(OVERLAY + "evaluation: {metrics: [bleu, ter]}"))
+    assert status.report(results).startswith("mine: 0 of 7 runs done, 7 left\n")
+
+
+def test_a_folder_of_a_model_is_looked_for_from_where_the_workflow_runs(results, tmp_path, monkeypatch):
+    provenance.write_json(tmp_path / "models/mine/config.json", {"n_layer": 4})
+    model = "model: {source: models/mine, layers: null}"
+    provenance.write_json(results / cost.CONFIG, merged(OVERLAY + model))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert status.report(results).startswith("mine: 0 of 7 runs done, 7 left\n")
+    shutil.rmtree(tmp_path / "models")
+    with pytest.raises(InputError, match=r"model.layers: expected the number of blocks of models/mine, found null"):
+        status.report(results)
 
 
 def test_benchmarks_lie_beside_a_link(results, tmp_path):

@@ -11,6 +11,8 @@ import typer
 from skipclm import startup
 from skipclm.errors import InputError
 
+CORES = len(os.sched_getaffinity(0))  # that this process may use, as Snakemake counts them too
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -104,7 +106,11 @@ def explain(
 def status(
     results: Annotated[Path, typer.Argument(help="Folder of an experiment, such as results/demo.")],
 ) -> None:
-    """Say how far an experiment has come: done, running, failed and left, the best cell so far, and the time left."""
+    """Say how far an experiment has come: done, running, failed and left, the best cell so far, and the time left.
+
+    It goes by the configuration that the workflow was last started with; what `snakemake -n` would redo because text or
+    base model has changed is still said to be done.
+    """
     from skipclm import status as under_way
 
     print(under_way.report(results), end="")
@@ -118,7 +124,7 @@ def plan(
     config: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE as for snakemake; for several, name the option again.")
     ] = None,
-    cores: Annotated[int, typer.Option(min=1, help="Cores that the workflow is to have.")] = os.cpu_count() or 1,
+    cores: Annotated[int, typer.Option(min=1, help="Cores that the workflow is to have.")] = CORES,
 ) -> None:
     """Say what an experiment will cost, after a few real steps of each training: steps, hours, memory and disk."""
     from skipclm import plan as planning

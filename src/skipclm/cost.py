@@ -81,8 +81,9 @@ class Measured:
         self.ended: dict[str, float] = {}
         for path in folder.rglob("*.tsv"):
             job = str(path.relative_to(folder).with_suffix(""))
-            if job in asked or not (stage_of(job) in RUNS or job.startswith("tokens/")):
-                seconds, self.memory[job] = _last(path)
+            is_asked = job in asked or not (stage_of(job) in RUNS or job.startswith("tokens/"))
+            if is_asked and (last := _last(path)):
+                seconds, self.memory[job] = last
                 self.seconds[job] = max(seconds, self._trained(job))
                 self.ended[job] = path.stat().st_mtime
 
@@ -103,8 +104,13 @@ class Measured:
         )
 
 
-def _last(benchmark: Path) -> list[float]:
-    """Return seconds and memory of a job's last attempt; "NA" of one too short to be looked at becomes nan."""
+def _last(benchmark: Path) -> list[float] | None:
+    """Return seconds and memory of a job's last attempt; "NA" of one too short to be looked at becomes nan.
+
+    None for a file that Snakemake is about to write, or was when the machine went away.
+    """
+    if len(benchmark.read_bytes().splitlines()) < 2:
+        return None
     last = tsv.read(benchmark)[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce").iloc[-1]
     return last.astype(float).tolist()
 

@@ -172,11 +172,8 @@ def check_model(config: dict) -> None:
                 f"model.layers: expected {depth(config)}, as {model['source']}/config.json says, found "
                 f"{model['layers']}; set it to null, since a folder says it itself"
             )
-    elif model["layers"] is None:
-        raise InputError(
-            f"model.layers: expected the number of blocks of {model['source']}, found null. There is no such folder, "
-            "so it is taken for a hub id; say its blocks (24 for XGLM-564M), so that planning needs no network"
-        )
+    else:
+        depth(config)
 
 
 def is_folder(source: str) -> bool:
@@ -223,11 +220,17 @@ def _folder_config(folder: Path) -> dict:
 
 
 def depth(config: dict) -> int:
-    """Return the number of blocks of the base model."""
+    """Return the number of blocks of the base model; raise an `InputError` if nothing says it."""
     model = config["model"]
     if model["source"] == "scratch":
         return model["scratch"]["layers"]
     if not is_folder(model["source"]):
+        if model["layers"] is None:
+            raise InputError(
+                f"model.layers: expected the number of blocks of {model['source']}, found null. There is no such "
+                "folder, so it is taken for a hub id; say its blocks (24 for XGLM-564M), so that planning needs no "
+                "network"
+            )
         return model["layers"]
     settings, keys = _folder_config(Path(model["source"]).expanduser()), ("num_hidden_layers", "num_layers", "n_layer")
     settings = settings.get("text_config", settings)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
@@ -35,7 +36,7 @@ def small(config: dict) -> dict:
     for stage in ("grid", "ablation"):
         config[stage] |= {"seeds": config[stage]["seeds"][:1], "keep_weights": True}
     for section in (config, *runs.variants(config).values()):
-        if "training" in section and section["training"].get("enabled", True):
+        if "training" in section:
             section["training"] |= {"steps": STEPS, "log_every": ROW, "validations": 1}
         if "skip" in section:
             section["skip"] |= {"warmup_steps": 1}
@@ -186,14 +187,23 @@ def at_a_time(config: dict, cores: int) -> dict[str, int]:
     """Return how many jobs of each stage run at a time on so many cores, or on the GPUs that there are."""
     gpus = len(devices.visible()) * config["execution"]["jobs_per_gpu"]
     room = min(gpus, cores) if gpus else cores
-    trained = Counter(run.stage for run in all_runs(config) if run.settings["training"]["enabled"])
+    trained = Counter(run.stage for run in _trained(config))
     most = {
         "base model": 1,
-        "trainings": min(room // config["training"]["processes"], max(trained.values())),
+        "trainings": min(int(room / _processes(config)), max(trained.values())),
         "translations": room,
         "neural scores": room if gpus else cores // metrics.NEURAL_CORES,
     }
     return {stage: max(1, most.get(stage, cores)) for stage in STAGES}
+
+
+def _trained(config: dict) -> list[Run]:
+    return [run for run in all_runs(config) if run.settings["training"]["enabled"]]
+
+
+def _processes(config: dict) -> float:
+    """Return how many processes a training has in the mean, each of which leases a GPU."""
+    return fmean(run.settings["training"]["processes"] for run in _trained(config))
 
 
 def wall_clock(table: pd.DataFrame, together: dict[str, int]) -> float:
@@ -213,7 +223,7 @@ def disk(config: dict, root: Path, together: int) -> dict[str, float]:
     like = {run.name: folder / run.folder for run in all_runs(mini) if run.stage == "ablation"}
     models = {name: _size(path / "model") for name, path in like.items()}
     largest, files = max(models.values()), max(_size(path) - models[name] for name, path in like.items())
-    kept = [run for run in found if config[run.stage]["keep_weights"] and run.settings["training"]["enabled"]]
+    kept = [run for run in _trained(config) if config[run.stage]["keep_weights"]]
     text = _size(folder / "corpus") + _size(folder / "tokens")
     stays = _size(folder / "base") + text + files * len(found) + sum(models.get(run.name, largest) for run in kept)
     # Beside it a training has up to three snapshots, of weights and the optimiser's two moments; and as many models as
@@ -243,17 +253,18 @@ def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, floa
             *lines,
             f"about {duration(total)} on {cores} cores, {together['trainings']} trainings at a time",
             f"memory: {memory / 1e3:.1f} GB at most at a time",
-            *_of_gpus(table),
+            *_of_gpus(table, config),
             f"disk: {gigabytes['highest']} at its highest point, {gigabytes['stays']} in the end",
             "",
         ]
     )
 
 
-def _of_gpus(table: pd.DataFrame) -> Iterator[str]:
+def _of_gpus(table: pd.DataFrame, config: dict) -> Iterator[str]:
     """Say how long the GPUs that there are will be leased, and how much of their memory a training takes."""
     if count := len(devices.visible()):
-        leased = table.loc[table["stage"].isin(LEASING), "seconds"].sum()
+        leases = dict.fromkeys(LEASING, 1.0) | {"trainings": _processes(config)}
+        leased = (table["seconds"] * table["stage"].map(leases)).sum() / config["execution"]["jobs_per_gpu"]
         yield f"GPUs: {duration(leased)} in all, {duration(leased / count)} of each of {count}"
     for most in table["gpu_memory_mb"].dropna():
         yield f"GPU memory: {most / 1e3:.1f} GB for each training"

@@ -1,6 +1,8 @@
 """Plan an experiment: run a small one of a few steps, and count up what it took."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ import yaml
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from skipclm import cost, evaluation, experiment, forecast, provenance
+from skipclm import cost, evaluation, experiment, forecast, jobs, provenance
 from skipclm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -87,12 +89,15 @@ def _run(config: dict, texts: list[str], cores: int) -> None:
     targets = ["all", *(f"results/{config['experiment']}/tokens/{text}.safetensors" for text in texts)]
     command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(overlay)]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
+    # In a session of its own, so that it is told to end once, by us, whatever it is that ends us.
+    jobs.listen(signal.default_int_handler)
     with open(log, "w", encoding="utf-8") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
     try:
         failed = process.wait()
     except KeyboardInterrupt:
-        process.wait()  # which was interrupted as well, and gives its folder free
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()  # until it gives its folder free
         raise
     finally:
         overlay.unlink()

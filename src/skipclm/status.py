@@ -4,10 +4,11 @@ import fcntl
 import os
 import re
 from collections import Counter
+from contextlib import chdir
 from pathlib import Path
 from statistics import fmean
 
-from skipclm import cost, experiment, provenance, runs
+from skipclm import cost, evaluation, experiment, provenance, runs
 from skipclm.errors import InputError
 from skipclm.metrics import METRICS
 
@@ -19,7 +20,8 @@ PROGRESS = re.compile(r"(\d+)/(\d+) \[[^\]]*?(?:loss ([\d.naif]+)[^\]]*)?\]")
 def report(results: Path) -> str:
     """Say in lines what is done, running, failed and left, which cell is best so far, and how long the rest takes.
 
-    `results` is an experiment's folder. Raises an `InputError` if the workflow was never started for it.
+    `results` is an experiment's folder. Raises an `InputError` if the workflow was never started for it, or if the
+    folder of its base model is gone.
     """
     results = Path(os.path.abspath(results))  # benchmarks lie beside the name, wherever a link leads
     if not (results / cost.CONFIG).exists():
@@ -28,6 +30,11 @@ def report(results: Path) -> str:
             "the workflow first, or correct the path"
         )
     config = provenance.read_json(results / cost.CONFIG)
+    with chdir(results.parents[1]):  # from where the workflow looks for the base model's folder
+        return "\n".join([*_lines(results, config), ""])
+
+
+def _lines(results: Path, config: dict) -> list[str]:
     found = cost.all_runs(config)
     states = {run: state(results, config, run) for run in found}
     lines = [f"{config['experiment']}: {_counts(Counter(states.values()), len(found))}"]
@@ -37,19 +44,26 @@ def report(results: Path) -> str:
     lines += [f"running: {run.folder}{_progress(results, config, run)}" for run in found if states[run] == "running"]
     lines += [f"failed: {run.folder}: {_reason(results, run)}" for run in found if states[run] == "failed"]
     lines += _best(results, config, found, states)
-    lines += _time_left(results, config, found, states)
-    return "\n".join([*lines, ""])
+    return lines + _time_left(results, config, found, states)
 
 
 def state(results: Path, config: dict, run: cost.Run) -> str:
-    """Return what a run is: done, failed, running or left, as one is that was made with other settings."""
+    """Return what a run is: done, failed, running or left, as one is that was trained with other settings.
+
+    So is one that lacks a metric. That its text or its base model has changed is not seen here, before Snakemake has
+    begun to make it anew.
+    """
     folder = results / run.folder
     if any(map(_is_locked, folder.glob("*.attempt"))):
         return "running"
-    scores = [folder / f"{split}.scores.json" for split in run.splits]
-    if not all(path.exists() for path in scores) or not _is_trained(results, config, run):
+    paths = [folder / f"{split}.scores.json" for split in run.splits]
+    if not all(path.exists() for path in paths) or not _is_trained(results, config, run):
         return "left"
-    return "failed" if any(provenance.read_json(path)["status"] == "failed" for path in scores) else "done"
+    scores = [provenance.read_json(path) for path in paths]
+    translated = [score["metrics"].keys() for score in scores if score["status"] in evaluation.TRANSLATES]
+    if not all(set(config["evaluation"]["metrics"]) <= measured for measured in translated):
+        return "left"
+    return "failed" if any(score["status"] == "failed" for score in scores) else "done"
 
 
 def _is_trained(results: Path, config: dict, run: cost.Run) -> bool:
@@ -94,6 +108,8 @@ def _step(results: Path, run: cost.Run) -> tuple[int, int, str] | None:
 
 def _progress(results: Path, config: dict, run: cost.Run) -> str:
     """Say at which step a training is, and its loss, or that it is done and the run is translated and scored."""
+    if not run.settings["training"]["enabled"]:
+        return ""
     if _is_trained(results, config, run):
         return ", trained"
     if not (step := _step(results, run)):

@@ -49,8 +49,8 @@ except InputError as error:
 GPUS = int(os.environ.setdefault("SKIPCLM_GPUS", str(min(1, len(devices.visible())))))
 JOBS_PER_GPU = config["execution"]["jobs_per_gpu"]
 # After as many deaths as there are attempts, a further try records why; others are for jobs that were told to end, by
-# a time limit, say. They are the main process's affair: within a job of a cluster, which has the time and the memory that
-# it has, nothing is tried again.
+# a time limit, say, and for those that come further each time. They are the main process's affair: within a job of a
+# cluster, which has the time and the memory that it has, nothing is tried again.
 RETRIES = 2 * config["execution"]["attempts"] if workflow.is_main_process else 0
 # For a command, where a parameter of the rule would make it run again when it changes.
 os.environ |= {
