@@ -5,7 +5,8 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from skipclm import ablation_figure, tables
+from skipclm import ablation_figure
+from skipclm.ablation_summary import summarise
 from skipclm.errors import InputError
 
 NAN = float("nan")
@@ -27,7 +28,7 @@ def _ablation(seeds=3, lost=()):
 
 def test_bars(tmp_path, texts_in):
     scores = _ablation(lost=[("en-tr", "skip_only")])
-    ablation_figure.draw_bars(tables.summarise(scores), tmp_path / "bars", scores=scores)
+    ablation_figure.draw_bars(summarise(scores), tmp_path / "bars", scores=scores)
     texts = texts_in(tmp_path / "bars")
     assert {"en-de", "en-tr", "full", "skip only", "base", "21.0", "16.0", "6.0"} <= set(texts)
     assert texts.count("diverged") == 1
@@ -37,23 +38,23 @@ def test_bars(tmp_path, texts_in):
 def test_bars_of_the_seeds_that_are_left_say_so(tmp_path, texts_in):
     scores = _ablation()
     scores.loc[0, ["value", "status"]] = (NAN, "diverged")
-    ablation_figure.draw_bars(tables.summarise(scores), tmp_path / "bars", scores=scores)
+    ablation_figure.draw_bars(summarise(scores), tmp_path / "bars", scores=scores)
     assert "21.5 (2/3)" in texts_in(tmp_path / "bars")
 
 
 def test_bars_of_one_seed_and_of_none(tmp_path, texts_in):
-    ablation_figure.draw_bars(tables.summarise(_ablation(seeds=1)), tmp_path / "one")
+    ablation_figure.draw_bars(summarise(_ablation(seeds=1)), tmp_path / "one")
     assert "test BLEU" in texts_in(tmp_path / "one")
     lost = _ablation(lost=list(product(("en-de", "en-tr"), ("full", "skip_only", "base"))))
-    ablation_figure.draw_bars(tables.summarise(lost), tmp_path / "none")
+    ablation_figure.draw_bars(summarise(lost), tmp_path / "none")
     assert texts_in(tmp_path / "none").count("diverged") == 6
     with pytest.raises(InputError, match="expected chrf on test"):
-        ablation_figure.draw_bars(tables.summarise(lost), tmp_path / "wrong", "chrf")
+        ablation_figure.draw_bars(summarise(lost), tmp_path / "wrong", "chrf")
 
 
 def test_each_test_set_has_bars_of_its_own(tmp_path, texts_in):
     both = pd.concat([_ablation(), _ablation().assign(split="devtest", value=99.0)])
-    ablation_figure.draw_bars(tables.summarise(both), tmp_path / "bars", "bleu", "devtest", both)
+    ablation_figure.draw_bars(summarise(both), tmp_path / "bars", "bleu", "devtest", both)
     texts = texts_in(tmp_path / "bars")
     assert texts.count("99.0") == 6
     assert "21.0" not in texts
@@ -62,4 +63,4 @@ def test_each_test_set_has_bars_of_its_own(tmp_path, texts_in):
 
 def test_drawn_twice_is_the_same_file(repeats):
     scores = _ablation()
-    assert repeats(lambda stem: ablation_figure.draw_bars(tables.summarise(scores), stem, scores=scores))
+    assert repeats(lambda stem: ablation_figure.draw_bars(summarise(scores), stem, scores=scores))

@@ -1,16 +1,13 @@
 """Plans count the jobs that the workflow then has, leave nothing behind but the forecast, and say what is wrong."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from workflows import RESULTS, environment, make_copy
+from workflows import RESULTS, environment, make_copy, processes
 
 from skipclm import cost, plan
 from skipclm.errors import InputError
@@ -47,13 +44,7 @@ def test_a_plan_that_is_told_to_end_leaves_nothing_running_and_no_results(tmp_pa
         assert process.wait() != 0
     assert not list(folder.glob("results/*.plan"))
     assert not list(folder.glob(".snakemake/locks/*"))
-    assert not [path for path in Path("/proc").glob("[0-9]*") if _is_in(path, folder)]
-
-
-def _is_in(process, folder):
-    with suppress(OSError):  # one that has just gone
-        return Path(os.readlink(process / "cwd")) == folder
-    return False
+    assert not processes(folder)
 
 
 def test_what_an_interrupted_plan_left_is_not_overwritten(tmp_path, monkeypatch):

@@ -32,8 +32,8 @@ def results(tmp_path):
 def _score(results, run, split="valid", **facts):
     """Leave what a run leaves that is trained as the configuration says, at the first cell's layers, and scored."""
     bleu = facts.pop("bleu", 20.0)
-    found = {name: {"value": bleu} for name in merged(OVERLAY)["evaluation"]["metrics"]}
-    score = {"status": "ok", "reason": None, "metrics": found} | facts
+    measured = {name: {"value": bleu} for name in merged(OVERLAY)["evaluation"]["metrics"]}
+    score = {"status": "ok", "reason": None, "metrics": measured} | facts
     provenance.write_json(results / run / f"{split}.scores.json", score)
     found = next(each for each in cost.all_runs(merged(OVERLAY)) if each.folder == run)
     settings = runs.with_layers(found.settings, 4, BEST)

@@ -1,38 +1,22 @@
-"""Means worked out by hand, and every character of a small table."""
+"""Every character of a small table."""
 
-import math
 import re
 import shutil
 import subprocess
 from xml.etree import ElementTree
 
-import numpy as np
 import pandas as pd
 import pytest
+from ablations import COMPARED, NAN, compared, tidy_scores
 
-from skipclm import tables, tsv
+from skipclm import tables
+from skipclm.ablation_summary import summarise
 from skipclm.errors import InputError
-
-COLUMNS = ["pair", "split", "variant", "seed", "metric", "value", "signature", "status", "note", "sentences"]
-COMPARED = ["pair", "split", "variant", "metric", "baseline", "difference", "low", "high", "p_holm", "verdict"]
-NAN = float("nan")
-
-
-def _scores(values, pair="en-de", metric="bleu", signature="nrefs:1|tok:13a", split="test"):
-    """Return tidy scores of {variant: values by seed}; NaN is a diverged run."""
-    rows = [
-        (pair, split, variant, seed, metric, value)
-        + ((None, "diverged", None, 500) if math.isnan(value) else (signature, "ok", None, 500))
-        for variant, by_seed in values.items()
-        for seed, value in enumerate(by_seed, start=1)
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
 
 SMALL = pd.concat(
     [
-        _scores({"full": [22.0, 24.0, 26.0], "skip_only": [24.04, NAN, 23.96], "base": [9.5]}),
-        _scores({"full": [10.0, 10.0, 10.0], "skip_only": [NAN] * 3, "base": [10.02]}, pair="en-zh"),
+        tidy_scores({"full": [22.0, 24.0, 26.0], "skip_only": [24.04, NAN, 23.96], "base": [9.5]}),
+        tidy_scores({"full": [10.0, 10.0, 10.0], "skip_only": [NAN] * 3, "base": [10.02]}, pair="en-zh"),
     ],
     ignore_index=True,
 )
@@ -69,46 +53,12 @@ base & \phantom{0}9.5 & 10.0 \\
 """  # noqa: E501
 
 
-def test_summary_by_hand():
-    summary = tables.summarise(_scores({"full": [22.0, 24.0, 26.0], "base": [9.5], "lost": [NAN, NAN]}))
-    own = [
-        "pair",
-        "split",
-        "variant",
-        "metric",
-        "mean",
-        "sd",
-        "seeds",
-        "runs",
-        "diverged",
-        "failed",
-        "sentences",
-        "signature",
-        "note",
-        "reason",
-    ]
-    assert list(summary.columns) == own + COMPARED[4:]
-    assert list(summary["variant"]) == ["full", "base", "lost"]
-    assert summary["mean"].tolist()[:2] == [24.0, 9.5]
-    assert summary["sd"].tolist()[0] == 2.0  # squares 4 + 0 + 4, over n - 1 = 2
-    assert summary["sd"].isna().tolist() == [False, True, True]
-    assert math.isnan(summary["mean"][2])
-    assert summary["seeds"].tolist() == [3, 1, 0]
-    assert summary["runs"].tolist() == [3, 1, 2]
-
-
-def test_scores_that_do_not_compare_are_refused():
-    mixed = pd.concat([_scores({"full": [1.0]}), _scores({"base": [1.0]}, signature="tok:zh")])
-    with pytest.raises(InputError, match=r"tok:13a and tok:zh"):
-        tables.summarise(mixed)
-
-
 def test_markdown_to_the_letter():
-    assert tables.to_markdown(tables.summarise(SMALL)) == MARKDOWN
+    assert tables.to_markdown(summarise(SMALL)) == MARKDOWN
 
 
 def test_latex_to_the_letter():
-    assert tables.to_latex(tables.summarise(SMALL)) == LATEX
+    assert tables.to_latex(summarise(SMALL)) == LATEX
 
 
 @pytest.mark.slow
@@ -118,10 +68,10 @@ def test_latex_compiles_and_fits_the_page(tmp_path):
     values = {"full": [22.0, 24.0, 26.0], "contrastive_only": [24.0, 25.0, 26.0], "finetune": [9.5, 10.1, 8.8]}
     values |= {name: [1.0, 2.0, 3.0] for name in ("skip_only", "base")}
     metrics = {"test": ("bleu", "chrf", "ter", "comet"), "b_2": ("bleu", "x%")}  # of the first, too much for a page
-    parts = [_scores(values, pair, metric, split=s) for s in metrics for pair in pairs for metric in metrics[s]]
-    parts += [_scores({"full": [1.0, NAN, NAN]}, "zh-en", "bleu")]
+    parts = [tidy_scores(values, pair, metric, split=s) for s in metrics for pair in pairs for metric in metrics[s]]
+    parts += [tidy_scores({"full": [1.0, NAN, NAN]}, "zh-en", "bleu")]
     marks = [(pair, "test", "full", "bleu", "finetune", 1.0, 0.5, 1.5, 0.01, "better") for pair in pairs]
-    summary = tables.summarise(pd.concat(parts), pd.DataFrame(marks, columns=COMPARED))
+    summary = summarise(pd.concat(parts), pd.DataFrame(marks, columns=COMPARED))
     (tmp_path / "table.tex").write_text(tables.to_latex(summary), encoding="utf-8")
     document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
     (tmp_path / "page.tex").write_text(document, encoding="utf-8")
@@ -133,14 +83,14 @@ def test_latex_compiles_and_fits_the_page(tmp_path):
 
 
 def test_latex_escapes_what_people_name():
-    latex = tables.to_latex(tables.summarise(_scores({"50%_&_#1": [1.0]}, pair="a_b", metric="x_y")))
+    latex = tables.to_latex(summarise(tidy_scores({"50%_&_#1": [1.0]}, pair="a_b", metric="x_y")))
     assert r"50\% \& \#1 & \textbf{1.0} \\" in latex
     assert r"\multicolumn{1}{c}{a\_b}" in latex
     assert r"variant & x\_y \\" in latex
 
 
 def test_html_has_every_cell_and_escapes():
-    page = tables.to_html(tables.summarise(SMALL))
+    page = tables.to_html(summarise(SMALL))
     tree = ElementTree.fromstring(f"<body>{page.partition('</style>')[2].partition('</html>')[0]}</body>")
     cells = [["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")]
     assert cells == [
@@ -152,21 +102,23 @@ def test_html_has_every_cell_and_escapes():
     ]
     assert [bold.text for bold in tree.iter("b")] == ["24.0"]
     assert "nrefs:1|tok:13a" in page
-    odd = tables.to_html(tables.summarise(_scores({"a<b>&": [1.0]})))
+    odd = tables.to_html(summarise(tidy_scores({"a<b>&": [1.0]})))
     assert "<th>a&lt;b&gt;&amp;</th>" in odd
 
 
 def test_columns_are_pairs_times_metrics():
-    both = pd.concat([_scores({"full": [2.0]}, pair, metric) for pair in ("b-a", "a-b") for metric in ("chrf", "bleu")])
-    summary = tables.summarise(both)
+    both = pd.concat(
+        [tidy_scores({"full": [2.0]}, pair, metric) for pair in ("b-a", "a-b") for metric in ("chrf", "bleu")]
+    )
+    summary = summarise(both)
     head = tables.to_markdown(summary).splitlines()[0]
     assert head == "| variant | b-a chrF2 | b-a BLEU | a-b chrF2 | a-b BLEU |"
     assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}" in tables.to_latex(summary)
 
 
 def test_further_test_sets_have_tables_of_their_own():
-    both = pd.concat([_scores({"a": [1.0]}), _scores({"a": [2.0]}, split="devtest_2")])
-    summary = tables.summarise(both)
+    both = pd.concat([tidy_scores({"a": [1.0]}), tidy_scores({"a": [2.0]}, split="devtest_2")])
+    summary = summarise(both)
     assert summary["split"].tolist() == ["test", "devtest_2"]
     for show in (tables.to_markdown, tables.to_html, tables.to_text):
         shown = show(summary)
@@ -180,8 +132,8 @@ def test_further_test_sets_have_tables_of_their_own():
 def test_pairs_beyond_the_page_go_below():
     pairs = ["en-de", "en-tr", "en-zh", "de-en", "tr-en"]
     metrics = ["bleu", "chrf"]
-    scores = [_scores({"a": [float(n)]}, pair, metric) for n, pair in enumerate(pairs) for metric in metrics]
-    summary = tables.summarise(pd.concat(scores))
+    scores = [tidy_scores({"a": [float(n)]}, pair, metric) for n, pair in enumerate(pairs) for metric in metrics]
+    summary = summarise(pd.concat(scores))
     lines = tables.to_markdown(summary).splitlines()
     assert lines[0] == "| variant | en-de BLEU | en-de chrF2 | en-tr BLEU | en-tr chrF2 | en-zh BLEU | en-zh chrF2 |"
     assert lines[4] == "| variant | de-en BLEU | de-en chrF2 | tr-en BLEU | tr-en chrF2 |"
@@ -190,76 +142,32 @@ def test_pairs_beyond_the_page_go_below():
     assert latex.count(r"\begin{tabular}{lllllll}") == 1
     assert latex.count(r"\midrule") == 3
     assert tables.to_html(summary).count("<tbody>") == 2
-    rates = tables.summarise(pd.concat([_scores({"a": [1.0]}, "en-de", str(n)) for n in range(9)]))
+    rates = summarise(pd.concat([tidy_scores({"a": [1.0]}, "en-de", str(n)) for n in range(9)]))
     assert len(tables.to_text(rates).splitlines()[0].split("en-de")) == 10
 
 
 def test_blocks_beyond_the_page_go_to_a_latex_table_of_their_own():
-    scores = [_scores({name: [1.0] for name in "abcde"}, f"en-{n}", f"m{m}") for n in range(5) for m in range(6)]
-    latex = tables.to_latex(tables.summarise(pd.concat(scores)))
+    scores = [tidy_scores({name: [1.0] for name in "abcde"}, f"en-{n}", f"m{m}") for n in range(5) for m in range(6)]
+    latex = tables.to_latex(summarise(pd.concat(scores)))
     assert [part.count(r"\multicolumn") for part in latex.split(r"\end{table*}")] == [4, 1, 0]
     assert latex.count(r"\label{tab:ablation}") == 1
     assert r"Further pairs of table~\ref{tab:ablation}." in latex
 
 
-def test_signatures_name_the_pairs_only_where_they_differ():
-    differ = pd.concat([_scores({"a": [1.0]}), _scores({"a": [1.0]}, pair="en-zh", signature="tok:zh")])
-    markdown = tables.to_markdown(tables.summarise(differ))
-    assert "- BLEU (en-de): `nrefs:1|tok:13a`\n- BLEU (en-zh): `tok:zh`" in markdown
-
-
-def test_one_seed_has_no_spread():
-    markdown = tables.to_markdown(tables.summarise(_scores({"a": [1.0], "b": [2.0]})))
-    assert "BLEU on the test split of 500 sentences, one training seed; best" in markdown
-    assert "±" not in markdown
-    assert "diverged" not in markdown
-
-
-def test_untrained_runs_have_no_spread():
-    scores = pd.concat([_scores({"full": [1.0, 3.0]}), _scores({"base": [2.0, 2.0]}).assign(status="untrained")])
-    summary = tables.summarise(scores)
-    assert summary["mean"].tolist() == [2.0, 2.0]
-    assert summary["sd"].isna().tolist() == [False, True]
-    assert summary["seeds"].tolist() == [2, 2]
-    assert "over 2 training seeds (without ±: untrained); best" in tables.to_markdown(summary)
-
-
 def test_the_best_is_marked_unless_all_print_alike():
-    assert "**" not in tables.to_markdown(tables.summarise(_scores({"a": [1.01], "b": [1.04]})))
-    assert "**1.1**" in tables.to_markdown(tables.summarise(_scores({"a": [1.01], "b": [1.06]})))
-    assert "**1.0**" in tables.to_markdown(tables.summarise(_scores({"a": [1.0]})))
-
-
-def test_failed_runs_are_told_from_those_that_diverged():
-    scores = _scores({"full": [22.0, NAN], "skip_only": [NAN, NAN], "base": [1.0, 1.0]})
-    scores.loc[scores["status"] == "diverged", ["status", "note"]] = ["failed", "RuntimeError: out of memory"]
-    summary = tables.summarise(scores)
-    assert summary["failed"].tolist() == [1, 2, 0]
-    assert summary["note"].isna().all()
-    markdown = tables.to_markdown(summary)
-    assert "–: failed. (k/n): only k of n seeds have a score, since the others diverged, failed or the" in markdown
-    assert "Failed: en-de full, en-de skip only (RuntimeError: out of memory)." in markdown
-    scores.loc[(scores["variant"] == "skip_only") & (scores["seed"] == 2), "note"] = "killed"
-    assert "en-de skip only (RuntimeError: out of memory; killed)." in tables.to_markdown(tables.summarise(scores))
-
-
-def test_a_baseline_of_which_a_run_is_lost_is_named():
-    scores = _scores({"full": [22.0, 23.0], "finetune": [21.0, NAN]})
-    significance = _compared(full=(NAN, None))
-    legend = "Not compared with finetune, of which a run is lost: en-de."
-    assert legend in tables.to_markdown(tables.summarise(scores, significance))
-    whole = _scores({"full": [22.0, 23.0], "finetune": [21.0, 21.0]})
-    assert "Not compared" not in tables.to_markdown(tables.summarise(whole, significance))
+    assert "**" not in tables.to_markdown(summarise(tidy_scores({"a": [1.01], "b": [1.04]})))
+    assert "**1.1**" in tables.to_markdown(summarise(tidy_scores({"a": [1.01], "b": [1.06]})))
+    assert "**1.0**" in tables.to_markdown(summarise(tidy_scores({"a": [1.0]})))
 
 
 def test_everything_diverged():
-    summary = tables.summarise(_scores({"a": [NAN, NAN]}))
+    summary = summarise(tidy_scores({"a": [NAN, NAN]}))
     for show in (tables.to_markdown, tables.to_latex, tables.to_text):
         assert "diverged" in show(summary)
 
 
 def test_text_is_aligned():
-    lines = tables.to_text(tables.summarise(SMALL)).splitlines()
+    lines = tables.to_text(summarise(SMALL)).splitlines()
     assert lines[:5] == [
         "           en-de             en-zh",
         "variant    BLEU              BLEU",
@@ -270,16 +178,10 @@ def test_text_is_aligned():
     assert "best mean per column starred" in " ".join(lines)
 
 
-def _compared(**rows):
-    """Return significance of {variant: (p_holm, verdict)} for BLEU, en-de."""
-    values = [("en-de", "test", v, "bleu", "finetune", -1.0, -2.0, -0.1, *row) for v, row in rows.items()]
-    return pd.DataFrame(values, columns=COMPARED)
-
-
 def test_differences_beyond_chance_are_marked_in_words_too():
-    scores = _scores({"full": [3.0], "contrastive_only": [1.0], "skip_only": [2.1], "finetune": [2.0]})
-    significance = _compared(full=(0.01, "better"), contrastive_only=(0.04, "worse"), skip_only=(0.8, None))
-    summary = tables.summarise(scores, significance)
+    scores = tidy_scores({"full": [3.0], "contrastive_only": [1.0], "skip_only": [2.1], "finetune": [2.0]})
+    significance = compared(full=(0.01, "better"), contrastive_only=(0.04, "worse"), skip_only=(0.8, None))
+    summary = summarise(scores, significance)
     markdown, latex, text = (show(summary) for show in (tables.to_markdown, tables.to_latex, tables.to_text))
     assert "| full | **3.0** ▲ |\n| contrastive only | 1.0 ▼ |\n| skip only | 2.1 |\n| finetune | 2.0 |" in markdown
     assert "▲ better, ▼ worse than finetune by more than chance (p < 0.05 over segments alone" in markdown
@@ -289,16 +191,11 @@ def test_differences_beyond_chance_are_marked_in_words_too():
     assert "3.0* ▲" in text
 
 
-def test_no_difference_beyond_chance_is_said():
-    summary = tables.summarise(_scores({"full": [3.0], "finetune": [2.0]}), _compared(full=(0.3, None)))
-    assert "No difference from finetune was found to be more than chance" in tables.to_markdown(summary)
-
-
 def test_rates_have_a_table_of_their_own():
     both = pd.concat(
-        [_scores({"full": [2.0], "base": [1.0]}), _scores({"full": [7.0], "base": [3.0]}, metric="looping")]
+        [tidy_scores({"full": [2.0], "base": [1.0]}), tidy_scores({"full": [7.0], "base": [3.0]}, metric="looping")]
     )
-    summary = tables.summarise(both)
+    summary = summarise(both)
     quality, rates = tables.to_markdown(summary).split("| variant |")[1:]
     assert "looping" not in quality
     assert "| base | **3.0** |" in rates  # less is better
@@ -307,65 +204,11 @@ def test_rates_have_a_table_of_their_own():
     assert "looping" in tables.to_text(summary)
 
 
-def test_the_legend_says_where_less_is_better():
-    summary = tables.summarise(_scores({"full": [60.0], "base": [99.0]}, metric="ter"))
-    assert "best mean per column in bold. Lower TER is better." in tables.to_markdown(summary)
-    assert "**60.0**" in tables.to_markdown(summary)
-
-
-def test_chance_over_seeds_is_claimed_only_where_there_are_several():
-    scores = _scores({"full": [3.0, 3.1], "finetune": [2.0, 2.1]})
-    markdown = tables.to_markdown(tables.summarise(scores, _compared(full=(0.01, "better"))))
-    assert "(p < 0.05 over segments and training seeds, Holm-corrected over the table)" in markdown
-
-
 def test_length_ratio_has_no_best():
-    summary = tables.summarise(_scores({"full": [97.0], "base": [120.0]}, metric="length_ratio"))
+    summary = summarise(tidy_scores({"full": [97.0], "base": [120.0]}, metric="length_ratio"))
     assert "**" not in tables.to_markdown(summary)
-
-
-def test_metric_that_was_not_run_is_said_with_the_reason():
-    scores = _scores({"full": [2.0]})
-    absent = _scores({"full": [NAN]}, metric="comet").assign(status="ok", note="no model is staged")
-    markdown = tables.to_markdown(tables.summarise(pd.concat([scores, absent])))
-    assert "| full | **2.0** | – |" in markdown
-    assert "COMET was not run: no model is staged." in markdown
-    assert "diverged" not in markdown
 
 
 def test_no_scores_no_table():
     with pytest.raises(InputError, match="run the ablation first"):
-        tables.to_markdown(tables.summarise(SMALL[:0]))
-
-
-def test_tsv_round_trip_is_exact(tmp_path):
-    frame = pd.DataFrame({"name": ["null", 'say "hi"', None], "value": [0.1 + 0.2, NAN, 1e-17], "n": [1, 2, 3]})
-    frame["steps"] = pd.array([300, None, 5], dtype="Int64")
-    tsv.write(tmp_path / "a.tsv", frame)
-    written = (tmp_path / "a.tsv").read_bytes()
-    assert written == (b'name\tvalue\tn\tsteps\nnull\t0.30000000000000004\t1\t300\nsay "hi"\t\t2\t\n\t1e-17\t3\t5\n')
-    back = tsv.read(tmp_path / "a.tsv")
-    assert back["value"][0] == 0.1 + 0.2
-    assert back["name"].isna().tolist() == [False, False, True]
-    tsv.write(tmp_path / "b.tsv", back.astype({"steps": "Int64"}))
-    assert (tmp_path / "b.tsv").read_bytes() == written
-
-
-def test_floats_come_back_bit_for_bit(tmp_path):
-    numbers = np.random.default_rng(1).random(1000) * 100
-    tsv.write(tmp_path / "a.tsv", pd.DataFrame({"value": numbers}))
-    assert (tsv.read(tmp_path / "a.tsv")["value"] == numbers).all()
-
-
-@pytest.mark.parametrize("text", ["a\tb", "a\nb"])
-def test_cells_that_would_break_the_table_are_refused(tmp_path, text):
-    with pytest.raises(InputError, match="without tabs and line breaks"):
-        tsv.write(tmp_path / "a.tsv", pd.DataFrame({"name": [text], "n": [1]}))
-    assert not list(tmp_path.iterdir())
-
-
-def test_missing_and_empty_files_are_explained(tmp_path):
-    (tmp_path / "empty.tsv").touch()
-    for name in ("absent.tsv", "empty.tsv"):
-        with pytest.raises(InputError, match=f"expected a table with a header in .*{name}"):
-            tsv.read(tmp_path / name)
+        tables.to_markdown(summarise(SMALL[:0]))

@@ -23,7 +23,7 @@ def draw_bars(
 ) -> None:
     """Draw the ablation on one test set to `stem`.svg and .png: a panel per pair, bars of mean and sd per variant.
 
-    `summary` is the table of `tables.summarise`; the tidy `scores` behind it add a dot per seed.
+    `summary` is the table of `ablation_summary.summarise`; the tidy `scores` behind it add a dot per seed.
     InputError: no such metric or split in the summary.
     """
     summary = summary[(summary["metric"] == metric) & (summary["split"] == split)]

@@ -173,7 +173,7 @@ def check_model(config: dict) -> None:
                 f"{model['layers']}; set it to null, since a folder says it itself"
             )
     else:
-        depth(config)
+        depth(config)  # which a hub id does not say
 
 
 def is_folder(source: str) -> bool:

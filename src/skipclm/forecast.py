@@ -187,7 +187,7 @@ def at_a_time(config: dict, cores: int) -> dict[str, int]:
     """Return how many jobs of each stage run at a time on so many cores, or on the GPUs that there are."""
     gpus = len(devices.visible()) * config["execution"]["jobs_per_gpu"]
     room = min(gpus, cores) if gpus else cores
-    trained = Counter(run.stage for run in _trained(config))
+    trained = Counter(run.stage for run in _trainings(config))
     most = {
         "base model": 1,
         "trainings": min(int(room / _processes(config)), max(trained.values())),
@@ -197,13 +197,13 @@ def at_a_time(config: dict, cores: int) -> dict[str, int]:
     return {stage: max(1, most.get(stage, cores)) for stage in STAGES}
 
 
-def _trained(config: dict) -> list[Run]:
+def _trainings(config: dict) -> list[Run]:
     return [run for run in all_runs(config) if run.settings["training"]["enabled"]]
 
 
 def _processes(config: dict) -> float:
     """Return how many processes a training has in the mean, each of which leases a GPU."""
-    return fmean(run.settings["training"]["processes"] for run in _trained(config))
+    return fmean(run.settings["training"]["processes"] for run in _trainings(config))
 
 
 def wall_clock(table: pd.DataFrame, together: dict[str, int]) -> float:
@@ -223,7 +223,7 @@ def disk(config: dict, root: Path, together: int) -> dict[str, float]:
     like = {run.name: folder / run.folder for run in all_runs(mini) if run.stage == "ablation"}
     models = {name: _size(path / "model") for name, path in like.items()}
     largest, files = max(models.values()), max(_size(path) - models[name] for name, path in like.items())
-    kept = [run for run in _trained(config) if config[run.stage]["keep_weights"]]
+    kept = [run for run in _trainings(config) if config[run.stage]["keep_weights"]]
     text = _size(folder / "corpus") + _size(folder / "tokens")
     stays = _size(folder / "base") + text + files * len(found) + sum(models.get(run.name, largest) for run in kept)
     # Beside it a training has up to three snapshots, of weights and the optimiser's two moments; and as many models as

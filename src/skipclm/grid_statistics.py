@@ -101,9 +101,9 @@ def optimism(cells: Cells, metric: str) -> float:
 def winner_table(optimism: pd.DataFrame, summary: pd.DataFrame, variant: str | None) -> pd.DataFrame:
     """Set what was expected of each pair's best cell beside what a `variant` of its settings reached on test.
 
-    The tables are those of `optimism_table` and `tables.summarise`. Columns: those of the former, variant, test,
-    test_sd and overstated: by how much the value on `valid` was better than that on `test`. Empty where nothing was
-    found.
+    The tables are those of `optimism_table` and `ablation_summary.summarise`. Columns: those of the former, variant,
+    test, test_sd and overstated: by how much the value on `valid` was better than that on `test`. Empty where nothing
+    was found.
     """
     found = summary[(summary["variant"] == variant) & (summary["split"] == "test")]
     optimism = optimism.assign(variant=variant)

@@ -1,4 +1,4 @@
-"""Tables: tidy files for programs, and the ablation as Markdown, LaTeX, HTML and plain text for people."""
+"""The ablation as tables for people: Markdown, LaTeX, HTML and plain text."""
 
 import textwrap
 from dataclasses import dataclass, replace
@@ -7,7 +7,8 @@ from html import escape
 import pandas as pd
 
 from skipclm.errors import InputError
-from skipclm.metrics import METRICS, RATES, label
+from skipclm.metrics import RATES, label
+from skipclm.table_legend import MARKS, are_rates, legend, plain, sign, signatures
 
 _LATEX = str.maketrans(
     {
@@ -26,45 +27,8 @@ _LATEX = str.maketrans(
 )
 
 
-_COMPARED = ["baseline", "difference", "low", "high", "p_holm", "verdict"]
-_MARKS = {"better": "▲", "worse": "▼"}
 _WIDTH = 6  # columns of numbers that fit a page beside each other; further pairs go below ...
 _HEIGHT = 36  # ... as many lines of which fit a page with the caption
-
-
-def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Reduce tidy ablation scores over seeds, and put beside them how they compare with the baseline.
-
-    Columns: pair, split, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which
-    seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), failed (runs), sentences, signature,
-    note (why a metric did not run), reason (why the failed runs did), and of `significance` (the table of
-    `significance.against`) baseline, difference, low, high, p_holm and verdict. The order of `scores` is kept.
-    InputError: scores of one pair and metric with different signatures.
-    """
-    _check_signatures(scores)
-    spread = scores["value"].where(scores["status"] != "untrained")
-    lost = {status: scores["status"] == status for status in ("diverged", "failed")}
-    notes = {"note": scores["note"].where(~lost["failed"]), "reason": scores["note"].where(lost["failed"])}
-    keys = ["pair", "split", "variant", "metric"]
-    summary = (
-        scores.assign(spread=spread, **notes, **lost)
-        .groupby(keys, sort=False)
-        .agg(
-            mean=("value", "mean"),
-            sd=("spread", "std"),
-            seeds=("value", "count"),
-            runs=("value", "size"),
-            diverged=("diverged", "sum"),
-            failed=("failed", "sum"),
-            sentences=("sentences", "first"),
-            signature=("signature", "first"),
-            note=("note", "first"),
-            reason=("reason", _each_once),
-        )
-    )
-    if significance is None:
-        return summary.reset_index().reindex(columns=[*keys, *summary.columns, *_COMPARED])
-    return summary.reset_index().merge(significance[[*keys, *_COMPARED]], how="left", on=keys)
 
 
 def to_markdown(summary: pd.DataFrame) -> str:
@@ -86,14 +50,14 @@ def _order(values: pd.Series) -> pd.Series:
 
 def _markdown_table(summary: pd.DataFrame) -> str:
     blocks = "\n\n".join(map(_markdown_block, _lay_out(summary)))
-    signatures = [f"- {name}: `{signature}`" for name, signature in _signatures(summary)]
-    return "\n".join([blocks, "", _legend(summary), "", "Signatures:", "", *signatures, ""])
+    listed = [f"- {name}: `{signature}`" for name, signature in signatures(summary)]
+    return "\n".join([blocks, "", legend(summary), "", "Signatures:", "", *listed, ""])
 
 
 def _markdown_block(block: "_Block") -> str:
     heads = ["variant", *(f"{pair} {label(metric)}" for pair, metric in block.columns)]
     lines = [heads, ["---"] + ["---:"] * len(block.columns)]
-    lines += [[_plain(variant), *map(_markdown_cell, cells)] for variant, cells in block.rows]
+    lines += [[plain(variant), *map(_markdown_cell, cells)] for variant, cells in block.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -123,14 +87,14 @@ code {{ overflow-wrap: anywhere; }}
 
 def _html_table(summary: pd.DataFrame) -> str:
     blocks = "\n".join(map(_html_block, _lay_out(summary)))
-    signatures = "\n".join(
-        f"<li>{escape(name)}: <code>{escape(signature)}</code></li>" for name, signature in _signatures(summary)
+    listed = "\n".join(
+        f"<li>{escape(name)}: <code>{escape(signature)}</code></li>" for name, signature in signatures(summary)
     )
     return f"""<table>
 <caption>
-<p>{escape(_legend(summary))}</p>
+<p>{escape(legend(summary))}</p>
 <ul>
-{signatures}
+{listed}
 </ul>
 </caption>
 {blocks}
@@ -141,7 +105,7 @@ def _html_block(block: "_Block") -> str:
     groups = "".join(f'<th colspan="{block.span}">{escape(pair)}</th>' for pair in block.pairs)
     heads = "".join(f"<th>{escape(label(metric))}</th>" for _, metric in block.columns)
     body = "\n".join(
-        f"<tr><th>{escape(_plain(variant))}</th>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in cells)}</tr>"
+        f"<tr><th>{escape(plain(variant))}</th>{''.join(f'<td>{_html_cell(cell)}</td>' for cell in cells)}</tr>"
         for variant, cells in block.rows
     )
     return f"<tbody>\n<tr><th></th>{groups}</tr>\n<tr><th>variant</th>{heads}</tr>\n{body}\n</tbody>"
@@ -150,7 +114,7 @@ def _html_block(block: "_Block") -> str:
 def to_latex(summary: pd.DataFrame) -> str:
     r"""Print a summary's quality as a LaTeX table for each test set; they need only \usepackage{booktabs}."""
     parts = _parts(summary)
-    return "\n".join(map(_latex_table, [part for part in parts if not _are_rates(part)] or parts[:1]))
+    return "\n".join(map(_latex_table, [part for part in parts if not are_rates(part)] or parts[:1]))
 
 
 def _latex_table(summary: pd.DataFrame) -> str:
@@ -158,9 +122,9 @@ def _latex_table(summary: pd.DataFrame) -> str:
     blocks, split = _lay_out(summary), summary["split"].iloc[0]
     width = max(len(cell.mean) for block in blocks for _, cells in block.rows for cell in cells)
     label_of_split = "ablation" if split == "test" else f"ablation-{split}"
-    signatures = "; ".join(f"{_escape(name)} {_typewriter(text)}" for name, text in _signatures(summary))
+    listed = "; ".join(f"{_escape(name)} {_typewriter(text)}" for name, text in signatures(summary))
     below = [
-        rf"\caption{{{_escape(_legend(summary))}{signatures and f' Signatures: {signatures}.'}}}",
+        rf"\caption{{{_escape(legend(summary))}{listed and f' Signatures: {listed}.'}}}",
         rf"\label{{tab:{label_of_split}}}",
     ]
     step = max(1, _HEIGHT // (len(blocks[0].rows) + 3))
@@ -193,7 +157,7 @@ def _latex_block(block: "_Block", width: int) -> str:
     starts = range(2, len(block.columns) + 2, block.span)
     rules = " ".join(rf"\cmidrule(lr){{{start}-{start + block.span - 1}}}" for start in starts)
     metrics = " & ".join(_escape(label(metric)) for _, metric in block.columns)
-    body = [[_escape(_plain(variant)), *(_latex_cell(cell, width) for cell in cells)] for variant, cells in block.rows]
+    body = [[_escape(plain(variant)), *(_latex_cell(cell, width) for cell in cells)] for variant, cells in block.rows]
     heads = [rf" & {groups} \\", rules, rf"variant & {metrics} \\", r"\midrule"]
     return "\n".join([*heads, *(" & ".join(line) + r" \\" for line in body)])
 
@@ -205,12 +169,12 @@ def to_text(summary: pd.DataFrame) -> str:
 
 def _text_table(summary: pd.DataFrame) -> str:
     blocks = "\n\n".join(map(_text_block, _lay_out(summary)))
-    return "\n".join([blocks, "", textwrap.fill(_legend(summary, best="starred"), width=100), ""])
+    return "\n".join([blocks, "", textwrap.fill(legend(summary, best="starred"), width=100), ""])
 
 
 def _text_block(block: "_Block") -> str:
     lines = [["", *(pair for pair, _ in block.columns)], ["variant", *(label(metric) for _, metric in block.columns)]]
-    lines += [[_plain(variant), *map(_text_cell, cells)] for variant, cells in block.rows]
+    lines += [[plain(variant), *map(_text_cell, cells)] for variant, cells in block.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
@@ -267,7 +231,7 @@ def _cell(row: tuple | None, best: str) -> _Cell:
         spread="" if pd.isna(row.sd) else f"{row.sd:.1f}",
         count="" if row.seeds == row.runs else f"{row.seeds}/{row.runs}",
         best=row.seeds == row.runs and f"{row.mean:.1f}" == best,
-        mark=_MARKS.get(row.verdict, ""),
+        mark=MARKS.get(row.verdict, ""),
     )
 
 
@@ -277,11 +241,7 @@ def _best(summary: pd.DataFrame, pair: str, metric: str) -> str:
     means = summary.loc[whole & (summary["pair"] == pair) & (summary["metric"] == metric), "mean"].dropna()
     if means.empty or (len(means) > 1 and len({f"{mean:.1f}" for mean in means}) == 1):
         return ""
-    return {1: f"{means.max():.1f}", -1: f"{means.min():.1f}", 0: ""}[_sign(metric)]
-
-
-def _sign(metric: str) -> int:
-    return METRICS[metric].sign() if metric in METRICS else 1
+    return {1: f"{means.max():.1f}", -1: f"{means.min():.1f}", 0: ""}[sign(metric)]
 
 
 def _markdown_cell(cell: _Cell) -> str:
@@ -311,102 +271,6 @@ def _join(cell: _Cell, mean: str) -> str:
     spread = f" ± {cell.spread}" if cell.spread else ""
     count = f" ({cell.count})" if cell.count else ""
     return f"{mean}{spread}{count}{cell.mark and ' '}{cell.mark}"
-
-
-def _are_rates(summary: pd.DataFrame) -> bool:
-    return summary["metric"].isin(RATES).all()
-
-
-def _legend(summary: pd.DataFrame, best: str = "in bold") -> str:
-    """Say what the numbers are, and explain only the signs that occur."""
-    found = [label(metric) for metric in summary["metric"].unique()]
-    names = " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
-    split = summary["split"].iloc[0]
-    where = "on the test split" if split == "test" else f"on the test set {_plain(split)}"
-    unit = ", in per cent of translations (length ratio: of the reference's tokens)" if _are_rates(summary) else ""
-    counts = sorted({f"{count:,}" for count in summary["sentences"]}, key=len)
-    where += f" of {' to '.join(dict.fromkeys((counts[0], counts[-1])))} sentences"
-    sentences = [f"{names} {where}{unit}, {_spread(summary)}; best mean per column {best}."]
-    lower = [] if _are_rates(summary) else [label(name) for name in summary["metric"].unique() if _sign(name) < 0]
-    sentences += [f"Lower {name} is better." for name in lower]
-    if summary["p_holm"].notna().any():
-        sentences.append(_on_chance(summary))
-    notes = summary.dropna(subset="note").drop_duplicates("metric")
-    sentences += [f"{label(row.metric)} was not run: {row.note}." for row in notes.itertuples()]
-    empty = summary[summary["mean"].isna()]
-    if lost := [status for status in ("diverged", "failed") if empty[status].any()]:
-        sentences.append(f"–: {' or '.join(lost)}.")
-    if ((summary["seeds"] < summary["runs"]) & (summary["seeds"] > 0)).any():
-        others = "diverged, failed" if summary["failed"].any() else "diverged"
-        sentences.append(f"(k/n): only k of n seeds have a score, since the others {others} or the metric did not run.")
-    return " ".join([*sentences, *_on_failures(summary)])
-
-
-def _each_once(texts: pd.Series) -> str | None:
-    return "; ".join(texts.dropna().unique()) or None
-
-
-def _on_failures(summary: pd.DataFrame) -> list[str]:
-    """Say which runs failed and why, and where the baseline is lost, and with it every comparison."""
-    sentences = []
-    failed = summary[summary["failed"] > 0].drop_duplicates(["pair", "variant"])
-    for reason, rows in failed.groupby("reason", sort=False):
-        which = ", ".join(f"{row.pair} {_plain(row.variant)}" for row in rows.itertuples())
-        sentences.append(f"Failed: {which} ({reason}).")
-    for baseline in summary["baseline"].dropna().unique():
-        lost = (summary["variant"] == baseline) & (summary["diverged"] + summary["failed"] > 0)
-        if pairs := list(summary.loc[lost, "pair"].unique()):
-            sentences.append(f"Not compared with {_plain(baseline)}, of which a run is lost: {', '.join(pairs)}.")
-    return sentences
-
-
-def _on_chance(summary: pd.DataFrame) -> str:
-    """Explain the marks of significance, or say that there are none."""
-    baseline = _plain(summary["baseline"].dropna().iloc[0])
-    marks = [f"{mark} {verdict}" for verdict, mark in _MARKS.items() if (summary["verdict"] == verdict).any()]
-    over = "segments and training seeds" if (summary["runs"] > 1).any() else "segments alone"
-    level = f"p < 0.05 over {over}, Holm-corrected over the table"
-    if not marks:
-        return f"No difference from {baseline} was found to be more than chance ({level})."
-    return f"{', '.join(marks)} than {baseline} by more than chance ({level})."
-
-
-def _spread(summary: pd.DataFrame) -> str:
-    """Describe what stands around ±."""
-    several = sorted(set(summary["runs"]) - {1})
-    if not several:
-        return "one training seed"
-    count = str(several[0]) if len(several) == 1 else f"{several[0]} to {several[-1]}"
-    without = summary[summary["sd"].isna()]
-    causes = {"a single run": without["seeds"] == 1, "untrained": without["seeds"] > 1}
-    found = " or ".join(cause for cause, rows in causes.items() if rows.any())
-    return f"mean ± sample standard deviation over {count} training seeds" + (f" (without ±: {found})" if found else "")
-
-
-def _signatures(summary: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return (metric's label, signature), with the pairs named where their signatures differ."""
-    found = summary.dropna(subset="signature")
-    lines = []
-    for metric, rows in found.groupby("metric", sort=False):
-        by_signature = rows.groupby("signature", sort=False)["pair"].unique()
-        for signature, pairs in by_signature.items():
-            where = f" ({', '.join(pairs)})" if len(by_signature) > 1 else ""
-            lines.append((f"{label(metric)}{where}", signature))
-    return lines
-
-
-def _check_signatures(scores: pd.DataFrame) -> None:
-    for (pair, metric), rows in scores.groupby(["pair", "metric"], sort=False):
-        found = rows["signature"].dropna().unique()
-        if len(found) > 1:
-            raise InputError(
-                f"expected one {metric} signature for {pair}, found {' and '.join(found)}, whose scores do not "
-                "compare; score the runs again with one sacrebleu and one tokenizer"
-            )
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _escape(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import grid_statistics, jobs, provenance, selection, tables, tsv
+from skipclm import ablation_summary, grid_statistics, jobs, provenance, selection, tables, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 with jobs.job(snakemake.log[0]):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
     scores = selection.ablation_scores(runs, snakemake.params.metrics)
-    summary = tables.summarise(scores, tsv.read(snakemake.input.significance))
+    summary = ablation_summary.summarise(scores, tsv.read(snakemake.input.significance))
     tsv.write(snakemake.output.scores, scores)
     tsv.write(snakemake.output.table, summary)
     winner = grid_statistics.winner_table(tsv.read(snakemake.input.optimism), summary, snakemake.params.winner)

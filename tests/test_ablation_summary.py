@@ -1,0 +1,44 @@
+"""Means worked out by hand."""
+
+import math
+
+import pandas as pd
+import pytest
+from ablations import COMPARED, NAN, tidy_scores
+
+from skipclm.ablation_summary import summarise
+from skipclm.errors import InputError
+
+
+def test_summary_by_hand():
+    summary = summarise(tidy_scores({"full": [22.0, 24.0, 26.0], "base": [9.5], "lost": [NAN, NAN]}))
+    own = [
+        "pair",
+        "split",
+        "variant",
+        "metric",
+        "mean",
+        "sd",
+        "seeds",
+        "runs",
+        "diverged",
+        "failed",
+        "sentences",
+        "signature",
+        "note",
+        "reason",
+    ]
+    assert list(summary.columns) == own + COMPARED[4:]
+    assert list(summary["variant"]) == ["full", "base", "lost"]
+    assert summary["mean"].tolist()[:2] == [24.0, 9.5]
+    assert summary["sd"].tolist()[0] == 2.0  # squares 4 + 0 + 4, over n - 1 = 2
+    assert summary["sd"].isna().tolist() == [False, True, True]
+    assert math.isnan(summary["mean"][2])
+    assert summary["seeds"].tolist() == [3, 1, 0]
+    assert summary["runs"].tolist() == [3, 1, 2]
+
+
+def test_scores_that_do_not_compare_are_refused():
+    mixed = pd.concat([tidy_scores({"full": [1.0]}), tidy_scores({"base": [1.0]}, signature="tok:zh")])
+    with pytest.raises(InputError, match=r"tok:13a and tok:zh"):
+        summarise(mixed)
