@@ -160,7 +160,7 @@ def untrained(
     }
     transformers.set_seed(seed)
     try:
-        model = AutoModelForCausalLM.from_config(_sized(architecture, sizes))
+        model = AutoModelForCausalLM.from_config(sized(architecture, sizes))
         _check_causal(model.eval())
     except Exception as error:  # whatever an architecture says to sizes that it cannot have
         raise InputError(
@@ -170,7 +170,7 @@ def untrained(
     return model, encoder
 
 
-def _sized(architecture: str, sizes: dict[str, int]) -> PreTrainedConfig:
+def sized(architecture: str, sizes: dict[str, int]) -> PreTrainedConfig:
     """Return an architecture's configuration whose decoder has these sizes, and others that follow from them."""
     default = AutoConfig.for_model(architecture)
     decoder = default.get_text_config()
@@ -184,7 +184,7 @@ def _sized(architecture: str, sizes: dict[str, int]) -> PreTrainedConfig:
         "num_key_value_heads": heads,
     }
     known = decoder.to_dict()
-    settings = sizes | {name: value for name, value in others.items() if name in known}
+    settings = {name: value for name, value in others.items() if name in known} | sizes
     if decoder is not default:  # a part of it, beside one of images, say
         settings = {"text_config": settings | {"model_type": decoder.model_type}}
     return AutoConfig.for_model(architecture, **settings)

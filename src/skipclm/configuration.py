@@ -38,9 +38,13 @@ class SkipCLMConfig(PreTrainedConfig):
 
     def __getattr__(self, name: str) -> object:
         base = self.__dict__.get("base")
+        missing = AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         if base is None or name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return getattr(base, name)
+            raise missing
+        try:
+            return getattr(base, name)
+        except RuntimeError as error:  # of a base whose layers differ in it
+            raise missing from error
 
     def __setattr__(self, name: str, value: object) -> None:
         base = self.__dict__.get("base")

@@ -3,6 +3,9 @@
 Layer k is the residual stream after block k.
 """
 
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 
 import torch
@@ -80,30 +83,47 @@ def _looked_up(embedding: nn.Module, vectors: Tensor) -> nn.Module:
 
 
 class Head:
-    """What the decoder makes of final states: its own code from there on, with whatever scales or caps the logits."""
+    """What the decoder makes of final states: its own code from there on, with whatever scales or caps the logits.
+
+    `weights` are the trained parameters that this code can use: all outside the body, and those of the output matrix,
+    which may be tied to the embeddings.
+    """
 
     def __init__(self, decoder: PreTrainedModel) -> None:
-        body, *inner = find_stack(decoder)[0].split(".")[:-1]
-        self.states = _Given(inner)
-        self.decoder = _replaced(decoder, body, self.states)
-        self.weights = [w for w in decoder.get_output_embeddings().parameters() if w.requires_grad]
+        path = find_stack(decoder)[0].split(".")[:-1]
+        self.decoder, self.output = decoder, _States()
+        for depth in range(len(path), 0, -1):  # the body, and what is within it on the way to the blocks
+            self.decoder = _replaced(self.decoder, ".".join(path[:depth]), self._stub(path[:depth]))
+        inside = {id(weight) for weight in body_of(decoder).parameters()}
+        outside = [weight for weight in decoder.parameters() if id(weight) not in inside]
+        usable = {id(weight): weight for weight in (*outside, *decoder.get_output_embeddings().parameters())}
+        self.weights = [weight for weight in usable.values() if weight.requires_grad]
+
+    def _stub(self, path: list[str]) -> nn.Module:
+        """Return a copy of a module whose forward pass returns the given output; its attributes stay readable."""
+        stub = copy(self.decoder.get_submodule(".".join(path)))
+        stub.forward = lambda *inputs, **named: self.output
+        stub._forward_hooks, stub._forward_pre_hooks = OrderedDict(), OrderedDict()
+        return stub
 
     def __call__(self, states: Tensor) -> Tensor:
         """Map final states (n, width) to logits (n, vocabulary)."""
-        self.states.value = states.unsqueeze(0)
-        return self.decoder(input_ids=torch.zeros(states.shape[:1], dtype=torch.long).unsqueeze(0)).logits.squeeze(0)
+        self.output = _States(last_hidden_state=states.unsqueeze(0))
+        ids = torch.zeros((1, len(states)), dtype=torch.long, device=states.device)
+        return self.decoder(input_ids=ids).logits.squeeze(0)
 
+    def router_loss(self, output: BaseModelOutput, mask: Tensor) -> Tensor | None:
+        """Return what a mixture of experts adds to its loss so that its experts are used alike, a scalar.
 
-class _Given(nn.Module):
-    """Stands in for a decoder's body whose final states are known, and for what is within by the names of `inner`."""
-
-    def __init__(self, inner: list[str]) -> None:
-        super().__init__()
-        for name in inner:
-            object.__setattr__(self, name, self)  # not as a part of itself, which would have no end
-
-    def forward(self, *inputs: object, **named: object) -> "_States":
-        return _States(last_hidden_state=self.value)
+        `output` is the body's, `mask` (batch, tokens) is 1 at tokens and 0 at padding. None if the configuration does
+        not ask for it (`output_router_logits`).
+        """
+        settings = self.decoder.config.get_text_config()
+        if not getattr(settings, "output_router_logits", False) or getattr(output, "router_logits", None) is None:
+            return None
+        self.output = _States(last_hidden_state=output.last_hidden_state[:, :1], router_logits=output.router_logits)
+        balance = self.decoder(input_ids=mask.long()[:, :1], attention_mask=mask, output_router_logits=True).aux_loss
+        return settings.router_aux_loss_coef * balance
 
 
 class _States(BaseModelOutput):
@@ -125,6 +145,11 @@ def _replaced(module: nn.Module, path: str, part: nn.Module) -> nn.Module:
 def state_of(output: Tensor | tuple) -> Tensor:
     """Return the residual stream from a block's output, a tensor or a tuple that starts with it."""
     return output if isinstance(output, Tensor) else output[0]
+
+
+def input_of(inputs: tuple, named: dict) -> Tensor:
+    """Return the residual stream among a block's positional and named arguments."""
+    return inputs[0] if inputs else named["hidden_states"]
 
 
 class Recorder:
@@ -177,3 +202,48 @@ def fuse_attention(decoder: PreTrainedModel) -> None:
     for module in decoder.modules():
         if type(module) is XGLMAttention:
             module.__class__ = FusedXGLMAttention
+
+
+def omit_router_loss(decoder: PreTrainedModel) -> None:
+    """Switch off the router loss of a mixture of experts: transformers fails to compute it while it generates."""
+    settings = decoder.config.get_text_config()
+    if getattr(settings, "output_router_logits", False):
+        settings.output_router_logits = False
+
+
+@contextmanager
+def router_loss_omitted(decoder: PreTrainedModel) -> Iterator[None]:
+    """Switch off the router loss while the block runs."""
+    settings = decoder.config.get_text_config()
+    before = getattr(settings, "output_router_logits", None)
+    omit_router_loss(decoder)
+    try:
+        yield
+    finally:
+        if before:
+            settings.output_router_logits = before
+
+
+@torch.inference_mode()
+def find_batching(decoder: PreTrainedModel) -> str:
+    """Return which prompts a decoder can generate from together, as it does from each of them alone.
+
+    `any`; `equal_length`, since padding on the left changes its states in spite of the attention mask, as it does in
+    some recurrent decoders; or `single`. Compared are the logits of some steps of `generate`.
+    """
+    first, other, longer = [7, 6, 5], [5, 8, 6], [8, 5, 7, 6, 5, 8]
+    alone = _generation_logits(decoder, [first])
+    for name, batch in (("any", [first, longer]), ("equal_length", [first, other])):
+        if torch.allclose(_generation_logits(decoder, batch), alone, rtol=0.0, atol=1e-3 * float(alone.std())):
+            return name
+    return "single"
+
+
+def _generation_logits(decoder: PreTrainedModel, prompts: list[list[int]]) -> Tensor:
+    """Return the logits (steps, vocabulary) of what follows the first of the prompts, in a batch of all."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[5] * (width - len(prompt)) + prompt for prompt in prompts], device=decoder.device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=decoder.device)
+    options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+    options |= {"return_dict_in_generate": True, "output_logits": True}
+    return torch.stack(decoder.generate(input_ids=ids, attention_mask=mask, **options).logits)[:, 0]

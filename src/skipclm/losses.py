@@ -48,16 +48,22 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             table, label = logits.detach().float().log_softmax(dim=-1), labels.unsqueeze(1)
             total -= table.gather(1, label).sum()
             grad = table.exp_().scatter_add_(1, label, table.new_full(label.shape, -1.0))
-            state_grad, *grads = torch.autograd.grad(logits, (chunk, *weights), grad.to(logits.dtype))
+            inputs = (chunk, *weights)
+            state_grad, *grads = torch.autograd.grad(logits, inputs, grad.to(logits.dtype), allow_unused=True)
             state_grads.append(state_grad)
-            weight_grads = [a.add_(b) for a, b in zip(weight_grads, grads, strict=True)] if weight_grads else grads
+            weight_grads = [_added(*both) for both in zip(weight_grads, grads, strict=True)] if weight_grads else grads
         ctx.save_for_backward(torch.cat(state_grads), *weight_grads)
         return total
 
     @staticmethod
     def backward(ctx: object, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the kept gradients, scaled."""
-        return None, None, *[grad.to(saved.dtype) * saved for saved in ctx.saved_tensors]
+        return None, None, *[saved if saved is None else grad.to(saved.dtype) * saved for saved in ctx.saved_tensors]
+
+
+def _added(total: Tensor | None, part: Tensor | None) -> Tensor | None:
+    """Add a gradient to a total in place; None is the gradient of a weight that was not used."""
+    return total if part is None else part if total is None else total.add_(part)
 
 
 def _same(tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 
 from .configuration import SkipCLMConfig
-from .decoders import find_blocks, state_of
+from .decoders import find_blocks, input_of, state_of
 from .errors import InputError
 
 METADATA = """\
@@ -154,6 +154,11 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
             init.zeros_(module.linear.bias)
             init.zeros_(module.gate)
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Return False: for other code than its own, transformers leaves out buffers that a container initialises."""
+        return False
+
     def _connect(self) -> None:
         """Have block `skip_source` leave its state and block `skip_target` add what the skip makes of it."""
         blocks, source, target = find_blocks(self.decoder), self.config.skip_source, self.config.skip_target
@@ -168,7 +173,7 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _add(self, block: nn.Module, inputs: tuple, named: dict) -> tuple[tuple, dict]:
         added = self.skip(self._carried)
-        state = inputs[0] if inputs else named["hidden_states"]
+        state = input_of(inputs, named)
         state = state + added.to(state.device)  # the blocks may be spread over several
         if inputs:
             return (state, *inputs[1:]), named

@@ -1,6 +1,6 @@
 """Fine-tune a decoder to translate: one loop for every cell and variant."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,13 +42,16 @@ class Objective(nn.Module):
         # Gradients are averaged over processes, so that each divides by the mean of what they have.
         count = losses.gathered(predicted[None]).float().mean()
         parts = [self._pass(part, layer, count) for part in self._parts(batch)]
-        lm_losses, sources, targets = zip(*parts, strict=True)
+        lm_losses, router_losses, sources, targets = zip(*parts, strict=True)
         lm_loss = sum(lm_losses)
         outputs = {"loss": lm_loss, "lm_loss": lm_loss}
+        if router_losses[0] is not None:
+            outputs["router_loss"] = sum(router_losses)
+            outputs["loss"] = outputs["loss"] + outputs["router_loss"]
         if layer is not None:
             keys = (batch["source_key"], batch["target_key"])
             loss, accuracy = losses.contrastive(torch.cat(sources), torch.cat(targets), keys, self.contrastive)
-            outputs["loss"] = lm_loss + self.contrastive["weight"] * loss
+            outputs["loss"] = outputs["loss"] + self.contrastive["weight"] * loss
             outputs |= {"contrastive_loss": loss, "retrieval_accuracy": accuracy}
         if isinstance(self.model, modeling.SkipCLMForCausalLM):
             outputs["gate"] = self.model.skip.gate
@@ -61,7 +64,10 @@ class Objective(nn.Module):
         return [dict(zip(split, rows, strict=True)) for rows in zip(*split.values(), strict=True)]
 
     def _pass(self, batch: dict[str, Tensor], layer: int | None, count: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the translation loss and, with a layer, the vectors (pairs, width) of sources and targets there."""
+        """Return translation loss, router loss and the vectors (pairs, width) of sources and targets at the layer.
+
+        The router loss is None for a decoder without one, the vectors are without a layer.
+        """
         if self.micro_batch is None or not self.training:
             return self._run(batch, layer, count)
         return checkpoint(self._run, batch, layer, count, use_reentrant=False)
@@ -70,14 +76,22 @@ class Objective(nn.Module):
         """Return what `_pass` does."""
         decoder, examples, targets = modeling.decoder_of(self.model), batch["input_ids"], batch["target_ids"]
         for_examples, for_targets = (decoder, None) if layer is None else decoders.embedded(decoder, examples, targets)
+        head = decoders.Head(decoder)
         with decoders.Recorder(decoder, layer) as recorder:
-            states = decoders.body_of(for_examples)(input_ids=examples, use_cache=False).last_hidden_state
-            lm_loss = losses.translation_loss(states, batch["labels"], decoders.Head(decoder), count)
+            output = decoders.body_of(for_examples)(input_ids=examples, use_cache=False)
+            lm_loss = losses.translation_loss(output.last_hidden_state, batch["labels"], head, count)
+            router_loss = self._router_loss(head, output, batch, count)
             if layer is None:
-                return lm_loss, None, None
+                return lm_loss, router_loss, None, None
             vectors = losses.pool(recorder.state[:, : batch["source_weights"].shape[1]], batch["source_weights"])
             decoders.first_blocks(for_targets, layer)(input_ids=targets, use_cache=False)
-            return lm_loss, vectors, losses.pool(recorder.state, batch["target_weights"])
+            return lm_loss, router_loss, vectors, losses.pool(recorder.state, batch["target_weights"])
+
+    def _router_loss(self, head: decoders.Head, output: object, batch: dict[str, Tensor], count: Tensor) -> object:
+        """Return the router loss of a micro-batch, weighted by its share of the predicted tokens; None without one."""
+        positions = torch.arange(batch["input_ids"].shape[1], device=batch["length"].device)
+        loss = head.router_loss(output, (positions < batch["length"][:, None]).long())
+        return None if loss is None else loss * (batch["labels"][:, 1:] != IGNORED).sum() / count
 
 
 # Settings of training that are no matter of the loop; `processes` are started before it.
@@ -130,11 +144,8 @@ def train(
     usable = _usable(examples, own["max_tokens"], options["batch_size"])
     _check_context(model, prompt, own["max_tokens"])
     transformers.set_seed(seed)
-    decoders.fuse_attention(model)
-    if own["compile"]:
-        _compile(model)
-    merge = adapters.adapt(model, own["weights"], settings["lora"])
-    model, contrastive = with_skip(model, settings["skip"]), settings["contrastive"]
+    model, merge = prepare(model, settings)
+    contrastive = settings["contrastive"]
     trainer = loop.Loop(
         Objective(model, contrastive, own["micro_batch"]),
         folder,
@@ -152,7 +163,21 @@ def train(
     facts = {"train_seconds": trainer.run(), "train_pairs": len(usable), "micro_batch": trainer.model.micro_batch}
     outcome = Outcome(model, trainer.history(), facts | _summary(trainer))
     merge()
+    decoders.omit_router_loss(model)
     return outcome
+
+
+def prepare(model: PreTrainedModel, settings: dict) -> tuple[PreTrainedModel, Callable[[], object]]:
+    """Make a decoder ready for training by the method settings, in place.
+
+    Returns the model, with a skip connection if the settings ask for one, and what is to be called after training: it
+    merges adapters into the weights.
+    """
+    decoders.fuse_attention(model)
+    if settings["training"]["compile"]:
+        _compile(model)
+    merge = adapters.adapt(model, settings["training"]["weights"], settings["lora"])
+    return with_skip(model, settings["skip"]), merge
 
 
 def _usable(examples: Examples, max_tokens: int, batch_size: int) -> Examples:

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from skipclm import memory, modeling
-from skipclm.decoders import fuse_attention
+from skipclm.decoders import fuse_attention, find_batching, router_loss_omitted
 from skipclm.errors import InputError
 from skipclm.examples import Prompt, batches_within, pad
 
@@ -46,7 +46,8 @@ def translate(
 
     A translation has at most `length_ratio` tokens for each source token and `length_extra` more, and ends where the
     model reads no further. As many sentences are translated at a time as `batch_tokens` leaves room for: prompts and
-    what may follow them, with padding, times the beams; where memory is short, one half after the other. With
+    what may follow them, with padding, times the beams; where memory is short, one half after the other. A model that
+    translates a sentence differently beside others gets sentences of one length at a time, or single ones. With
     `progress`, a bar on standard error counts the batches.
     Raises an `InputError` for a sentence that leaves no room for a translation.
     """
@@ -63,9 +64,12 @@ def translate(
 
     def fits(batch: list[int]) -> bool:
         longest = tokens[batch[0]]  # beyond the context, its room is cut, and would be for others too
-        return longest <= context and len(batch) * longest * beams <= batch_tokens
+        lengths = {len(prompts[i]) for i in batch}
+        is_allowed = batching == "any" or (batching == "equal_length" and len(lengths) == 1)
+        return is_allowed and longest <= context and len(batch) * longest * beams <= batch_tokens
 
     with _own_habits(model, prompt):
+        batching = find_batching(modeling.decoder_of(model))
         for batch in tqdm(batches_within(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
             room = [min(limits[i], context - len(prompts[i])) for i in batch]
             generated = _generate_in_memory(model, prompt, [prompts[i] for i in batch], room, beams)
@@ -89,7 +93,8 @@ def _own_habits(model: PreTrainedModel, prompt: Prompt) -> Iterator[None]:
     decoder.generation_config = GenerationConfig(eos_token_id=prompt.end, pad_token_id=prompt.pad)
     model.eval()
     try:
-        yield
+        with router_loss_omitted(decoder):
+            yield
     finally:
         decoder.generation_config = config
         model.train(training)

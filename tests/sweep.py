@@ -1,0 +1,246 @@
+"""Try every decoder of transformers that can be made small, each by itself, and write what holds of which.
+
+make sweep                      # writes docs/architectures.md
+make sweep ONLY="llama rwkv"    # prints their rows alone
+
+An architecture is refused if the package says so before training. Otherwise everything below is compared with
+transformers itself; a row that says `fails` is a fault of the package, and ends the sweep with an error.
+"""
+
+import contextlib
+import io
+import multiprocessing
+import sys
+import tempfile
+import traceback
+import warnings
+from pathlib import Path
+from queue import Empty
+
+import torch
+import transformers
+from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from skipclm import base, checkpoints, decoders, tokenizer, training, translation, trial
+from skipclm.errors import InputError
+from skipclm.examples import Collator, Examples, Prompt, encode
+from skipclm.modeling import SkipCLMForCausalLM
+
+PAGE = Path(__file__).parents[1] / "docs/architectures.md"
+SECONDS = 240  # for one architecture
+LARGEST = 60e6  # parameters; more is not small
+LAYERS, WIDTH, HEADS = 4, 32, 2
+# What architectures have besides, by the names of their configurations.
+SIZES = {
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "shared_intermediate_size"), 16),
+    **dict.fromkeys(("expert_ffn_hidden_size", "ffn_hidden_size", "q_lora_rank", "kv_lora_rank", "v_head_dim"), 16),
+    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "linear_head_dim", "index_head_dim"), 16),
+    **dict.fromkeys(("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts"), 4),
+    **dict.fromkeys(("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts", "index_n_heads"), 2),
+    **dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads", "linear_num_heads", "zero_expert_num"), 2),
+    **dict.fromkeys(("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "n_group", "topk_group"), 1),
+    **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "hidden_size_per_layer_input", "index_topk"), 8),
+    **{"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8},
+}
+# What some want to be made at all.
+SHAPES: dict[str, dict] = {
+    "bamba": {"mamba_d_head": 16},
+    "gemma3n_text": {"num_kv_shared_layers": 0, "vocab_size_per_layer_input": 400, "laurel_rank": 8},
+    "gemma4_text": {"vocab_size_per_layer_input": 400},
+    "gpt_neo": {"num_layers": 4, "attention_types": [[["global", "local"], 2]]},
+    "granitemoehybrid": {"mamba_d_head": 16},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
+    "longcat_flash": {"num_layers": 2},
+    "mamba2": {"num_heads": 4, "head_dim": 16, "state_size": 8},
+    "plbart": {"decoder_attention_heads": 2, "decoder_layers": 4},
+    "whisper": {"decoder_attention_heads": 2, "decoder_layers": 4},
+}
+
+
+def small_config(kind: str, vocabulary: int) -> PreTrainedConfig:
+    """Return the configuration of a small decoder."""
+    config = AutoConfig.for_model(kind)
+    names = config.get_text_config().to_dict()
+    tokens = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    sizes = {"vocab_size": vocabulary, "num_hidden_layers": LAYERS, "hidden_size": WIDTH, "num_attention_heads": HEADS}
+    sizes |= {"max_position_embeddings": 64} | tokens
+    sizes |= {name: size for name, size in SIZES.items() if names.get(name) is not None}
+    return base.sized(kind, sizes | SHAPES.get(kind, {}))
+
+
+def small_decoder(kind: str, vocabulary: int) -> PreTrainedModel:
+    """Make a random decoder, of weights that react to their input."""
+    config = small_config(kind, vocabulary)
+    with torch.device("meta"):
+        parameters = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+    if parameters > LARGEST:
+        raise MemoryError(f"{parameters / 1e6:.0f} M parameters at the smallest")
+    torch.manual_seed(1)
+    decoder = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for weight in decoder.parameters():
+            if weight.ndim > 1:  # what is random, not norms and biases
+                weight.mul_(3.0)
+    return decoder
+
+
+class Compared:
+    """One architecture, prepared as the workflow does it, and its comparisons with transformers."""
+
+    def __init__(self, folder: Path, encoder: transformers.PreTrainedTokenizerBase, pairs: list[list[str]]) -> None:
+        self.folder, self.encoder, self.prompt = folder, encoder, Prompt.of(encoder)
+        self.examples = Examples.encoded(encoder, *pairs)
+
+    def load(self) -> PreTrainedModel:
+        """Load the base anew."""
+        return checkpoints.load(self.folder)[0].eval()
+
+    def batch(self) -> dict[str, Tensor]:
+        """Return a padded batch."""
+        return Collator(self.prompt)([self.examples[i] for i in range(5)])
+
+    def check_gradients(self) -> None:
+        """Loss and gradients, and which weights have one, are those of transformers' own loss."""
+        batch, found = self.batch(), []
+        for ours in (True, False):
+            model = self.load()
+            decoders.fuse_attention(model)
+            if ours:
+                loss = training.Objective(model, OFF)(**batch)["loss"]
+            else:
+                mask = (torch.arange(batch["input_ids"].shape[1]) < batch["length"][:, None]).long()
+                loss = model(batch["input_ids"], attention_mask=mask, labels=batch["labels"], use_cache=False).loss
+            loss.backward()
+            gradients = {name: weight.grad for name, weight in model.named_parameters()}
+            gradients = {name: grad for name, grad in gradients.items() if grad is not None and grad.any()}
+            found.append((loss.detach(), gradients))
+        (loss, ours), (expected, theirs) = found
+        torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+        assert ours.keys() == theirs.keys(), f"gradients: {sorted(ours.keys() ^ theirs.keys())[:3]}"
+        for name in theirs:
+            scale = float(theirs[name].abs().max())
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-2, atol=2e-3 * scale, msg=f"gradient of {name}")
+
+    def check_skip(self) -> None:
+        """A fresh skip changes nothing, to the bit; a trained one survives saving and loading."""
+        ids, plain = self.batch()["input_ids"][:2, :6], self.load()
+        with torch.no_grad():
+            expected = plain(ids, use_cache=False).logits
+            model = SkipCLMForCausalLM.around(plain, 1, 3).eval()
+            assert torch.equal(model(ids, use_cache=False).logits, expected), "a fresh skip changes the logits"
+            model.skip.gate.fill_(0.5)
+            changed = model(ids, use_cache=False).logits
+        assert not torch.equal(changed, expected), "a skip is not heard"
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoints.save(model, self.encoder, folder, {})
+            loaded = checkpoints.load(folder)[0].eval()
+        with torch.no_grad():
+            torch.testing.assert_close(loaded(ids, use_cache=False).logits, changed, rtol=1e-5, atol=1e-6)
+
+    def check_contrast(self) -> None:
+        """The lower blocks alone have the states that they have in the whole decoder."""
+        ids, model = self.batch()["input_ids"][:1, :6], self.load()
+        for layer in range(1, LAYERS + 1):
+            states = []
+            for module in (model, decoders.first_blocks(model, layer)):
+                with decoders.Recorder(model, layer) as recorder, torch.no_grad():
+                    module(input_ids=ids, use_cache=False)
+                states.append(recorder.state)
+            torch.testing.assert_close(*states, rtol=1e-4, atol=1e-4, msg=f"states after block {layer}")
+
+    def check_translation(self) -> None:
+        """Translations together, one by one, and by transformers without a cache are the same."""
+        sources, model = self.examples.source[:4] + [self.examples.source[5][:1]], self.load()
+        options = {"length_ratio": 0, "length_extra": 6, "progress": False}
+        together = translation.translate(model, self.encoder, sources, **options).texts
+        single = [translation.translate(model, self.encoder, [ids], **options).texts[0] for ids in sources]
+        assert together == single, "translations depend on their neighbours"
+        model.generation_config = transformers.GenerationConfig(eos_token_id=2, pad_token_id=1)
+        for ids, text in zip(sources, single, strict=True):
+            prompt = torch.tensor([self.prompt.source(ids)])
+            mask = torch.ones_like(prompt)
+            written = model.generate(prompt, attention_mask=mask, max_new_tokens=6, do_sample=False, use_cache=False)
+            tokens = written[0, prompt.shape[1] :]
+            plain = translation.one_line(self.encoder.decode(tokens, skip_special_tokens=True))
+            assert plain == text, "another translation without a cache"
+
+
+def try_one(kind: str) -> tuple[str, str]:
+    """Return `holds`, `refused`, `fails` or `not made`, and why."""
+    lines = [f"{word} {other}" for word in "one two three four five six".split() for other in "seven eight nine".split()]
+    encoder = tokenizer.train(lines, 330, 64)
+    try:
+        decoder = small_decoder(kind, len(encoder))
+    except Exception as error:  # whatever an architecture says to sizes that it cannot have
+        return "not made", f"{type(error).__name__}: {error}"
+    with tempfile.TemporaryDirectory() as folder:
+        decoder.save_pretrained(folder)
+        encoder.save_pretrained(folder)
+        compared = Compared(Path(folder), encoder, [lines, lines[::-1]])
+        try:
+            base.fetch(folder, None, None)
+            trial.try_base(folder, settings(), compared.examples, compared.examples)
+        except InputError as error:
+            return "refused", str(error)
+        for check in (
+            compared.check_gradients,
+            compared.check_skip,
+            compared.check_contrast,
+            compared.check_translation,
+        ):
+            try:
+                check()
+            except Exception as error:
+                traceback.print_exc()
+                return "fails", f"{check.__name__}: {error}"
+    return "holds", ""
+
+
+def settings() -> dict[str, dict]:
+    """Return the method settings that the workflow would try."""
+    both = {"contrastive": CONTRASTIVE, "skip": SKIP, "lora": LORA | OFF, "training": TRAINING}
+    return {"full": both, "finetune": both | {"contrastive": OFF, "skip": OFF}}
+
+
+def _work(kind: str, results: multiprocessing.Queue) -> None:
+    torch.set_num_threads(1)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        status, reason = try_one(kind)
+    results.put((status, reason, output.getvalue()))
+
+
+def sweep(kinds: list[str]) -> dict[str, tuple[str, str, str]]:
+    """Try architectures, each in a process of its own; return status, reason and output by kind."""
+    context, found = multiprocessing.get_context("fork"), {}
+    for kind in kinds:
+        results = context.Queue()
+        process = context.Process(target=_work, args=(kind, results))
+        process.start()
+        try:
+            found[kind] = results.get(timeout=SECONDS)
+        except Empty:
+            found[kind] = ("fails", f"took more than {SECONDS} s, or died", "")
+            process.kill()
+        process.join()
+        status, reason, _ = found[kind]
+        print(f"{kind:24}{status:10}{' '.join(reason.split())[:150]}", flush=True)
+    return found
+
+
+def main(only: list[str]) -> None:
+    """Sweep, and write the page unless some kinds alone were asked for."""
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    found = sweep(only or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
+    if only:
+        print("\n".join(output for *_, output in found.values()))
+    failed = [kind for kind, (status, *_) in found.items() if status == "fails"]
+    sys.exit(f"fails: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
