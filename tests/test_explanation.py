@@ -9,6 +9,7 @@ from skipclm.errors import InputError
 
 ENVIRONMENT = {
     "commit": "abc123",
+    "code": "c0de",
     "versions": {"skipclm": None, "torch": "2.0", "python": "3.11"},
     "machine": "Linux x86_64, 2 cores",
     "finished": "2026-01-02T03:04:05+00:00",
@@ -65,7 +66,7 @@ def test_a_mean_is_traced_to_all_it_depends_on(results):
         "seed 2: 20.0000\n  translations: sha256 feed2",
         "seed 10: 21.0000",
         "trained: 140 steps on 7000 pairs in 9 s",
-        "commit abc123, Linux x86_64, 2 cores",
+        "commit abc123, code c0de, Linux x86_64, 2 cores",
         "torch 2.0, python 3.11",
         "skip: source 2",
         "lora: off",
@@ -75,6 +76,19 @@ def test_a_mean_is_traced_to_all_it_depends_on(results):
     ):
         assert part in said
     assert "cc" not in said
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ({"commit": "none (git is not installed)"}, "commit none (git is not installed), code c0de, Linux"),
+        ({"commit": None, "code": None}, "commit not recorded, code not recorded, Linux"),  # as earlier versions did
+    ],
+)
+def test_code_without_a_commit_says_why(results, recorded, said):
+    path = results / "ablation/en-de/full/seed2/test.scores.json"
+    provenance.write_json(path, provenance.read_json(path) | recorded)
+    assert said in explanation.explain(results, "en-de", "full", "bleu")
 
 
 def test_a_further_test_set_is_explained_too(results):

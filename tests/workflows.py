@@ -43,7 +43,7 @@ def environment(folder):
 def snakemake(folder, *arguments, check=True):
     """Run Snakemake in a copy of the repository, with the copy's own package."""
     configs = [] if "--configfile" in arguments else ["--configfile", "tiny.yaml"]
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *configs]
+    command = [sys.executable, "-P", "-m", "snakemake", "--cores", "2", *arguments, *configs]
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     output = done.stdout + done.stderr
     assert not check or done.returncode == 0, output

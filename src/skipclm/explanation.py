@@ -96,7 +96,8 @@ def _made(record: dict) -> Iterator[str]:
     """Yield with what code, libraries and machine something was made, and when, as far as the record says."""
     if "commit" in record:
         versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
-        yield f"{record['finished']}, commit {record['commit']}, {record['machine']}"
+        commit, code = (record.get(key) or "not recorded" for key in ("commit", "code"))
+        yield f"{record['finished']}, commit {commit}, code {code}, {record['machine']}"
         yield versions
 
 

@@ -89,10 +89,11 @@ def _run(config: dict, texts: list[str], cores: int) -> None:
     targets = ["all", *(f"results/{config['experiment']}/tokens/{text}.safetensors" for text in texts)]
     command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(overlay)]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
+    variables = os.environ | provenance.SAFE_PATH
     # In a session of its own, so that it is told to end once, by us, whatever it is that ends us.
     jobs.listen(signal.default_int_handler)
     with open(log, "w", encoding="utf-8") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        process = subprocess.Popen(command, env=variables, stdout=file, stderr=file, start_new_session=True)
     try:
         failed = process.wait()
     except KeyboardInterrupt:

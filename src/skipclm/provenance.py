@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,9 +15,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from skipclm import checkout
 from skipclm.errors import InputError
 
 RECORD = "skipclm.json"  # beside a model: how it was made
+# For every Python that is started by `-m`, which would otherwise look for modules in the working folder first.
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 
 
 @contextmanager
@@ -111,15 +113,18 @@ def _umask() -> int:
 
 
 def share_package() -> None:
-    """Let jobs import this package in environments that hold its dependencies only, as --sdm conda makes them."""
+    """Let jobs import this package in environments that hold its dependencies only, as --sdm conda makes them.
+
+    And let no job import a module from the folder that it starts in, where a user may have a random.py.
+    """
     places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, places)), **SAFE_PATH}
 
 
 def environment() -> dict:
     """Return what a number depends on besides its inputs: code version, libraries, machine and time."""
     return {
-        "commit": _git_commit(),
+        **checkout.version(),
         "versions": versions(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "torch": _torch_device(),
@@ -146,14 +151,6 @@ def _version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:  # this package need not be installed: the workflow puts it on the path
-        return None
-
-
-def _git_commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
         return None
 
 
