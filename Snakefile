@@ -1,8 +1,12 @@
 """SkipCLM: at which layers does a decoder language model learn to translate?"""
 
+import sys
 import time
 
 from snakemake.utils import min_version
+
+# Snakemake looks for modules in this folder first: a user's random.py here is not to be taken for Python's own.
+sys.path[:] = [path for path in sys.path if path != str(workflow.basedir)]
 
 min_version("9.0")
 
@@ -62,5 +66,4 @@ onstart:
 onsuccess:
     report = Path(rules.write_report.output.report)
     if report.exists() and report.stat().st_mtime >= STARTED:
-        print(report.read_text(encoding="utf-8"))
-        print(cost.write_cost(Path(), config))
+        cost.conclude(report, Path(), config)

@@ -104,6 +104,35 @@ def test_without_a_forecast_there_is_the_cost_alone(config, root):
     assert tsv.read(root / "results/mine" / cost.COST)["hours_predicted"].isna().all()
 
 
+def test_the_cost_is_written_before_it_is_shown(config, root, monkeypatch, capsys):
+    (root / "report.txt").write_text("BLEU für alle", encoding="utf-8")
+
+    def show(text):
+        assert (root / "results/mine" / cost.COST).exists()
+        print(text)
+
+    monkeypatch.setattr(cost.console, "show", show)
+    cost.conclude(root / "report.txt", root, config)
+    said = capsys.readouterr().out
+    assert said.startswith("BLEU für alle\nWhat all jobs took, one after the other\n")
+    assert "in all" in said
+
+
+@pytest.mark.parametrize("is_torn", [True, False])
+def test_a_cost_that_cannot_be_written_leaves_the_report(config, root, capsys, is_torn):
+    (root / "report.txt").write_text("BLEU", encoding="utf-8")
+    place = root / "results/mine" / (cost.FORECAST if is_torn else cost.COST)
+    if is_torn:
+        place.parent.mkdir(parents=True)
+        place.write_text('{"config":')
+    else:
+        place.mkdir(parents=True)
+    cost.conclude(root / "report.txt", root, config)
+    said = capsys.readouterr().out
+    assert said.startswith("BLEU\nThe cost of the experiment could not be written: ")
+    assert place.name in said
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7380, "2 h 3 min")])
 def test_durations(seconds, words):
     assert cost.duration(seconds) == words

@@ -39,6 +39,29 @@ def test_a_log_holds_all_that_a_job_prints_in_order(tmp_path, body, log):
     assert run_job(tmp_path, body) == (0, "", log if log is not None else "first\nfrom C\nand C\nlast\n")
 
 
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_a_log_holds_all_whatever_the_job_was_started_with(tmp_path, redirection):
+    script = """
+import os, sys
+from skipclm import jobs
+with jobs.job("job.log"):
+    print("out")
+    print("err", file=sys.stderr)
+    os.system("echo child; echo and its errors >&2")
+    with open("data", "w") as file:
+        file.write("data")
+"""
+    command = f'"$0" -c "$1" {redirection}'
+    assert subprocess.run(["bash", "-c", command, sys.executable, script], cwd=tmp_path, check=False).returncode == 0
+    assert (tmp_path / "job.log").read_text(encoding="utf-8") == "out\nerr\nchild\nand its errors\n"
+    assert (tmp_path / "data").read_text(encoding="utf-8") == "data"
+
+
+def test_the_code_of_a_job_is_that_with_which_it_began(tmp_path):
+    body = "from skipclm import checkout; checkout.digest = lambda: 'later'; print(checkout.version()['code'])"
+    assert len(run_job(tmp_path, body)[2].strip()) == 16
+
+
 def test_a_users_mistake_is_one_line_in_the_log(tmp_path):
     status = run_job(tmp_path, "print('reading'); raise InputError('a.tsv, line 3: expected two columns')")
     assert status == (1, "", "reading\nerror: a.tsv, line 3: expected two columns\n")

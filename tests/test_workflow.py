@@ -99,6 +99,14 @@ def test_a_second_run_from_scratch_gives_the_same_scores_and_translations(finish
     assert (finished / translations).read_bytes() == (again / translations).read_bytes()
 
 
+def test_modules_of_the_working_folder_are_not_pythons_own(tmp_path):
+    folder = make_copy(tmp_path / "copy")
+    for name in ("random", "statistics", "calendar", "queue", "datasets", "jsonschema", "pandas", "tensorboard"):
+        (folder / f"{name}.py").write_text(f"raise RuntimeError('{name}.py of the working folder')\n")
+    targets = [str(RESULTS / name) for name in ("corpus/overlap.tsv", "tokens/en-de/train.safetensors")]
+    assert "4 of 4 steps (100%) done" in snakemake(folder, *targets)
+
+
 def test_snakemake_looks_for_work_only_when_a_job_has_ended(tmp_path):
     targets = [str(RESULTS / name) for name in ("corpus/overlap.tsv", "base", "tokens/en-de/train.safetensors")]
     output = snakemake(make_copy(tmp_path / "copy"), "--verbose", *targets)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from skipclm import corpus_config, experiment, metrics, provenance, runs, tsv
+from skipclm import console, corpus_config, experiment, metrics, provenance, runs, tsv
+from skipclm.errors import InputError
 
 # In the folder of results: the configuration that the workflow was last started with, what was predicted and of which
 # configuration, what it took.
@@ -141,6 +142,18 @@ def write_cost(root: Path, config: dict) -> str:
         guess = "" if pd.isna(row.seconds_predicted) else duration(row.seconds_predicted)
         lines.append(f"{row.Index:20}{duration(row.seconds):>12}{guess:>12}".rstrip())
     return "\n".join([*lines, ""])
+
+
+def conclude(report: Path, root: Path, config: dict) -> None:
+    """Write the experiment's cost.tsv, then show its report and its cost on standard output; raise nothing.
+
+    All is done by then: a terminal that cannot show it, or a disk that has no room for the table, undoes nothing.
+    """
+    try:
+        took = write_cost(root, config)
+    except (InputError, OSError) as error:
+        took = f"The cost of the experiment could not be written: {error}\n"
+    console.show(f"{report.read_text(encoding='utf-8')}\n{took}\n")
 
 
 def _in_hours(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from skipclm import checkout, console
 from skipclm.errors import InputError, TerminatedError
 
 # How a job is told to end: by a cluster or by Snakemake, by Ctrl-C, by a terminal that closes.
@@ -44,10 +45,12 @@ def job(log: str | Path) -> Iterator[None]:
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     if Path(log).exists():
         os.replace(log, f"{log}.before")  # where a job of a Snakemake that was killed may still write
+    console.open_outputs()
+    console.settle()
+    checkout.version()  # of the code that runs from here on, not of what it has become when the job ends
     with open(log, "w", encoding="utf-8", buffering=1) as file:
         # The descriptors, not only sys.stderr: compiled libraries write there as well.
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
             os.dup2(file.fileno(), stream.fileno())
             # By the line, so that both stay in order, and so that a job that is killed has said how far it came.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)

@@ -9,6 +9,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from skipclm import (
+    console,
     corpus_config,
     cost,
     devices,
@@ -20,6 +21,7 @@ from skipclm import (
 )
 from skipclm.errors import InputError
 
+console.open_outputs()  # before any job inherits them
 provenance.share_package()
 
 RESULTS = f"results/{config['experiment']}"
