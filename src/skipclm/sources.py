@@ -105,20 +105,27 @@ def origin(source: dict, languages: dict, pair: str) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    r"""Return the lines of a UTF-8 file, without a byte order mark and line ends.
+    """Return the lines of a file as `decode_lines` does; raises an `InputError` if it cannot be read."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return decode_lines(data, str(path))
+
+
+def decode_lines(data: bytes, name: str) -> list[str]:
+    r"""Return the lines of a text in UTF-8, without a byte order mark and line ends; errors call it by its `name`.
 
     Only "\n" and "\r\n" end a line: `str.splitlines` would also cut at the separators that web text holds
     inside sentences (U+2028, U+0085, form feeds), and two files would lose their alignment.
     """
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
         lines = data.decode("utf-8").split("\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{path}, line {line}: expected UTF-8, found the byte 0x{data[error.start]:02x}; "
+            f"{name}, line {line}: expected UTF-8, found the byte 0x{data[error.start]:02x}; "
             "convert the file (iconv -f ... -t utf-8) or mend the line"
         ) from None
     if lines[-1] == "":
