@@ -144,6 +144,37 @@ def test_the_winner_is_the_variant_trained_like_the_best_cell(variants, expected
     assert experiment.winning_variant(overlaid(f"ablation: {{variants: {variants}}}")) == expected
 
 
+@pytest.mark.parametrize(
+    ("overlay", "key"),
+    [
+        ("evaluation: {metrics: [bleu, spbleu], spbleu_model: ~nosuchuser/m}", "evaluation.spbleu_model"),
+        ("evaluation: {metrics: [bleu, comet], neural: {comet: ~nosuchuser/m}}", "evaluation.neural.comet"),
+        (
+            "corpus: {folder: ~nosuchuser, train: {source: mine}, sources: {mine: {kind: tsv, path: a}}}",
+            "corpus.folder",
+        ),
+        (
+            "corpus: {train: {source: a}, sources: "
+            "{a: {kind: hub, dataset: ~nosuchuser, split: s, fields: '{language}'}}}",
+            "corpus.sources.a",
+        ),
+        ("corpus: {train: {source: mine}, sources: {mine: {kind: tsv, path: ~nosuchuser/a}}}", "corpus.sources.mine"),
+    ],
+)
+def test_a_path_of_a_user_without_a_home_is_named_by_its_key(overlay, key):
+    said = refusal(overlay)
+    assert f"{key}: expected a user with a home folder, found ~nosuchuser" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "folder"])
+def test_a_model_of_spbleu_that_cannot_be_read_is_told(folder, name):
+    (folder / "folder").mkdir()
+    said = refusal(f"evaluation: {{metrics: [bleu, spbleu], spbleu_model: {name}}}")
+    assert said.startswith("evaluation.spbleu_model: ")
+    assert "correct the path" in said
+
+
 def test_the_model_of_spbleu_is_staged_and_the_very_one(folder):
     overlay = "{metrics: [bleu, spbleu], spbleu_model: pieces.model"
     assert "evaluation.spbleu_model: expected sacrebleu's sentencepiece model, found no file pieces.model" in refusal(

@@ -60,6 +60,9 @@ def test_what_an_interrupted_plan_left_is_not_overwritten(tmp_path, monkeypatch)
         ("pairs: [en-de", "expected YAML, found that it is not: while parsing a flow sequence"),
         ("- pairs", "expected keys with values, found list; correct it"),
         ("pairs: [en-xx]", "pairs: expected languages among"),
+        ("model: &a {scratch: *a}", "expected keys and values, found values within values without end; remove"),
+        ("pairs: &a [*a]", "pairs: expected at most 32 values within each other"),
+        ("pairs: " + "[" * 5000 + "]" * 5000, "expected keys and values, found values within values without end"),
     ],
 )
 def test_overlays_that_are_wrong_are_told(tmp_path, text, message):
@@ -80,8 +83,9 @@ def test_settings_are_those_of_snakemake():
     config = plan.resolve([], ["experiment=mine", "corpus={folder: data}"])
     assert (config["experiment"], config["corpus"]["folder"]) == ("mine", "data")
     assert config["corpus"]["seed"] == plan.resolve([])["corpus"]["seed"]
-    with pytest.raises(InputError, match="--config: expected KEY=VALUE, found folder; correct it"):
-        plan.resolve([], ["folder"])
+    for setting in ("folder", "folder=#", "a.b=1"):
+        with pytest.raises(InputError, match=f"--config: expected KEY=VALUE, found {setting}; correct it"):
+            plan.resolve([], [setting])
 
 
 def test_an_empty_overlay_is_the_default(tmp_path):

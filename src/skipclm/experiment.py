@@ -11,6 +11,7 @@ from pathlib import Path
 
 from skipclm import corpus_config, metrics, provenance, runs, schema, sources
 from skipclm.errors import InputError, naming, suggestion
+from skipclm.placeholders import expand
 
 
 def check(config: dict, rules: dict) -> None:
@@ -82,6 +83,10 @@ def check_metrics(evaluation: dict) -> None:
             "evaluation.selection_metric: expected a metric that can run, found spbleu without a spbleu_model; name "
             "its file there, or choose another metric"
         )
+    for name, model in evaluation["neural"].items():
+        if name in evaluation["metrics"] and model.startswith("~"):
+            with naming(f"evaluation.neural.{name}"):
+                expand(model)
     if staged := spbleu_file(evaluation):
         check_staged(Path(staged), evaluation["spbleu_sha256"])
 
@@ -107,18 +112,23 @@ def check_tensorboard(execution: dict) -> None:
 def spbleu_file(evaluation: dict) -> str | None:
     """Return the path of the model that spBLEU goes by, if it is scored and one is named."""
     named = evaluation["spbleu_model"] if "spbleu" in evaluation["metrics"] else None
-    return named and str(Path(named).expanduser())
+    with naming("evaluation.spbleu_model"):
+        return named and str(expand(named))
 
 
 def check_staged(path: Path, sha256: str | None) -> None:
     """Raise an `InputError` unless the model of spBLEU is a file and, if its digest is given, the very one."""
     with naming("evaluation.spbleu_model"):
         sources.check_name(path)
-        if not path.is_file():
+        try:
+            found = provenance.sha256(path) if path.is_file() else None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}; correct the path or its permissions") from None
+        if found is None:
             raise InputError(
                 f"expected sacrebleu's sentencepiece model, found no file {path}; correct the path, or null"
             )
-        if sha256 and (found := provenance.sha256(path)) != sha256:
+        if sha256 and found != sha256:
             raise InputError(
                 f"expected a file with the digest evaluation.spbleu_sha256, {sha256}, found {found}; stage it again"
             )

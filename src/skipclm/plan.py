@@ -57,10 +57,16 @@ def resolve(overlays: list[Path], settings: Sequence[str] = ()) -> dict:
     for path in [ROOT / "config.yaml", *overlays]:
         if not path.is_file():
             raise InputError(f"--configfile: expected a file, found none at {path}; correct the path")
-        update_config(config, _read(path))
+        try:
+            update_config(config, _read(path))
+        except RecursionError:
+            raise InputError(
+                f"{path}: expected keys and values, found values within values without end; remove the YAML alias (*) "
+                "that makes one a part of itself"
+            ) from None
     try:
         update_config(config, parse_config(settings))
-    except ValueError as error:
+    except (ValueError, AssertionError) as error:
         raise InputError(f"--config: expected KEY=VALUE, found {', '.join(settings)}; correct it") from error
     schema = ROOT / "workflow/schemas/config.schema.yaml"
     experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))

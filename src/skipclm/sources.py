@@ -63,7 +63,9 @@ def _check_file(path: Path, pair: str, folder: str) -> None:
     try:
         found = path.is_file()
     except OSError as error:
-        raise InputError(f"{path} (for {pair}) cannot be reached: {error.strerror}; change its permissions") from None
+        raise InputError(
+            f"{path} (for {pair}) cannot be reached: {error.strerror}; correct the path or its permissions"
+        ) from None
     if not found:
         raise InputError(
             f"there is no file {path} (for {pair}); correct the path, or corpus.folder, which is {folder!r}"
@@ -218,7 +220,7 @@ def _load(view: View, language: str | None = None) -> Any:
 
 def _place(view: View, language: str | None) -> Path:
     """Return where a hub data set would lie if it were a local folder."""
-    return expand(view.folder) / expand(view.fill("dataset", language))
+    return view.root / expand(view.fill("dataset", language))
 
 
 def _texts(table: Any, field: str) -> list[str]:
