@@ -200,7 +200,7 @@ def test_where_memory_is_short_half_of_a_batch_goes_after_the_other(
 
     monkeypatch.setattr(translation, "_generate", short_of_memory)
     assert translate(model, tokenizer, sources, beams=beams) == expected
-    assert "out of memory with 20 sentences at a time: now 10" in capsys.readouterr().out
+    assert "out of memory with 20 sentences at a time: now 10" in capsys.readouterr().err
 
 
 def test_lack_of_memory_for_a_single_sentence_is_an_error(model, tokenizer, sources, monkeypatch):

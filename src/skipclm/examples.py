@@ -56,7 +56,7 @@ class Prompt:
 
 def encode(tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> list[list[int]]:
     """Encode sentences without special tokens; what reads like one in the text, `<s>` say, is text."""
-    return tokenizer(sentences, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return tokenizer(sentences, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[str]:

@@ -1,6 +1,7 @@
 """Translate sentences with a trained decoder."""
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,7 +108,9 @@ def _generate_in_memory(
             raise
     memory.release()
     half = math.ceil(len(prompts) / 2)
-    print(f"out of memory with {len(prompts)} sentences at a time: now {half}")
+    print(
+        f"out of memory with {len(prompts)} sentences at a time: now {half}", file=sys.stderr
+    )  # not among translations
     parts = ((prompts[:half], limits[:half]), (prompts[half:], limits[half:]))
     return [ids for part in parts for ids in _generate_in_memory(model, prompt, *part, beams)]
 
