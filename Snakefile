@@ -54,6 +54,8 @@ onstart:
     if workflow.local_exec:  # not known when the rules are read
         try:
             experiment.check_devices(config, devices.visible())
+            if GPUS:
+                devices.lock_folder()
         except InputError as error:
             raise WorkflowError(str(error))
     # With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has
