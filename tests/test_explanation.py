@@ -135,3 +135,47 @@ def test_what_is_not_there_is_told(results, arguments, message):
         explanation.explain(results, *arguments)
     with pytest.raises(InputError, match=r"expected the results of an experiment, .* found none in .*yours"):
         explanation.explain(results.with_name("yours"), *arguments)
+
+
+RUN = "ablation/en-de/full/seed2"
+
+
+@pytest.mark.parametrize(
+    "name", [f"{RUN}/test.scores.json", f"{RUN}/test.generation.json", f"{RUN}/training.json", "base/skipclm.json"]
+)
+@pytest.mark.parametrize("text", ["", '{"seed": 2, ', "[]"])
+def test_a_damaged_record_is_named(results, name, text):
+    (results / name).write_text(text)
+    with pytest.raises(InputError, match=rf"^{results / name}: expected ") as caught:
+        explanation.explain(results, "en-de", "full", "bleu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "column"), [("ablation/scores.tsv", "seed"), ("corpus/summary.tsv", "split")])
+def test_a_damaged_table_is_named(results, name, column):
+    table = tsv.read(results / name)
+    tsv.write(results / name, table.drop(columns=column))
+    with pytest.raises(
+        InputError, match=rf"^{results / name}: expected the columns .*, found no {column}; make it anew"
+    ):
+        explanation.explain(results, "en-de", "full", "bleu")
+    (results / name).write_bytes(b"\x89PNG\xff\t\n")
+    with pytest.raises(InputError, match=rf"^{results / name}: expected a table, found "):
+        explanation.explain(results, "en-de", "full", "bleu")
+
+
+def test_a_record_that_lacks_what_is_looked_for_within_is_told(results):
+    path = results / RUN / "test.scores.json"
+    record = provenance.read_json(path)
+    record["metrics"]["bleu"] = {"value": "high", "signature": None}
+    provenance.write_json(path, record)
+    with pytest.raises(InputError, match=rf"^{results}: expected records that this version can read, "):
+        explanation.explain(results, "en-de", "full", "bleu")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "full/seed2", "../en-de/full"])
+def test_a_name_that_is_none_of_a_folders_entries_is_refused(results, name):
+    with pytest.raises(InputError, match="expected a run among base, full, wild in "):
+        explanation.explain(results, "en-de", name, "bleu")
+    with pytest.raises(InputError, match="expected a pair among en-de in "):
+        explanation.explain(results, name, "full", "bleu")

@@ -164,6 +164,26 @@ def test_an_interrupted_folder_leaves_the_old_one(tmp_path, error):
 # Records
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"seed": 1', "expected JSON, found "),
+        ("[" * 100_000, "expected JSON, found "),
+        ("[1]", "expected a JSON object, found another value; make the file anew"),
+        ('{"metrics": {}}', "expected a record that this version can read, found no seed in it"),
+        ('{"seed": 1, "metrics": null}', "expected a record that this version can read, found no metrics in it"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_named(tmp_path, text, message):
+    path = tmp_path / "record.json"
+    path.write_text('{"seed": 1, "metrics": {}, "more": 2}')
+    assert provenance.read_record(path, seed=int, metrics=dict) == {"seed": 1, "metrics": {}, "more": 2}
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        provenance.read_record(path, seed=int, metrics=dict)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
 def test_a_record_says_what_a_number_depends_on():
     record = provenance.environment()
     assert json.loads(json.dumps(record)) == record

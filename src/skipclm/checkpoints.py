@@ -40,7 +40,4 @@ def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizer
 def read_record(folder: str | Path) -> dict:
     """Return the record of a model folder, empty if it was not made here."""
     path = Path(folder) / provenance.RECORD
-    record = provenance.read_json(path) if path.exists() else {}
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: expected a JSON object, found another value; make the model anew")
-    return record
+    return provenance.read_record(path) if path.exists() else {}

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from skipclm import console, corpus_config, experiment, metrics, provenance, runs, tsv
-from skipclm.errors import InputError
 
 # In the folder of results: the configuration that the workflow was last started with, what was predicted and of which
 # configuration, what it took.
@@ -92,7 +91,7 @@ class Measured:
         """Return the seconds that a training took over all its attempts; none for another job, or one that failed."""
         record = self.results / job.removesuffix("/train") / "training.json"
         is_known = job.endswith("/train") and record.exists()
-        return provenance.read_json(record).get("train_seconds", 0.0) if is_known else 0.0
+        return provenance.read_record(record).get("train_seconds", 0.0) if is_known else 0.0
 
     def by_stage(self) -> pd.DataFrame:
         """Return a row for each stage: jobs, seconds, memory_mb."""
@@ -112,7 +111,7 @@ def _last(benchmark: Path) -> list[float] | None:
     """
     if len(benchmark.read_bytes().splitlines()) < 2:
         return None
-    last = tsv.read(benchmark)[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce").iloc[-1]
+    last = tsv.read(benchmark, "s", "max_rss")[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce").iloc[-1]
     return last.astype(float).tolist()
 
 
@@ -129,7 +128,7 @@ def write_cost(root: Path, config: dict) -> str:
     folder = root / "results" / config["experiment"]
     table = Measured(root, config).by_stage().reindex(list(STAGES)).fillna({"jobs": 0, "seconds": 0.0})
     table[["jobs_predicted", "seconds_predicted"]] = float("nan")
-    forecast = provenance.read_json(folder / FORECAST) if (folder / FORECAST).exists() else {}
+    forecast = provenance.read_record(folder / FORECAST) if (folder / FORECAST).exists() else {}
     if forecast.get("config") == config:
         predicted = pd.DataFrame(forecast["stages"]).set_index("stage")
         table[["jobs_predicted", "seconds_predicted"]] = predicted[["jobs", "seconds"]]
@@ -151,7 +150,7 @@ def conclude(report: Path, root: Path, config: dict) -> None:
     """
     try:
         took = write_cost(root, config)
-    except (InputError, OSError) as error:
+    except Exception as error:
         took = f"The cost of the experiment could not be written: {error}\n"
     console.show(f"{report.read_text(encoding='utf-8')}\n{took}\n")
 

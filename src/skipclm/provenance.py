@@ -55,8 +55,25 @@ def read_json(path: str | Path) -> Any:
     """Read one JSON file; raises an `InputError` if it holds something else."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON, found {error}; make the file anew") from error
+
+
+def read_record(path: str | Path, **types: type) -> dict:
+    """Read a JSON object that has values of these types under these keys.
+
+    Raises an `InputError` that names the file if it does not: it is damaged, or another version wrote it.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: expected a JSON object, found another value; make the file anew")
+    for key, wanted in types.items():
+        if not isinstance(record.get(key), wanted):
+            raise InputError(
+                f"{path}: expected a record that this version can read, found no {key} in it, or another kind of value "
+                "there; make the file anew, or use the version that wrote it"
+            )
+    return record
 
 
 def write_lines(path: str | Path, lines: list[str]) -> None:

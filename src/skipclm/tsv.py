@@ -9,13 +9,13 @@ from skipclm import provenance
 from skipclm.errors import InputError
 
 
-def read(path: str | Path) -> pd.DataFrame:
+def read(path: str | Path, *columns: str) -> pd.DataFrame:
     """Read a table; only an empty cell is missing, and floats come back bit for bit.
 
-    InputError: no such file, or an empty one.
+    InputError: no such file, no table, or one without these columns.
     """
     try:
-        return pd.read_csv(
+        table = pd.read_csv(
             path,
             sep="\t",
             quoting=csv.QUOTE_NONE,
@@ -24,6 +24,11 @@ def read(path: str | Path) -> pd.DataFrame:
         )
     except (FileNotFoundError, pd.errors.EmptyDataError) as error:
         raise InputError(f"expected a table with a header in {path}, found {error}; make it first") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a table, found {' '.join(str(error).split())}; make it anew") from error
+    if lacking := [name for name in columns if name not in table]:
+        raise InputError(f"{path}: expected the columns {', '.join(columns)}, found no {lacking[0]}; make it anew")
+    return table
 
 
 def write(path: str | Path, frame: pd.DataFrame) -> None:
