@@ -524,7 +524,7 @@ def test_a_folder_without_permission_is_refused(folder, monkeypatch):
 def plan(folder, overlay):
     """Ask snakemake for a plan in a folder of its own, with an overlay."""
     (folder / "mine.yaml").write_text(overlay, encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", "mine.yaml", "--dry-run"]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout

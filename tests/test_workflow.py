@@ -4,10 +4,11 @@ import csv
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from workflows import REPO, RESULTS, TINY, editing, make_copy, rows, snakemake, without_clocks
+from workflows import REPO, RESULTS, TINY, editing, environment, make_copy, rows, snakemake, without_clocks
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +89,21 @@ def test_trained_models_are_ordinary_folders_and_say_how_they_were_made(finished
 
 def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in snakemake(finished)
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "| true", ">said"])
+def test_the_cost_is_written_whether_or_not_the_report_can_be_shown(copied, redirection):
+    for name in ("report.txt", "cost.tsv"):
+        (copied / RESULTS / name).unlink()
+    command = f'set -o pipefail; "$0" -P -m snakemake --cores 2 --configfile tiny.yaml {redirection}'
+    variables = environment(copied) | {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable], cwd=copied, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (copied / RESULTS / "cost.tsv").exists()
+    if redirection == ">said":
+        assert "What all jobs took" in (copied / "said").read_text(encoding="ascii")
 
 
 def test_a_second_run_from_scratch_gives_the_same_scores_and_translations(finished, tmp_path):

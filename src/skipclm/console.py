@@ -76,7 +76,7 @@ def _write(stream: IO, text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print a line to standard error, if that takes it."""
+    """Print a line to standard error, if that takes it; raise nothing."""
     with suppress(OSError, ValueError, AttributeError):
         print(text, file=sys.stderr, flush=True)
 

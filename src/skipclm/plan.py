@@ -12,7 +12,7 @@ import yaml
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from skipclm import cost, evaluation, experiment, forecast, jobs, provenance
+from skipclm import console, cost, evaluation, experiment, forecast, jobs, provenance
 from skipclm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
             raise InputError(
                 f"expected no {place}/{name}, found one, of a plan that was interrupted perhaps; remove it"
             )
-    print(f"{name}: a few steps of each training, to measure by ...", file=sys.stderr)
+    console.complain(f"{name}: a few steps of each training, to measure by ...")
     (Path("results") / name).mkdir(parents=True)
     try:
         _run(mini, forecast.texts(config), cores)
