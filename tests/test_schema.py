@@ -5,6 +5,7 @@ Run with: pytest tests/test_schema.py.
 
 import json
 import shlex
+from typing import get_type_hints
 
 import pytest
 from configurations import ROOT, SCHEMA
@@ -12,7 +13,7 @@ from configurations import merged as overlaid
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from skipclm import experiment, runs, schema
+from skipclm import cli, experiment, runs, schema
 from skipclm.errors import InputError
 
 OVERLAYS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -451,3 +452,14 @@ def test_values_within_values_without_end_are_refused(overlay, key):
     said = refusal(overlay)
     assert said.startswith(f"{key}: expected at most 32 values within each other, found more; ")
     assert said.count("\n") == 0
+
+
+# As the command line
+
+
+@pytest.mark.parametrize("key", ["beams", "length_ratio", "length_extra"])
+def test_lengths_and_beams_have_the_limits_of_the_command_line(key):
+    (limits,) = get_type_hints(cli.translate, include_extras=True)[key].__metadata__
+    rules = SCHEMA["properties"]["evaluation"]["properties"][key]
+    assert (rules["minimum"], rules["maximum"]) == (limits.min, limits.max)
+    assert refusal(f"evaluation: {{{key}: 1.0e+308}}").startswith(f"evaluation.{key}: expected ")
