@@ -1,5 +1,6 @@
 """The command line: what an experiment will cost, how far it is and where its numbers come from; models and corpora."""
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -76,14 +77,17 @@ def translate(
     translated = translation.translate(decoder, tokenizer, sources, beams=beams, batch_tokens=batch_tokens, **options)
     texts = iter(translated.texts)
     console.write("".join(f"{next(texts) if line else ''}\n" for _, line in lines))
-    filled_places = (place for place, line in lines if line)
-    too_long = [place for place, is_long in zip(filled_places, translated.too_long, strict=True) if is_long]
-    for place in too_long:
+    _report_too_long([place for place, line in lines if line], translated.too_long)
+
+
+def _report_too_long(places: list[str], too_long: list[bool]) -> None:
+    """Say which sentences were too long for the model, and end with status 1 if any was."""
+    for place in itertools.compress(places, too_long):
         console.complain(
             f"{place}: not translated: expected a sentence that leaves room for its translation within the tokens that "
             "the model reads, found a longer one; shorten it, or make several lines of it"
         )
-    if too_long:
+    if any(too_long):
         raise typer.Exit(1)
 
 

@@ -217,7 +217,9 @@ def _raise(ends: list[dict], count: int) -> None:
         raise OSError(errno.ENOSPC, kinds["disk"])
     if "error" in kinds:
         raise RuntimeError(kinds["error"])
-    raise RuntimeError(f"one of {count} processes was killed, for lack of memory perhaps")
+    raise RuntimeError(
+        f"one of {count} processes was killed, for lack of memory perhaps, or could not start; the log above says which"
+    )
 
 
 def main(place: Path) -> None:
