@@ -378,3 +378,24 @@ def test_numbers_of_any_kind_become_floats_and_layers_stay():
             "ablation": {"variants": {"mine": {"training": {"learning_rate": 1.0}}, "other": None}},
         }
     )
+
+
+# Patterns
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        'experiment: "demo\\n"',
+        'pairs: ["en-de\\n"]',
+        'languages: {"xx\\n": {name: X, bleu_tokenizer: 13a}}',
+        'ablation: {variants: {"own\\n": {}}}',
+        'corpus: {more_tests: {"dev\\n": {source: demo, size: null}}}',
+        'contrastive: {layer: "3\\n"}',
+        'contrastive: {layer: "٣"}',
+        'grid: {skip_target: ["2-3\\n"]}',
+        f'evaluation: {{spbleu_sha256: "{"a" * 64}\\n"}}',
+    ],
+)
+def test_names_do_not_end_in_a_line_break(overlay):
+    assert overlay.partition(":")[0] in refusal(overlay)

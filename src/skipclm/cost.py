@@ -111,8 +111,7 @@ def _last(benchmark: Path) -> list[float] | None:
     """
     if len(benchmark.read_bytes().splitlines()) < 2:
         return None
-    last = tsv.read(benchmark)[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce").iloc[-1]
-    return last.astype(float).tolist()
+    return tsv.read(benchmark, ["s", "max_rss"]).iloc[-1].astype(float).tolist()
 
 
 def stage_of(job: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -28,9 +29,21 @@ RULES = {
 }
 UNQUOTE = "remove the quotes, or, since --config takes what is in braces for text, use a file and --configfile"
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+
+def _check_pattern(_: object, pattern: str, value: object, __: dict) -> Iterator[jsonschema.ValidationError]:
+    r"""Search a pattern as JSON Schema means it: `$` is the end alone, and `\d` an ASCII digit.
+
+    In Python, `$` also matches before a line break at the end, so that the name "demo\n" would pass.
+    """
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value, re.ASCII):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
 # To JSON Schema 1000.0 is an integer; to `range` it is not.
 VALIDATOR = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
+    {"pattern": _check_pattern},
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int),
 )
 
