@@ -106,6 +106,19 @@ class Examples(Dataset):
         """Return the pairs of at most `max_tokens` tokens, source and target together."""
         return self.chosen([i for i, length in enumerate(self.lengths()) if length <= max_tokens])
 
+    def usable(self, max_tokens: int, fewest: int, split: str) -> "Examples":
+        """Return the pairs within `max_tokens`; raise an `InputError` if they are less than `fewest`."""
+        usable = self.within(max_tokens)
+        if len(usable) < fewest:
+            is_train = split == "train"
+            wanted = f"a batch of {fewest} pairs" if is_train else f"{fewest} pair of {split}"
+            remedy = "lower training.batch_size" if is_train else "set training.validations to 0"
+            raise InputError(
+                f"training.max_tokens: expected at least {wanted} within {max_tokens} tokens, found {len(usable)} of "
+                f"{len(self)}; raise it, {remedy} or give more text"
+            )
+        return usable
+
     def by_length(self) -> "Examples":
         """Return the pairs with the shortest first, so that batches in this order need little padding."""
         lengths = self.lengths()

@@ -257,6 +257,11 @@ def total(name: str, contributions: np.ndarray) -> float:
     return float(METRICS[name].total(contributions.sum(axis=0))[0])
 
 
+def is_imperfect(name: str, value: float) -> bool:
+    """Tell whether a score is more than a point away from the best that there is."""
+    return abs({1: 100.0, -1: 0.0, 0: value}[METRICS[name].sign()] - value) > 1
+
+
 def check_names(names: Sequence[str]) -> None:
     """Refuse an empty list, a metric named twice, or one that is not in METRICS (InputError)."""
     if not names:
