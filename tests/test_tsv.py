@@ -1,5 +1,7 @@
 """Tables go to files and come back as they were."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -80,3 +82,56 @@ def test_missing_and_empty_files_are_explained(tmp_path):
     for name in ("absent.tsv", "empty.tsv"):
         with pytest.raises(InputError, match=f"expected a table with a header in .*{name}"):
             tsv.read(tmp_path / name)
+
+
+# Sentences
+
+SENTENCES = [
+    '"Ja", sagte er.',
+    'er sagte "ja" und ging',
+    '"',
+    "it's 5' long",
+    "a, b; c # d",
+    '=HYPERLINK("http://a.b","x")',
+    "+1 dazu",
+    "-",
+    "- Nein!",
+    "@home",
+    "NA",
+    "None",
+    "null",
+    "<NA>",
+    "Null und nichtig",
+    "\\N \\t",
+]
+
+
+def _by_read_delim(text):
+    """Read as R's read.delim does: a field that begins with a double quote ends at one that is not doubled."""
+    rows = []
+    for line in text.removesuffix("\n").split("\n"):
+        fields = re.findall(r'(?:^|\t)("(?:[^"]|"")*"(?=\t|$)|[^\t]*)', line)
+        rows.append([each[1:-1].replace('""', '"') if each[:1] == '"' else each for each in fields])
+    return rows
+
+
+def test_sentences_come_back_by_default_readers(tmp_path):
+    frame = pd.DataFrame({"line": range(1, len(SENTENCES) + 1), "source": SENTENCES, "full_text": SENTENCES[::-1]})
+    tsv.write_sentences(tmp_path / "a.tsv", frame)
+    back = pd.read_csv(tmp_path / "a.tsv", sep="\t")
+    assert back["line"].tolist() == frame["line"].tolist()
+    for name in ("source", "full_text"):
+        assert back[name].str.strip().tolist() == frame[name].tolist()
+    header, *rows = _by_read_delim((tmp_path / "a.tsv").read_text(encoding="utf-8"))
+    assert header == ["line", "source", "full_text"]
+    assert [row[1].strip() for row in rows] == SENTENCES
+    assert {len(row) for row in rows} == {3}
+
+
+def test_no_sentence_is_a_formula_and_others_stay_as_they_are(tmp_path):
+    tsv.write_sentences(tmp_path / "a.tsv", pd.DataFrame({"source": SENTENCES, "score": -1.5}))
+    back = pd.read_csv(tmp_path / "a.tsv", sep="\t")
+    assert not back["source"].str.match(r"[=+\-@]").any()
+    spaced = {line for line in SENTENCES if line[0] in "=+-@"} | {"NA", "None", "null", "<NA>"}
+    assert back["source"].tolist() == [f" {line}" if line in spaced else line for line in SENTENCES]
+    assert back["score"].tolist() == [-1.5] * len(SENTENCES)

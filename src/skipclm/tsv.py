@@ -19,6 +19,9 @@ MISSING = ["", "NA", "-"]  # Snakemake's benchmarks write the last two for numbe
 # Tabs, and all that some reader takes for the end of a line.
 _BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
 
+# What a spreadsheet takes for a formula, and the words that pandas or R take for a missing value.
+_MISREAD = re.compile(r"[=+\-@]|(#?n/?a|<na>|nan|null|none|#n/a n/a|1\.#ind|1\.#qnan)$", re.IGNORECASE)
+
 
 def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
     """Read a table, or some of its columns, with their types; floats come back bit for bit.
@@ -79,6 +82,16 @@ def write(path: str | Path, frame: pd.DataFrame) -> None:
             _check_cell(cell, f"{path}, row {number}, column {name!r}")
     text = frame.to_csv(sep="\t", index=False, quoting=csv.QUOTE_NONE, lineterminator="\n")
     provenance.write_text(path, text)
+
+
+def write_sentences(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table of sentences so that pandas, R's `read.delim` and spreadsheets read it by default.
+
+    Cells with double quotes are quoted, and quotes inside them doubled. A sentence that a spreadsheet would take for a
+    formula, or pandas or R for a missing value, begins with a space, which no sentence does by itself: strip it.
+    """
+    guarded = frame.map(lambda cell: f" {cell}" if isinstance(cell, str) and _MISREAD.match(cell) else cell)
+    provenance.write_text(path, guarded.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
 def _check_cell(cell: object, place: str) -> None:
