@@ -202,14 +202,6 @@ def test_special_tokens_are_not_decoded(tokenizer):
     assert examples.decode(tokenizer, [[2, *ids, 2, 1], []]) == ["eins zwei", ""]
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [(" one\ntwo\r\n\tthree\u2028four ", "one two three four"), ("a\x00b\x1bc\x85d", "a b c d"), ("u\u0308", "ü")],
-)
-def test_a_text_becomes_one_line(text, line):
-    assert examples.one_line(text) == line
-
-
 # What reads like a special token
 
 

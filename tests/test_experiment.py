@@ -175,17 +175,19 @@ def test_a_model_of_spbleu_that_cannot_be_read_is_told(folder, name):
     assert "correct the path" in said
 
 
-def test_the_model_of_spbleu_is_staged_and_the_very_one(folder):
+def test_the_model_of_spbleu_is_staged_and_the_very_one(folder, pieces):
     overlay = "{metrics: [bleu, spbleu], spbleu_model: pieces.model"
     assert "evaluation.spbleu_model: expected sacrebleu's sentencepiece model, found no file pieces.model" in refusal(
         f"evaluation: {overlay}}}"
     )
-    (folder / "pieces.model").write_bytes(b"pieces")
-    digest = hashlib.sha256(b"pieces").hexdigest()
+    (folder / "pieces.model").write_bytes(pieces.read_bytes())
+    digest = hashlib.sha256(pieces.read_bytes()).hexdigest()
     experiment.check(overlaid(f"evaluation: {overlay}, spbleu_sha256: {digest}}}"), SCHEMA)
     other = digest[::-1]
     assert f"{other}, found {digest}; stage it again" in refusal(f"evaluation: {overlay}, spbleu_sha256: '{other}'}}")
     assert "spbleu_sha256" in refusal("evaluation: {spbleu_sha256: abc}")
+    (folder / "pieces.model").write_bytes(b"<html>")
+    assert "evaluation.spbleu_model: expected a sentencepiece model" in refusal(f"evaluation: {overlay}}}")
     experiment.check(overlaid("evaluation: {spbleu_model: gone}"), SCHEMA)  # not scored
 
 

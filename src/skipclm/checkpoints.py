@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from skipclm import modeling, provenance
@@ -35,6 +35,11 @@ def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizer
     if set(tokenizer("a", add_special_tokens=False)["input_ids"]) <= {tokenizer.unk_token_id}:
         raise InputError(f"{folder}: expected a tokenizer beside the model, found one that knows no letter")
     return tokenizer
+
+
+def read_context(folder: str | Path) -> int | None:
+    """Return how many tokens the model of a folder reads at most, None if its configuration names no limit."""
+    return modeling.context_of(AutoConfig.from_pretrained(folder))
 
 
 def read_record(folder: str | Path) -> dict:

@@ -75,7 +75,9 @@ class Measured:
         neural = [name for name in config["evaluation"]["metrics"] if name in metrics.NEURAL]
         asked = {job for run in all_runs(config) for job in run.jobs(neural)}
         splits = ("train", "valid", *corpus_config.test_sets(config))
-        asked |= {f"tokens/{pair}/{split}" for pair in config["pairs"] for split in splits}
+        asked |= {
+            f"tokens/{pair}/{split}{step}" for pair in config["pairs"] for split in splits for step in ("", ".check")
+        }
         self.seconds: dict[str, float] = {}
         self.memory: dict[str, float] = {}
         self.ended: dict[str, float] = {}
@@ -111,8 +113,7 @@ def _last(benchmark: Path) -> list[float] | None:
     """
     if len(benchmark.read_bytes().splitlines()) < 2:
         return None
-    last = tsv.read(benchmark, "s", "max_rss")[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce").iloc[-1]
-    return last.astype(float).tolist()
+    return tsv.read(benchmark, ["s", "max_rss"]).iloc[-1].astype(float).tolist()
 
 
 def stage_of(job: str) -> str:

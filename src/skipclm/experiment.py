@@ -89,6 +89,8 @@ def check_metrics(evaluation: dict) -> None:
                 expand(model)
     if staged := spbleu_file(evaluation):
         check_staged(Path(staged), evaluation["spbleu_sha256"])
+        with naming("evaluation.spbleu_model"):
+            metrics.check_spbleu_model(staged)
 
 
 def check_selection(evaluation: dict, has_comet: bool) -> None:

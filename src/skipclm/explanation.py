@@ -47,7 +47,7 @@ def _explain(results: Path, stage: str, pair: str, run: str, metric: str, split:
 def _in_table(path: Path, stage: str, pair: str, run: str) -> tuple[list[int], list[str]]:
     """Return the seeds and splits that the table of scores has of a run: folders of earlier ones may lie about."""
     columns = runs.Cell.__dataclass_fields__ if stage == "grid" else ("variant", "split")
-    scores = tsv.read(path, "pair", "seed", *columns)
+    scores = tsv.read(path, ["pair", "seed", *columns])
     scores = scores[scores["pair"] == pair]
     if stage == "grid":
         names = [runs.Cell(*row).name for row in scores[list(columns)].itertuples(index=False)]
@@ -121,9 +121,10 @@ def _in_words(value: object) -> str:
 
 def _data(results: Path, pair: str, split: str) -> str:
     """Name the text that a run was trained, chosen and scored on."""
-    summary = tsv.read(results / "corpus/summary.tsv", "pair", "split", "origin", "pairs")
+    columns = ["pair", "split", "origin", "pairs", "source_sha256", "target_sha256"]
+    summary = tsv.read(results / "corpus/summary.tsv", columns)
     further = results / f"corpus/summary.{split}.tsv"
-    summary = pd.concat([summary, tsv.read(further)]) if further.exists() else summary
+    summary = pd.concat([summary, tsv.read(further, columns)]) if further.exists() else summary
     back = "-".join(reversed(pair.split("-")))  # reads the same text, if it has none of its own
     found = pair if pair in set(summary["pair"]) else back
     source, target = found.split("-")

@@ -108,9 +108,8 @@ def _generate_in_memory(
             raise
     memory.release()
     half = math.ceil(len(prompts) / 2)
-    print(
-        f"out of memory with {len(prompts)} sentences at a time: now {half}", file=sys.stderr
-    )  # not among translations
+    said = f"out of memory with {len(prompts)} sentences at a time: now {half}"
+    print(said, file=sys.stderr)  # for standard output may be for translations
     parts = ((prompts[:half], limits[:half]), (prompts[half:], limits[half:]))
     return [ids for part in parts for ids in _generate_in_memory(model, prompt, *part, beams)]
 

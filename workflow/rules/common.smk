@@ -140,6 +140,29 @@ def get_trained(wildcards, name):
     return f"{RESULTS}/{wildcards.stage}/{wildcards.pair}/{wildcards.run}/seed{wildcards.seed}/{name}"
 
 
+def get_trainings(wildcards):
+    """Return what decides how much of train or valid a training uses, for all trainings of a pair, each once."""
+    if wildcards.split in TESTS:
+        return []
+    cells, pairs = list(CELLS.values())[:1], config["grid"]["pairs"]
+    found = [runs.cell_settings(config, c) for c in cells if wildcards.pair in pairs]
+    if wildcards.pair in ABLATION_PAIRS:
+        found += [runs.variant_settings(config, name) for name in VARIANTS]
+    keys = ("max_tokens", "batch_size", "validations")
+    used = [
+        {key: settings["training"][key] for key in keys}
+        for settings in found
+        if settings["training"]["enabled"]
+    ]
+    return [each for number, each in enumerate(used) if each not in used[:number]]
+
+
+def get_checks(wildcards):
+    """Return the checks that precede a training; ancient, since a check has no say in its outcome."""
+    folder = f"{RESULTS}/tokens/{wildcards.pair}"
+    return [ancient(f"{folder}/{split}.json") for split in ("train", "valid")]
+
+
 def get_processes(wildcards):
     """Return how many processes share a training."""
     return get_settings(wildcards)["training"]["processes"]

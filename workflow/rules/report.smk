@@ -60,7 +60,11 @@ rule plot_ablation:
 
 
 rule show_translations:
-    """Put the translations of one pair side by side, those first on which the variants differ most."""
+    """Put the translations of one pair side by side, those first on which the variants differ most.
+
+    The table is quoted for the default readers of pandas, R (read.delim) and spreadsheets; a sentence that would be a
+    formula or a missing value there begins with a space.
+    """
     input:
         sources=get_sources,
         references=get_references,

@@ -19,4 +19,4 @@ with jobs.job(snakemake.log[0]):
         if score["status"] == "untrained":
             untrained.append(variant)
     table = side_by_side.lay_out(sources, references, hypotheses, contributions, metric, untrained)
-    tsv.write(snakemake.output.table, table)
+    tsv.write_sentences(snakemake.output.table, table)
