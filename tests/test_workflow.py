@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from workflows import REPO, RESULTS, TINY, editing, make_copy, rows, snakemake, without_clocks
+from workflows import REPO, RESULTS, TINY, cluster_job, editing, make_copy, rows, snakemake, without_clocks
+
+from skipclm import invocation
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +99,37 @@ def test_a_second_run_from_scratch_gives_the_same_scores_and_translations(finish
     one, two = (without_clocks(rows(folder / table)) for folder in (finished, again))
     assert one == two
     assert (finished / translations).read_bytes() == (again / translations).read_bytes()
+
+
+def test_a_job_that_waits_in_a_queue_does_what_was_planned(tmp_path, monkeypatch):
+    monkeypatch.delenv(invocation.VARIABLE, raising=False)
+    folder = make_copy(tmp_path / "copy")
+    summary = folder / RESULTS / "corpus/summary.tsv"
+    snakemake(folder, str(summary.relative_to(folder)))
+    (record,) = (str(path.relative_to(folder)) for path in (folder / "logs/tiny/invocations").iterdir())
+    before = summary.read_bytes()
+    with editing(folder) as config:
+        config["experiment"] = "other"
+        config["corpus"]["valid"]["size"] = 9
+    summary.unlink()
+    cluster_job(folder, "build_corpus", record)
+    assert summary.read_bytes() == before
+    assert not (folder / "results/other").exists()
+    with editing(folder) as config:
+        config["experiment"] = "tiny"
+    snakemake(folder, str(summary.relative_to(folder)), "--dry-run")
+    assert "does nothing" not in cluster_job(folder, "build_corpus", record)
+    snakemake(folder, str(summary.relative_to(folder)))  # the other one has ended
+    after = summary.read_bytes()
+    assert after != before
+    said = cluster_job(folder, "build_corpus", record, check=False)
+    assert "another Snakemake was started" in said
+    assert "let the cluster pass environment variables" in cluster_job(folder, "build_corpus", None, check=False)
+    with open(folder / "workflow/rules/corpus.smk", "a", encoding="utf-8") as file:
+        file.write("# edited\n")
+    (record,) = (str(path.relative_to(folder)) for path in (folder / "logs/tiny/invocations").iterdir())
+    assert "they were edited since" in " ".join(cluster_job(folder, "build_corpus", record, check=False).split())
+    assert summary.read_bytes() == after
 
 
 def test_snakemake_looks_for_work_only_when_a_job_has_ended(tmp_path):
