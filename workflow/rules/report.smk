@@ -104,9 +104,7 @@ rule write_report:
         translations=expand(
             rules.show_translations.output.table, pair=ABLATION_PAIRS, split=TESTS
         ),
-        ablation_figures=expand(
-            rules.plot_ablation.output, split=TESTS, metric=QUALITY
-        ),
+        ablation_figures=expand(rules.plot_ablation.output, split=TESTS, metric=QUALITY),
     output:
         report=f"{RESULTS}/report.txt",
     log:
