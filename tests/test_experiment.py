@@ -625,3 +625,28 @@ def test_processes_have_devices_where_there_are_any():
     experiment.check_devices(overlaid(), ["2"])
     with pytest.raises(InputError, match=r"expected no more than the 2 devices of this machine, found 3; lower it"):
         experiment.check_devices(config, ["0", "1"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--configfile", "a.yaml", "b.yaml", "--config", "seed=1", "x=2"],
+        ["--configfile=a.yaml", "-C", "text=--configfile"],
+        ["--cores", "2"],
+    ],
+)
+def test_options_that_are_named_once_are_fine(words):
+    experiment.check_command(["snakemake", *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--configfile", "a.yaml", "--cores", "2", "--configfile", "b.yaml"], "--configfile"),
+        (["--configfiles=a.yaml", "--configfile=b.yaml"], "--configfile"),
+        (["--config", "a=1", "-C", "b=2"], "--config"),
+    ],
+)
+def test_an_option_of_which_snakemake_would_forget_the_first_is_refused(words, option):
+    with pytest.raises(InputError, match=f"^{option}: expected the option once.*found it 2 times"):
+        experiment.check_command(["snakemake", *words])

@@ -6,6 +6,7 @@ The schema says which keys exist and of which type they are; here is what a sche
 import json
 import os
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def check(config: dict, rules: dict) -> None:
     for cell in cells:
         check_trained(runs.cell_settings(config, cell), "training.weights", [cell], depth(config))
     check_variants(config, cells)
+
+
+def check_command(words: Sequence[str]) -> None:
+    """Raise an `InputError` if a command of snakemake has one of these options twice: it goes by the last one alone."""
+    for option, other in (("--configfile", "--configfiles"), ("--config", "-C")):
+        count = sum(word.partition("=")[0] in (option, other) for word in words)
+        if count > 1:
+            raise InputError(
+                f"{option}: expected the option once, since snakemake goes by the last one alone, found it {count} "
+                f"times; name it once, with all that it is to have after it"
+            )
 
 
 def check_pairs(config: dict) -> None:

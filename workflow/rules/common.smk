@@ -40,6 +40,7 @@ PLANNED = {
 
 try:
     if workflow.is_main_process:
+        experiment.check_command(sys.argv)
         schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
         experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
         experiment.check_selection(config["evaluation"], HAS_COMET or uses_conda)
