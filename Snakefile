@@ -53,11 +53,13 @@ rule all:
 
 
 onstart:
-    if workflow.local_exec:  # not known when the rules are read
-        try:
+    try:
+        if workflow.local_exec:  # not known when the rules are read
             experiment.check_devices(config, devices.visible())
-        except InputError as error:
-            raise WorkflowError(str(error))
+        else:
+            experiment.check_paths(workflow.basedir, PYTHON, on_cluster=True)
+    except InputError as error:
+        raise WorkflowError(str(error))
     # With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has
     # ever ended: after some hundred, that takes a third of a core.
     workflow.scheduler.job_rate_limiter = None

@@ -4,10 +4,13 @@ import csv
 import json
 import re
 import subprocess
+import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
-from workflows import REPO, RESULTS, TINY, cluster_job, editing, make_copy, rows, snakemake, without_clocks
+from workflows import REPO, RESULTS, TINY, cluster_job, editing, make_copy, planned, rows, snakemake, without_clocks
 
 from skipclm import invocation
 
@@ -190,6 +193,34 @@ def test_folders_may_have_odd_names(copied):
     with editing(copied) as config:
         config["corpus"]["folder"] = odd.name
     snakemake(copied, str(RESULTS / "corpus/summary.tsv"))
+
+
+@pytest.mark.parametrize("name", ['it\'s a "test" $HOME', "-dash %s & größer", "`tick`;\\back*"])
+def test_a_checkout_with_its_environment_may_have_an_odd_name(tmp_path, monkeypatch, name):
+    folder = make_copy(tmp_path / name)
+    venv.create(folder / ".venv")
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder / ".venv")}))
+    (packages / "ours.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    monkeypatch.setattr(sys, "executable", str(folder / ".venv/bin/python"))
+    snakemake(folder, str(RESULTS / "base"))
+    assert (folder / RESULTS / "base/config.json").exists()
+
+
+def test_a_checkout_whose_name_snakemake_misreads_is_refused(tmp_path):
+    said = snakemake(make_copy(tmp_path / "{pair}"), "--dry-run", check=False)
+    assert "expected a folder of the workflow without braces" in said
+
+
+def test_comet_is_looked_for_beside_the_snakefile(copied, tmp_path):
+    (copied / ".venv-comet").mkdir()
+    (copied / ".venv-comet/installed").touch()
+    with editing(copied) as config:
+        config["evaluation"] |= {"metrics": ["bleu", "comet"], "selection_metric": "comet"}
+        config["corpus"]["folder"] = str(copied)
+    work = tmp_path / "work"
+    work.mkdir()
+    options = ["--snakefile", str(copied / "Snakefile"), "--configfile", str(copied / "tiny.yaml")]
+    assert "score_neural" in planned(work, *options)
 
 
 COMET = REPO / ".venv-comet"

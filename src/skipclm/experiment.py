@@ -45,6 +45,21 @@ def check_command(words: Sequence[str]) -> None:
             )
 
 
+def check_paths(workflow: str | Path, python: str, on_cluster: bool = False) -> None:
+    """Raise an `InputError` for a folder or an interpreter that has characters in its path that Snakemake misreads.
+
+    Braces are wildcards to it. What it writes into the command of a cluster's job, it does not quote well enough.
+    """
+    if re.search("[{}]", str(workflow)):
+        raise InputError(f"expected a folder of the workflow without braces, found {workflow}; rename the folder")
+    for path in (workflow, os.getcwd(), python) if on_cluster else ():
+        if found := re.search(r"[^\w@+=:,./~-]", str(path)):
+            raise InputError(
+                f"expected paths of letters, digits and _@+=:,./~- for jobs on a cluster, found {found[0]!r} in "
+                f"{path}; rename the folder"
+            )
+
+
 def check_pairs(config: dict) -> None:
     """Raise an `InputError` unless all pairs are of two defined languages, and the grid's are among them."""
     known = config["languages"]

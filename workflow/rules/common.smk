@@ -1,6 +1,7 @@
 """The checked configuration, where things lie, and which files a run takes."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -41,6 +42,7 @@ PLANNED = {
 try:
     if workflow.is_main_process:
         experiment.check_command(sys.argv)
+        experiment.check_paths(workflow.basedir, sys.executable)
         schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
         experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
         experiment.check_selection(config["evaluation"], HAS_COMET or uses_conda)
@@ -67,11 +69,15 @@ JOBS_PER_GPU = config["execution"]["jobs_per_gpu"]
 # cluster, which has the time and the memory that it has, nothing is tried again.
 RETRIES = 2 * config["execution"]["attempts"] if workflow.is_main_process else 0
 # For a command, where a parameter of the rule would make it run again when it changes.
+PYTHON = sys.executable
 os.environ |= {
-    "SKIPCLM_PYTHON": sys.executable,
+    "SKIPCLM_PYTHON": PYTHON,
     "SKIPCLM_JOBS_PER_GPU": str(JOBS_PER_GPU),
     "SKIPCLM_ATTEMPTS": str(config["execution"]["attempts"]),
 }
+
+# Snakemake puts it into the commands of its scripts, and does not quote it.
+sys.executable = shlex.quote(PYTHON)
 
 
 # What jobs need of the main process's environment, for executors that pass on what is named here.
