@@ -158,6 +158,18 @@ def test_jobs_want_a_gpu_where_there_is_one(tmp_path, monkeypatch, visible, give
     assert re.findall("gpu: (.*)", said) == [str(wanted), str(there)]
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_jobs_sleep_while_they_wait_unless_the_user_says_otherwise(tmp_path, monkeypatch, given, expected):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    folder = make_copy(tmp_path / "copy")
+    with open(folder / "workflow/scripts/build_corpus.py", "a", encoding="utf-8") as file:
+        file.write("\nimport os\nprint('waits:', os.environ['OMP_WAIT_POLICY'])\n")
+    snakemake(folder, str(RESULTS / "corpus/summary.tsv"))
+    assert f"waits: {expected}" in (folder / "logs/tiny/corpus.log").read_text(encoding="utf-8")
+
+
 def test_no_job_before_the_selection_reads_the_test_split(finished):
     """Every file of the graph that leads to best.json, as Snakemake's own summary lists its jobs' inputs."""
     summary = snakemake(finished, "--detailed-summary", str(RESULTS / "grid/best.json"))
@@ -219,6 +231,7 @@ def test_comet_is_looked_for_beside_the_snakefile(copied, tmp_path):
         config["corpus"]["folder"] = str(copied)
     work = tmp_path / "work"
     work.mkdir()
+    (work / "src").symlink_to(copied / "src")
     options = ["--snakefile", str(copied / "Snakefile"), "--configfile", str(copied / "tiny.yaml")]
     assert "score_neural" in planned(work, *options)
 

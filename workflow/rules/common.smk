@@ -76,6 +76,8 @@ os.environ |= {
     "SKIPCLM_ATTEMPTS": str(config["execution"]["attempts"]),
 }
 
+# Threads that wait for each other sleep: on a busy machine, those that spin keep the others from their work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Snakemake puts it into the commands of its scripts, and does not quote it.
 sys.executable = shlex.quote(PYTHON)
 
