@@ -43,7 +43,13 @@ rule all:
     default_target: True
     input:
         rules.write_report.output,
-        # So that a run whose folder was removed is made again, and with it the tables.
+        # So that a table or figure that was removed is made again ...
+        rules.write_report.input,
+        rules.collect_grid.output,
+        rules.compare_cells.output,
+        rules.compare_variants.output,
+        rules.collect_ablation.output,
+        # ... and a run whose folder was removed, with the tables.
         get_grid_files("valid.scores.json"),
         get_ablation_files("scores.json"),
     message:
@@ -51,17 +57,19 @@ rule all:
 
 
 onstart:
-    if workflow.local_exec:  # not known when the rules are read
-        try:
+    try:
+        if workflow.local_exec:  # not known when the rules are read
             experiment.check_devices(config, devices.visible())
             if GPUS:
                 devices.lock_folder()
-        except InputError as error:
-            raise WorkflowError(str(error))
+        else:
+            experiment.check_paths(workflow.basedir, PYTHON, on_cluster=True)
+    except InputError as error:
+        raise WorkflowError(str(error))
     # With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has
     # ever ended: after some hundred, that takes a third of a core.
     workflow.scheduler.job_rate_limiter = None
-    provenance.write_text(f"{LOGS}/invocation", os.environ[jobs.INVOCATION])
+    invocation.begin(PLANNED)
     provenance.write_json(f"{RESULTS}/{cost.CONFIG}", config)
 
 

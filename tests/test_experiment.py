@@ -658,3 +658,48 @@ def test_processes_have_devices_where_there_are_any():
     experiment.check_devices(overlaid(), ["2"])
     with pytest.raises(InputError, match=r"expected no more than the 2 devices of this machine, found 3; lower it"):
         experiment.check_devices(config, ["0", "1"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--configfile", "a.yaml", "b.yaml", "--config", "seed=1", "x=2"],
+        ["--configfile=a.yaml", "-C", "text=--configfile"],
+        ["--cores", "2"],
+    ],
+)
+def test_options_that_are_named_once_are_fine(words):
+    experiment.check_command(["snakemake", *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--configfile", "a.yaml", "--cores", "2", "--configfile", "b.yaml"], "--configfile"),
+        (["--configfiles=a.yaml", "--configfile=b.yaml"], "--configfile"),
+        (["--config", "a=1", "-C", "b=2"], "--config"),
+    ],
+)
+def test_an_option_of_which_snakemake_would_forget_the_first_is_refused(words, option):
+    with pytest.raises(InputError, match=f"^{option}: expected the option once.*found it 2 times"):
+        experiment.check_command(["snakemake", *words])
+
+
+@pytest.mark.parametrize("name", ["{pair}", "a{b", "}"])
+def test_a_workflow_in_a_folder_with_braces_is_refused(name):
+    with pytest.raises(InputError, match="expected a folder of the workflow without braces"):
+        experiment.check_paths(f"/home/{name}", "/usr/bin/python")
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "$HOME", 'a"b', "50%", "a;b"])
+def test_on_a_cluster_paths_are_plain(name, tmp_path, monkeypatch):
+    experiment.check_paths(f"/home/{name}", f"/home/{name}/python")
+    experiment.check_paths("/home/größe_1.2", "/usr/bin/python", on_cluster=True)
+    with pytest.raises(InputError, match="for jobs on a cluster, found"):
+        experiment.check_paths("/home/me", f"/home/{name}/python", on_cluster=True)
+    with pytest.raises(InputError, match="for jobs on a cluster, found"):
+        experiment.check_paths(f"/home/{name}", "/usr/bin/python", on_cluster=True)
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(InputError, match="for jobs on a cluster, found"):
+        experiment.check_paths("/home/me", "/usr/bin/python", on_cluster=True)

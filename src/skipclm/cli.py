@@ -174,17 +174,19 @@ def status(
 @app.command()
 def plan(
     configfile: Annotated[
-        list[Path] | None, typer.Option(help="Overlay of config.yaml; for several, name the option again.")
+        list[Path] | None, typer.Option(help="Overlay of config.yaml; as for snakemake, several may follow.")
     ] = None,
-    config: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE as for snakemake; for several, name the option again.")
+    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; as for snakemake, several may follow.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(help="Further files of --configfile, and further KEY=VALUE of --config.")
     ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores that the workflow is to have.")] = CORES,
 ) -> None:
     """Say what an experiment will cost, after a few real steps of each training: steps, hours, memory and disk."""
     from skipclm import plan as planning
 
-    console.write(planning.plan(configfile or [], config or [], cores))
+    overlays, settings = planning.options(configfile or [], config or [], more or [])
+    console.write(planning.plan(overlays, settings, cores))
 
 
 @app.command("demo-corpus")

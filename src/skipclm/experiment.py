@@ -6,6 +6,7 @@ The schema says which keys exist and of which type they are; here is what a sche
 import json
 import os
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,6 +33,32 @@ def check(config: dict, rules: dict) -> None:
     for cell in cells:
         check_trained(runs.cell_settings(config, cell), "training.weights", [cell], depth(config))
     check_variants(config, cells)
+
+
+def check_command(words: Sequence[str]) -> None:
+    """Raise an `InputError` if a command of snakemake has one of these options twice: it goes by the last one alone."""
+    for option, other in (("--configfile", "--configfiles"), ("--config", "-C")):
+        count = sum(word.partition("=")[0] in (option, other) for word in words)
+        if count > 1:
+            raise InputError(
+                f"{option}: expected the option once, since snakemake goes by the last one alone, found it {count} "
+                f"times; name it once, with all that it is to have after it"
+            )
+
+
+def check_paths(workflow: str | Path, python: str, on_cluster: bool = False) -> None:
+    """Raise an `InputError` for a folder or an interpreter that has characters in its path that Snakemake misreads.
+
+    Braces are wildcards to it. What it writes into the command of a cluster's job, it does not quote well enough.
+    """
+    if re.search("[{}]", str(workflow)):
+        raise InputError(f"expected a folder of the workflow without braces, found {workflow}; rename the folder")
+    for path in (workflow, os.getcwd(), python) if on_cluster else ():
+        if found := re.search(r"[^\w@+=:,./~-]", str(path)):
+            raise InputError(
+                f"expected paths of letters, digits and _@+=:,./~- for jobs on a cluster, found {found[0]!r} in "
+                f"{path}; rename the folder"
+            )
 
 
 def check_pairs(config: dict) -> None:

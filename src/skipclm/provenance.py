@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -178,16 +178,21 @@ def code_digest(script: str | Path) -> str:
     another checkout changes nothing.
     """
     package = Path(__file__).parent
-    found, queue = {}, [Path(script)]
+    found, queue = set(), [Path(script)]
     while queue:
         path = queue.pop()
         if path not in found:
-            found[path] = path.read_text(encoding="utf-8")
-            modules = (package / f"{name}.py" for name in _imported_modules(found[path]))
+            found.add(path)
+            modules = (package / f"{name}.py" for name in _imported_modules(path.read_text(encoding="utf-8")))
             queue += [module for module in modules if module.is_file()]  # other names are not modules
+    return text_digest(found)
+
+
+def text_digest(paths: Iterable[Path]) -> str:
+    """Return a digest of the names and texts of files, in whatever order they are given."""
     digest = hashlib.sha256()
-    for path in sorted(found, key=lambda path: path.name):
-        digest.update(f"{path.name}\n{found[path]}".encode())
+    for path in sorted(paths, key=lambda path: path.name):
+        digest.update(f"{path.name}\n{path.read_text(encoding='utf-8')}".encode())
     return digest.hexdigest()[:16]
 
 

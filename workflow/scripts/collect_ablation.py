@@ -7,7 +7,7 @@ from skipclm import ablation_summary, grid_statistics, jobs, provenance, selecti
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
     scores = selection.ablation_scores(runs, snakemake.params.metrics)
     checks = [provenance.read_json(path) for path in snakemake.input.checks]

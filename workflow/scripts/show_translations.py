@@ -7,7 +7,7 @@ from skipclm import corpus, evaluation, jobs, provenance, side_by_side, tsv
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     metric, hypotheses, contributions, untrained = snakemake.params.metric, {}, {}, []
     inputs = (snakemake.input.hypotheses, snakemake.input.segments, snakemake.input.scores)

@@ -35,7 +35,7 @@ def translate(run: dict) -> translation.Translated:
 
 
 with (
-    jobs.job(snakemake.log[0]),
+    jobs.job(snakemake.log[0], __file__, snakemake.params.code),
     jobs.trying(f"{hypotheses}.attempt", execution["attempts"]) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):
