@@ -13,25 +13,26 @@
 # make clean  remove what the built-in experiment made (not the environment)
 
 PYTHON ?= python3
+# With `python -m`: the scripts that are there do not start from every path.
 BIN := .venv/bin
 
 .PHONY: run plan test test-comet test-slurm check bench bench-planning statistics chaos comet clean
 
 run: .venv/installed
-	$(BIN)/snakemake --cores all
+	$(BIN)/python -m snakemake --cores all
 
 plan: .venv/installed
-	$(BIN)/skipclm plan
+	$(BIN)/python -m skipclm plan
 
 # Two at a time, and a file's tests together: they share what takes long to make.
 test: .venv/installed
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not comet and not slurm"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not comet and not slurm"
 
 check: .venv/installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/snakemake --lint
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m snakefmt --check Snakefile workflow
+	$(BIN)/python -m snakemake --lint
 
 bench: .venv/installed
 	$(BIN)/python bench/run.py $(TEXT)
@@ -43,10 +44,10 @@ statistics: .venv/installed
 	$(BIN)/python bench/simulation.py
 
 test-comet: .venv/installed .venv-comet/installed
-	$(BIN)/pytest -m comet
+	$(BIN)/python -m pytest -m comet
 
 test-slurm: .venv/installed
-	$(BIN)/pytest -m slurm
+	$(BIN)/python -m pytest -m slurm
 
 chaos: .venv/installed
 	$(BIN)/python tests/chaos.py $(KILLS)
@@ -57,7 +58,7 @@ comet: .venv-comet/installed
 .venv-comet/installed: envs/comet.yaml
 	$(PYTHON) -c 'import sys; sys.exit("COMET needs Python 3.11; set PYTHON=..." if sys.version_info[:2] != (3, 11) else 0)'
 	$(PYTHON) -m venv .venv-comet
-	.venv-comet/bin/pip install --quiet $$(sed -n 's/^    - \([^ ]*==[^ ]*\).*/\1/p' envs/comet.yaml)
+	.venv-comet/bin/python -m pip install --quiet $$(sed -n 's/^    - \([^ ]*==[^ ]*\).*/\1/p' envs/comet.yaml)
 	touch $@
 
 clean:
@@ -67,6 +68,6 @@ clean:
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("skipclm needs Python 3.11 or newer; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

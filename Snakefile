@@ -1,8 +1,12 @@
 """SkipCLM: at which layers does a decoder language model learn to translate?"""
 
+import sys
 import time
 
 from snakemake.utils import min_version
+
+# Snakemake looks for modules in this folder first: a user's random.py here is not to be taken for Python's own.
+sys.path[:] = [path for path in sys.path if path != str(workflow.basedir)]
 
 min_version("9.0")
 
@@ -39,7 +43,13 @@ rule all:
     default_target: True
     input:
         rules.write_report.output,
-        # So that a run whose folder was removed is made again, and with it the tables.
+        # So that a table or figure that was removed is made again ...
+        rules.write_report.input,
+        rules.collect_grid.output,
+        rules.compare_cells.output,
+        rules.compare_variants.output,
+        rules.collect_ablation.output,
+        # ... and a run whose folder was removed, with the tables.
         get_grid_files("valid.scores.json"),
         get_ablation_files("scores.json"),
     message:
@@ -47,20 +57,23 @@ rule all:
 
 
 onstart:
-    if workflow.local_exec:  # not known when the rules are read
-        try:
+    try:
+        if workflow.local_exec:  # not known when the rules are read
             experiment.check_devices(config, devices.visible())
-        except InputError as error:
-            raise WorkflowError(str(error))
+            if GPUS:
+                devices.lock_folder()
+        else:
+            experiment.check_paths(workflow.basedir, PYTHON, on_cluster=True)
+    except InputError as error:
+        raise WorkflowError(str(error))
     # With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has
     # ever ended: after some hundred, that takes a third of a core.
     workflow.scheduler.job_rate_limiter = None
-    provenance.write_text(f"{LOGS}/invocation", os.environ[jobs.INVOCATION])
+    invocation.begin(PLANNED)
     provenance.write_json(f"{RESULTS}/{cost.CONFIG}", config)
 
 
 onsuccess:
     report = Path(rules.write_report.output.report)
     if report.exists() and report.stat().st_mtime >= STARTED:
-        print(report.read_text(encoding="utf-8"))
-        print(cost.write_cost(Path(), config))
+        cost.conclude(report, Path(), config)

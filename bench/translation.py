@@ -9,7 +9,7 @@ from arms import default_config
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from skipclm import base, checkpoints, demo, runs, training, translation
-from skipclm.examples import Examples, Prompt, encode, pad
+from skipclm.examples import Examples, Prompt, decode, encode, pad
 
 BATCH = 128
 TEST = 500
@@ -62,7 +62,7 @@ def compare(rounds: int, beams: int, folder: Path, pairs: Examples) -> dict[str,
     for _ in range(rounds):
         started = time.perf_counter()
         rows = _stock(stock, tokenizer, pairs.source, beams)
-        texts = [translation.one_line(tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
+        texts = decode(tokenizer, rows)
         found["stock"].append(time.perf_counter() - started)
         started = time.perf_counter()
         own = translation.translate(

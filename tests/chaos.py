@@ -45,7 +45,7 @@ def prepare(folder: Path) -> Path:
 
 def start(folder: Path) -> subprocess.Popen:
     """Start the workflow."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
+    command = [sys.executable, "-P", "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
     with open(folder / "snakemake.log", "ab") as log:
         return subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
 

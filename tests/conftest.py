@@ -130,6 +130,18 @@ def words():
     return {word.name: word for frame in frames for group in frame.slots.values() for word in group}
 
 
+@pytest.fixture(scope="session")
+def pieces(tmp_path_factory):
+    """A small sentencepiece model of German."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    folder = tmp_path_factory.mktemp("pieces")
+    text = folder / "text"
+    text.write_text("\n".join(row["de"] for row in demo.generate(200, 1)), encoding="utf-8")
+    options = {"model_prefix": str(folder / "pieces"), "vocab_size": 120, "minloglevel": 2}
+    sentencepiece.SentencePieceTrainer.train(input=str(text), **options)
+    return folder / "pieces.model"
+
+
 @pytest.fixture
 def texts_in():
     """A function that checks both files of a figure and returns the texts in the .svg."""

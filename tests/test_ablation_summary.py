@@ -28,7 +28,7 @@ def test_summary_by_hand():
         "note",
         "reason",
     ]
-    assert list(summary.columns) == own + COMPARED[4:]
+    assert list(summary.columns) == own + COMPARED[4:] + ["ceiling", "too_long", "context"]
     assert list(summary["variant"]) == ["full", "base", "lost"]
     assert summary["mean"].tolist()[:2] == [24.0, 9.5]
     assert summary["sd"].tolist()[0] == 2.0  # squares 4 + 0 + 4, over n - 1 = 2
@@ -36,6 +36,22 @@ def test_summary_by_hand():
     assert math.isnan(summary["mean"][2])
     assert summary["seeds"].tolist() == [3, 1, 0]
     assert summary["runs"].tolist() == [3, 1, 2]
+
+
+def check(pair="en-de", ceiling=93.1, changed=7, **facts):
+    """The facts of a check of the tokens of test."""
+    scores = {"bleu": {"value": ceiling, "signature": "s"}}
+    return {"pair": pair, "split": "test", "ceiling": scores, "changed": changed, "too_long": [], "context": 64} | facts
+
+
+def test_ceilings_and_long_sentences_stand_beside_the_scores():
+    scores = pd.concat([tidy_scores({"a": [1.0]}, pair) for pair in ("en-de", "en-zh", "en-tr")])
+    near, other = check("en-zh", ceiling=99.5), check("en-tr", ceiling=80.0, changed=0, context=None)
+    checks = [check(too_long=[3, 9]), near, other]
+    summary = summarise(scores, None, checks)
+    assert summary["ceiling"].dropna().tolist() == [93.1]  # the others are near enough, or not the tokenizer's doing
+    assert summary["too_long"].tolist() == [2, 0, 0]
+    assert summary["context"].isna().tolist() == [False, False, True]
 
 
 def test_scores_that_do_not_compare_are_refused():

@@ -1,8 +1,10 @@
 """The command line. Run with: pytest tests/test_cli.py."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from importlib import metadata
 
 import pytest
@@ -164,6 +166,61 @@ def test_standard_input_is_translated_whatever_the_terminals_language(model, exp
     assert done.stdout.split("\n") == ["", *expected, ""]
 
 
+def test_a_hyphen_is_standard_input(model, expected, text):
+    path = text(f"{LINES[1]}\n")
+    arguments = ["translate", "--model", str(model), "--pair", "en-de", str(path), "-", str(path)]
+    done = start(f"sys.argv = ['skipclm', *{arguments}]\ncli.main()", input=LINES[0], stdout=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [expected[1], expected[0], expected[1]]
+
+
+@pytest.mark.parametrize("is_blocking", [True, False])
+def test_standard_input_may_be_a_socket_that_is_slow(model, expected, is_blocking):
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(is_blocking)
+    arguments = ["translate", "--model", str(model), "--pair", "en-de"]
+    command = [sys.executable, "-c", f"import sys\nfrom skipclm import cli\nsys.argv[1:] = {arguments}\ncli.main()"]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, encoding="utf-8") as process, ours:
+        for line in LINES:
+            ours.sendall(f"{line}\n".encode())
+            time.sleep(0.1)
+        ours.shutdown(socket.SHUT_WR)
+        output, _ = process.communicate()
+    theirs.close()
+    assert process.returncode == 0
+    assert output.splitlines() == expected
+
+
+def test_lines_that_are_too_long_are_named_and_the_others_translated(skipclm, model, expected, text):
+    long = "zero " * 600
+    paths = [text(f"{LINES[0]}\n\n{long}\n{LINES[1]}\n", "1.txt"), text(f"{long}\n{LINES[2]}\n", "2.txt")]
+    status, output, messages = skipclm("translate", "--model", model, "--pair", "en-de", *paths)
+    assert status == 1
+    assert output.split("\n") == [expected[0], "", "", expected[1], "", expected[2], ""]
+    first, second = messages.splitlines()
+    assert first.startswith(f"{paths[0]}, line 3: not translated: expected a sentence that leaves room for its ")
+    assert second.startswith(f"{paths[1]}, line 1: not translated: ")
+    assert "max_bytes" not in messages  # which is the workflow's
+
+
+def test_more_beams_than_there_are_tokens_are_refused(skipclm, model, text):
+    message = refusal(skipclm, "--model", model, "--pair", "en-de", "--beams", "999", text("a"))
+    assert message.startswith("error: --beams: expected at most ")
+    assert "found 999; lower it\n" in message
+
+
+@pytest.mark.parametrize("ratio", ["nan", "inf", "-1", "1e308"])
+def test_a_length_that_is_no_length_is_refused(skipclm, model, ratio):
+    status, output, messages = skipclm("translate", "--model", model, "--pair", "en-de", "--length-ratio", ratio)
+    assert (status, output) == (2, "")
+    assert "--length-ratio" in messages
+
+
+def test_a_closed_standard_input_is_told(model):
+    message = "error: standard input: expected text, found it closed; name a file, or redirect one\n"
+    assert under("<&-", "translate", "--model", model, "--pair", "en-de") == (1, "", message)
+
+
 # What a user can mend
 
 
@@ -253,14 +310,64 @@ def test_a_place_that_cannot_hold_the_corpus_is_named(skipclm, tmp_path, text):
     )
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
-    reading, writing = os.pipe()
-    os.close(reading)
-    code = f"sys.argv = ['skipclm', 'demo-corpus', '--count', '5', '--output', {str(tmp_path)!r}]\ncli.main()"
-    done = start(code, stdout=writing)
-    os.close(writing)
-    assert done.stderr == ""
-    assert done.returncode == 1
+def test_a_folder_in_the_place_of_a_file_is_named(skipclm, tmp_path):
+    (tmp_path / "demo.de").mkdir()
+    assert skipclm("demo-corpus", "--output", tmp_path, "--count", "2") == (
+        1,
+        "",
+        f"error: {tmp_path / 'demo.de'}: Is a directory\n",
+    )
+
+
+# Outputs that cannot be written to
+
+
+def under(redirection, *arguments):
+    """Run the command line under a shell's redirection; return its status, and what others saw of it."""
+    code = "import sys\nfrom skipclm import cli\nsys.argv[0] = 'skipclm'\ncli.main()"
+    command = ["bash", "-c", f'set -o pipefail; "$0" -c "$@" {redirection}', sys.executable, code, *map(str, arguments)]
+    environment = {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, encoding="utf-8", check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+FULL = "error: standard output: expected room for what is printed, found: No space left on device; redirect it "
+CLOSED = "error: standard output: expected a place to print to, found it closed; redirect it to a file\n"
+
+
+@pytest.mark.parametrize("arguments", ["--version", "demo-corpus --count 2 --output corpus", "translate {} {}"])
+@pytest.mark.parametrize(
+    ("redirection", "status", "messages"),
+    [
+        (">/dev/full", 1, f"{FULL}elsewhere\n"),
+        (">&-", 1, CLOSED),
+        (">&- 2>&-", 1, ""),
+        (">/dev/full 2>&1", 1, ""),
+        (">/dev/full 2>&-", 1, ""),
+        ("2>&- >/dev/null", 0, ""),
+        ("2>/dev/full >/dev/null", 0, ""),
+        ("> >(exec <&-; sleep 20)", 141, ""),  # a reader that has left
+    ],
+)
+def test_a_result_that_cannot_be_written_is_one_line(
+    tmp_path, monkeypatch, model, text, arguments, redirection, status, messages
+):
+    monkeypatch.chdir(tmp_path)
+    options = arguments.format(f"--model {model} --pair en-de", text("one two\n")).split()
+    assert under(redirection.replace("sleep 20", "exit"), *options) == (status, "", messages)
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_help_that_cannot_be_written_is_one_line(redirection):
+    status, _, messages = under(redirection, "translate", "--help")
+    assert status == 1
+    assert messages.startswith("error: ")
+    assert messages.count("\n") == 1
+
+
+def test_an_error_that_nobody_can_read_is_still_one(model):
+    for redirection in ("2>&-", "2>/dev/full"):
+        assert under(redirection, "translate", "--model", model, "--pair", "en-tr") == (1, "", "")
 
 
 # A model to try things with
@@ -285,3 +392,17 @@ def test_random_model_overwrites_nothing(skipclm, tmp_path):
 
 def test_random_model_of_no_decoder_is_refused(skipclm, tmp_path):
     assert "write 'llama' if that is meant" in skipclm("random-model", "lama", tmp_path / "new")[2]
+
+
+@pytest.mark.parametrize("content", ["", "\n \t\n"])
+def test_random_model_wants_text_for_its_tokenizer(skipclm, tmp_path, text, content):
+    message = "error: files: expected text for the tokenizer, found none in them; name others\n"
+    assert skipclm("random-model", "llama", tmp_path / "new", text(content)) == (1, "", message)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["demo-corpus --output new", "random-model llama new"])
+def test_a_seed_that_is_too_large_is_refused(skipclm, command):
+    status, _, messages = skipclm(*command.split(), "--seed", 2**32)
+    assert status == 2
+    assert "--seed" in messages

@@ -60,7 +60,7 @@ def test_files_of_every_kind_are_found(folder, source, names):
         ),
         (
             "corpus: {folder: $NO_SUCH_PLACE, sources: {a: {kind: tsv, path: x}}, test: {source: a}}",
-            "corpus.sources.a: the environment variable NO_SUCH_PLACE in '$NO_SUCH_PLACE' is not set; "
+            "corpus.sources.a: corpus.folder: the environment variable NO_SUCH_PLACE in '$NO_SUCH_PLACE' is not set; "
             "set it or write the path out",
         ),
     ],

@@ -104,6 +104,34 @@ def test_without_a_forecast_there_is_the_cost_alone(config, root):
     assert tsv.read(root / "results/mine" / cost.COST)["hours_predicted"].isna().all()
 
 
+def test_the_cost_is_written_before_it_is_shown(config, root, monkeypatch, capsys):
+    (root / "report.txt").write_text("BLEU für alle", encoding="utf-8")
+
+    def show(text):
+        assert (root / "results/mine" / cost.COST).exists()
+        print(text)
+
+    monkeypatch.setattr(cost.console, "show", show)
+    cost.conclude(root / "report.txt", root, config)
+    said = capsys.readouterr().out
+    assert said.startswith("BLEU für alle\nWhat all jobs took, one after the other\n")
+    assert "in all" in said
+
+
+@pytest.mark.parametrize("forecast", [None, '{"config":', {"stages": 5}, {}])
+def test_a_cost_that_cannot_be_written_leaves_the_report(config, root, capsys, forecast):
+    (root / "report.txt").write_text("BLEU", encoding="utf-8")
+    folder = root / "results/mine"
+    if forecast is None:
+        (folder / cost.COST).mkdir(parents=True)  # in the place of the file
+    elif isinstance(forecast, str):
+        provenance.write_text(folder / cost.FORECAST, forecast)
+    else:
+        provenance.write_json(folder / cost.FORECAST, {"config": config} | forecast)
+    cost.conclude(root / "report.txt", root, config)
+    assert capsys.readouterr().out.startswith("BLEU\nThe cost of the experiment could not be written: ")
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7380, "2 h 3 min")])
 def test_durations(seconds, words):
     assert cost.duration(seconds) == words

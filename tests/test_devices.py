@@ -131,6 +131,33 @@ def test_a_slurm_job_has_its_devices_for_itself(monkeypatch):
         holder.wait()
 
 
+@pytest.mark.parametrize("kind", ["file", "link to a folder", "dangling link", "another user's", "without rights"])
+def test_locks_are_kept_in_no_place_but_a_folder_of_the_users_own(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    place = tmp_path / f"skipclm-devices-{os.getuid()}"
+    if kind == "file":
+        place.touch()
+    elif "link" in kind:
+        (tmp_path / "theirs").mkdir()
+        place.symlink_to(tmp_path / ("theirs" if kind == "link to a folder" else "gone"))
+    else:
+        place.mkdir()
+    if kind == "without rights":
+        monkeypatch.setattr(devices.os, "access", lambda *_: False)  # root may write anywhere
+    if kind == "another user's":
+        lstat = type(place).lstat
+        monkeypatch.setattr(type(place), "lstat", lambda path: _owned_by_another(lstat(path)))
+    with pytest.raises(InputError) as caught, devices.lease():
+        pass
+    assert str(caught.value).startswith(f"expected a folder of this user's at {place}, for the locks of GPUs, found ")
+    assert not list(tmp_path.glob("theirs/*"))
+    assert not (tmp_path / "gone").exists()
+
+
+def _owned_by_another(found):
+    return os.stat_result([*found[:4], found.st_uid + 1, *found[5:10]])
+
+
 @pytest.mark.parametrize(
     ("value", "names"),
     [

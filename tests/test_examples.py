@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from skipclm import examples
@@ -164,6 +164,42 @@ def test_padding_goes_right_for_training_and_left_for_generation():
     assert examples.pad([[4], [5, 6, 7]], 1).tolist() == [[4, 1, 1], [5, 6, 7]]
     assert examples.pad([[4], [5, 6, 7]], 1, left=True).tolist() == [[1, 1, 4], [5, 6, 7]]
     assert examples.pad([[4], [5]], 1).dtype == torch.int64
+
+
+# Decoding
+
+
+def _unigram(texts, normalizer=None, **options):
+    """A tokenizer like XGLM's: Unigram with Metaspace, trained on `texts`."""
+    tokenizer = Tokenizer(models.Unigram())
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=400, special_tokens=["</s>", "<unk>"], unk_token="<unk>")
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>", **options)
+
+
+TOKENISED = ["the word ' social ' here", "it is n't so , he said .", "we 've , they 're ; you 'm ?", "« 10 . 5 » !"]
+
+
+def test_spaces_of_tokenised_text_survive_decoding():
+    tokenizer = _unigram(TOKENISED, clean_up_tokenization_spaces=True)
+    rows = examples.encode(tokenizer, TOKENISED)
+    assert [tokenizer.decode(row) for row in rows] != TOKENISED  # the tokenizer's own habit
+    assert examples.decode(tokenizer, rows) == TOKENISED
+
+
+def test_decoded_text_is_in_the_corpus_form():
+    texts = ["für Übung", "dağ", "한국어"]
+    tokenizer = _unigram(texts, normalizers.NFD())
+    assert examples.decode(tokenizer, examples.encode(tokenizer, texts)) == texts
+    assert tokenizer.decode(examples.encode(tokenizer, texts)[0]) != texts[0]
+
+
+def test_special_tokens_are_not_decoded(tokenizer):
+    (ids,) = examples.encode(tokenizer, ["eins zwei"])
+    assert examples.decode(tokenizer, [[2, *ids, 2, 1], []]) == ["eins zwei", ""]
 
 
 # What reads like a special token

@@ -144,17 +144,50 @@ def test_the_winner_is_the_variant_trained_like_the_best_cell(variants, expected
     assert experiment.winning_variant(overlaid(f"ablation: {{variants: {variants}}}")) == expected
 
 
-def test_the_model_of_spbleu_is_staged_and_the_very_one(folder):
+@pytest.mark.parametrize(
+    ("overlay", "key"),
+    [
+        ("evaluation: {metrics: [bleu, spbleu], spbleu_model: ~nosuchuser/m}", "evaluation.spbleu_model"),
+        ("evaluation: {metrics: [bleu, comet], neural: {comet: ~nosuchuser/m}}", "evaluation.neural.comet"),
+        (
+            "corpus: {folder: ~nosuchuser, train: {source: mine}, sources: {mine: {kind: tsv, path: a}}}",
+            "corpus.folder",
+        ),
+        (
+            "corpus: {train: {source: a}, sources: "
+            "{a: {kind: hub, dataset: ~nosuchuser, split: s, fields: '{language}'}}}",
+            "corpus.sources.a",
+        ),
+        ("corpus: {train: {source: mine}, sources: {mine: {kind: tsv, path: ~nosuchuser/a}}}", "corpus.sources.mine"),
+    ],
+)
+def test_a_path_of_a_user_without_a_home_is_named_by_its_key(overlay, key):
+    said = refusal(overlay)
+    assert f"{key}: expected a user with a home folder, found ~nosuchuser" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "folder"])
+def test_a_model_of_spbleu_that_cannot_be_read_is_told(folder, name):
+    (folder / "folder").mkdir()
+    said = refusal(f"evaluation: {{metrics: [bleu, spbleu], spbleu_model: {name}}}")
+    assert said.startswith("evaluation.spbleu_model: ")
+    assert "correct the path" in said
+
+
+def test_the_model_of_spbleu_is_staged_and_the_very_one(folder, pieces):
     overlay = "{metrics: [bleu, spbleu], spbleu_model: pieces.model"
     assert "evaluation.spbleu_model: expected sacrebleu's sentencepiece model, found no file pieces.model" in refusal(
         f"evaluation: {overlay}}}"
     )
-    (folder / "pieces.model").write_bytes(b"pieces")
-    digest = hashlib.sha256(b"pieces").hexdigest()
+    (folder / "pieces.model").write_bytes(pieces.read_bytes())
+    digest = hashlib.sha256(pieces.read_bytes()).hexdigest()
     experiment.check(overlaid(f"evaluation: {overlay}, spbleu_sha256: {digest}}}"), SCHEMA)
     other = digest[::-1]
     assert f"{other}, found {digest}; stage it again" in refusal(f"evaluation: {overlay}, spbleu_sha256: '{other}'}}")
     assert "spbleu_sha256" in refusal("evaluation: {spbleu_sha256: abc}")
+    (folder / "pieces.model").write_bytes(b"<html>")
+    assert "evaluation.spbleu_model: expected a sentencepiece model" in refusal(f"evaluation: {overlay}}}")
     experiment.check(overlaid("evaluation: {spbleu_model: gone}"), SCHEMA)  # not scored
 
 
@@ -493,7 +526,7 @@ def test_a_folder_without_permission_is_refused(folder, monkeypatch):
 def plan(folder, overlay):
     """Ask snakemake for a plan in a folder of its own, with an overlay."""
     (folder / "mine.yaml").write_text(overlay, encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", "mine.yaml", "--dry-run"]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout
@@ -625,3 +658,48 @@ def test_processes_have_devices_where_there_are_any():
     experiment.check_devices(overlaid(), ["2"])
     with pytest.raises(InputError, match=r"expected no more than the 2 devices of this machine, found 3; lower it"):
         experiment.check_devices(config, ["0", "1"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--configfile", "a.yaml", "b.yaml", "--config", "seed=1", "x=2"],
+        ["--configfile=a.yaml", "-C", "text=--configfile"],
+        ["--cores", "2"],
+    ],
+)
+def test_options_that_are_named_once_are_fine(words):
+    experiment.check_command(["snakemake", *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--configfile", "a.yaml", "--cores", "2", "--configfile", "b.yaml"], "--configfile"),
+        (["--configfiles=a.yaml", "--configfile=b.yaml"], "--configfile"),
+        (["--config", "a=1", "-C", "b=2"], "--config"),
+    ],
+)
+def test_an_option_of_which_snakemake_would_forget_the_first_is_refused(words, option):
+    with pytest.raises(InputError, match=f"^{option}: expected the option once.*found it 2 times"):
+        experiment.check_command(["snakemake", *words])
+
+
+@pytest.mark.parametrize("name", ["{pair}", "a{b", "}"])
+def test_a_workflow_in_a_folder_with_braces_is_refused(name):
+    with pytest.raises(InputError, match="expected a folder of the workflow without braces"):
+        experiment.check_paths(f"/home/{name}", "/usr/bin/python")
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "$HOME", 'a"b', "50%", "a;b"])
+def test_on_a_cluster_paths_are_plain(name, tmp_path, monkeypatch):
+    experiment.check_paths(f"/home/{name}", f"/home/{name}/python")
+    experiment.check_paths("/home/größe_1.2", "/usr/bin/python", on_cluster=True)
+    with pytest.raises(InputError, match="for jobs on a cluster, found"):
+        experiment.check_paths("/home/me", f"/home/{name}/python", on_cluster=True)
+    with pytest.raises(InputError, match="for jobs on a cluster, found"):
+        experiment.check_paths(f"/home/{name}", "/usr/bin/python", on_cluster=True)
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(InputError, match="for jobs on a cluster, found"):
+        experiment.check_paths("/home/me", "/usr/bin/python", on_cluster=True)

@@ -9,6 +9,7 @@ from skipclm.errors import InputError
 
 ENVIRONMENT = {
     "commit": "abc123",
+    "code": "c0de",
     "versions": {"skipclm": None, "torch": "2.0", "python": "3.11"},
     "machine": "Linux x86_64, 2 cores",
     "finished": "2026-01-02T03:04:05+00:00",
@@ -65,7 +66,7 @@ def test_a_mean_is_traced_to_all_it_depends_on(results):
         "seed 2: 20.0000\n  translations: sha256 feed2",
         "seed 10: 21.0000",
         "trained: 140 steps on 7000 pairs in 9 s",
-        "commit abc123, Linux x86_64, 2 cores",
+        "commit abc123, code c0de, Linux x86_64, 2 cores",
         "torch 2.0, python 3.11",
         "skip: source 2",
         "lora: off",
@@ -75,6 +76,19 @@ def test_a_mean_is_traced_to_all_it_depends_on(results):
     ):
         assert part in said
     assert "cc" not in said
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ({"commit": "none (git is not installed)"}, "commit none (git is not installed), code c0de, Linux"),
+        ({"commit": None, "code": None}, "commit not recorded, code not recorded, Linux"),  # as earlier versions did
+    ],
+)
+def test_code_without_a_commit_says_why(results, recorded, said):
+    path = results / "ablation/en-de/full/seed2/test.scores.json"
+    provenance.write_json(path, provenance.read_json(path) | recorded)
+    assert said in explanation.explain(results, "en-de", "full", "bleu")
 
 
 def test_a_further_test_set_is_explained_too(results):
@@ -121,3 +135,47 @@ def test_what_is_not_there_is_told(results, arguments, message):
         explanation.explain(results, *arguments)
     with pytest.raises(InputError, match=r"expected the results of an experiment, .* found none in .*yours"):
         explanation.explain(results.with_name("yours"), *arguments)
+
+
+RUN = "ablation/en-de/full/seed2"
+
+
+@pytest.mark.parametrize(
+    "name", [f"{RUN}/test.scores.json", f"{RUN}/test.generation.json", f"{RUN}/training.json", "base/skipclm.json"]
+)
+@pytest.mark.parametrize("text", ["", '{"seed": 2, ', "[]"])
+def test_a_damaged_record_is_named(results, name, text):
+    (results / name).write_text(text)
+    with pytest.raises(InputError, match=rf"^{results / name}: expected ") as caught:
+        explanation.explain(results, "en-de", "full", "bleu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "column"), [("ablation/scores.tsv", "seed"), ("corpus/summary.tsv", "split")])
+def test_a_damaged_table_is_named(results, name, column):
+    table = tsv.read(results / name)
+    tsv.write(results / name, table.drop(columns=column))
+    with pytest.raises(
+        InputError, match=rf"^{results / name}: expected the columns .*, found no {column}; make it anew"
+    ):
+        explanation.explain(results, "en-de", "full", "bleu")
+    (results / name).write_bytes(b"\x89PNG\xff\t\n")
+    with pytest.raises(InputError, match=rf"^{results / name}: expected a table, found "):
+        explanation.explain(results, "en-de", "full", "bleu")
+
+
+def test_a_record_that_lacks_what_is_looked_for_within_is_told(results):
+    path = results / RUN / "test.scores.json"
+    record = provenance.read_json(path)
+    record["metrics"]["bleu"] = {"value": "high", "signature": None}
+    provenance.write_json(path, record)
+    with pytest.raises(InputError, match=rf"^{results}: expected records that this version can read, "):
+        explanation.explain(results, "en-de", "full", "bleu")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "full/seed2", "../en-de/full"])
+def test_a_name_that_is_none_of_a_folders_entries_is_refused(results, name):
+    with pytest.raises(InputError, match="expected a run among base, full, wild in "):
+        explanation.explain(results, "en-de", name, "bleu")
+    with pytest.raises(InputError, match="expected a pair among en-de in "):
+        explanation.explain(results, name, "full", "bleu")

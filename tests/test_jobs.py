@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from skipclm import jobs
+from skipclm import invocation, jobs
 from skipclm.errors import InputError, TerminatedError
 
 
@@ -37,6 +37,29 @@ def run_job(folder, body):
 )
 def test_a_log_holds_all_that_a_job_prints_in_order(tmp_path, body, log):
     assert run_job(tmp_path, body) == (0, "", log if log is not None else "first\nfrom C\nand C\nlast\n")
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_a_log_holds_all_whatever_the_job_was_started_with(tmp_path, redirection):
+    script = """
+import os, sys
+from skipclm import jobs
+with jobs.job("job.log"):
+    print("out")
+    print("err", file=sys.stderr)
+    os.system("echo child; echo and its errors >&2")
+    with open("data", "w") as file:
+        file.write("data")
+"""
+    command = f'"$0" -c "$1" {redirection}'
+    assert subprocess.run(["bash", "-c", command, sys.executable, script], cwd=tmp_path, check=False).returncode == 0
+    assert (tmp_path / "job.log").read_text(encoding="utf-8") == "out\nerr\nchild\nand its errors\n"
+    assert (tmp_path / "data").read_text(encoding="utf-8") == "data"
+
+
+def test_the_code_of_a_job_is_that_with_which_it_began(tmp_path):
+    body = "from skipclm import checkout; checkout.digest = lambda: 'later'; print(checkout.version()['code'])"
+    assert len(run_job(tmp_path, body)[2].strip()) == 16
 
 
 def test_a_users_mistake_is_one_line_in_the_log(tmp_path):
@@ -99,8 +122,8 @@ def test_a_job_that_finishes_is_not_ended_any_more(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def invocation(monkeypatch):
-    monkeypatch.setenv(jobs.INVOCATION, "one Snakemake")
+def under_one_snakemake(monkeypatch):
+    monkeypatch.setenv(invocation.VARIABLE, "one Snakemake")
 
 
 def _attempt(note, error=None, allowed=2, so_far=0):
@@ -142,7 +165,7 @@ def test_an_attempt_that_was_killed_has_a_reason_too(tmp_path):
 def test_under_another_snakemake_it_is_tried_anew(tmp_path, monkeypatch):
     for _ in range(2):
         _be_killed(tmp_path)
-    monkeypatch.setenv(jobs.INVOCATION, "another")
+    monkeypatch.setenv(invocation.VARIABLE, "another")
     assert _attempt(tmp_path / "note") is None
 
 
@@ -210,16 +233,13 @@ def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
     assert not (tmp_path / "note").exists()
 
 
-def test_jobs_of_a_snakemake_that_another_has_followed_are_refused(tmp_path, monkeypatch):
-    current = tmp_path / "invocation"
-    jobs.refuse_orphans(current)
-    current.write_text("one Snakemake")
-    jobs.refuse_orphans(current)
-    monkeypatch.delenv(jobs.INVOCATION)  # where a cluster hands on no variables
-    jobs.refuse_orphans(current)
-    monkeypatch.setenv(jobs.INVOCATION, "another")
-    with pytest.raises(InputError, match="found one of an earlier one"):
-        jobs.refuse_orphans(current)
+def test_a_job_whose_code_was_edited_since_it_was_planned_does_nothing(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "from skipclm import jobs\nwith jobs.job('log', __file__, 'planned'): open('made', 'w')"
+    )
+    assert subprocess.run([sys.executable, "script.py"], cwd=tmp_path).returncode == 1
+    assert (tmp_path / "log").read_text().startswith("error: expected the code of script.py as it was")
+    assert not (tmp_path / "made").exists()
 
 
 # Parents

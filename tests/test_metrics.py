@@ -159,14 +159,9 @@ def test_metric_that_cannot_run_says_why_and_stops_no_other(name, reason):
     assert list(contributions) == ["chrf"]
 
 
-def test_spbleu_goes_by_the_staged_file(tmp_path):
+def test_spbleu_goes_by_the_staged_file(pieces):
     sentencepiece = pytest.importorskip("sentencepiece")
-    text = tmp_path / "text"
-    text.write_text("\n".join(row["de"] for row in demo.generate(200, 1)), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(text), model_prefix=str(tmp_path / "pieces"), vocab_size=120, minloglevel=2
-    )
-    texts = replace(_texts(*LATIN), spbleu_model=str(tmp_path / "pieces.model"))
+    texts = replace(_texts(*LATIN), spbleu_model=str(pieces))
     score = metrics.measure(texts, ["spbleu"])[0]["spbleu"]
     pieces = sentencepiece.SentencePieceProcessor(model_file=texts.spbleu_model)
     split = [[" ".join(pieces.encode(line, out_type=str)) for line in side] for side in LATIN]
@@ -233,3 +228,40 @@ def test_tokenizers_that_need_a_package_are_refused_without_it(monkeypatch):
 
 def test_labels():
     assert [metrics.label(name) for name in ("bleu", "chrf1", "other")] == ["BLEU", "chrF1", "other"]
+
+
+SPM_FILES = {
+    "spm": "sacrebleu_tokenizer_spm.model",
+    "flores101": "sacrebleu_tokenizer_spm.model",
+    "flores200": "flores200sacrebleuspm",
+    "spBLEU-1K": "spbleu-1k_tokenizer_spm.model",
+}
+
+
+@pytest.mark.parametrize("name", SPM_FILES)
+def test_a_tokenizer_that_needs_a_download_is_refused_until_its_file_is_there(tmp_path, monkeypatch, pieces, name):
+    pytest.importorskip("sentencepiece")
+    monkeypatch.setattr(metrics, "SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_spm.SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_: pytest.fail("looked for a network"))
+    path = tmp_path / "models" / SPM_FILES[name]
+    with pytest.raises(InputError, match=f"found no file {path}; download http.* environment variable SACREBLEU"):
+        metrics.check_bleu_tokenizer(name)
+    path.parent.mkdir()
+    path.touch()  # a download that was cut off
+    with pytest.raises(InputError, match="found no file"):
+        metrics.check_bleu_tokenizer(name)
+    path.write_text("<html>", encoding="utf-8")
+    with pytest.raises(InputError, match="expected a BLEU tokenizer that runs"):
+        metrics.check_bleu_tokenizer(name)
+    path.write_bytes(pieces.read_bytes())
+    metrics.check_bleu_tokenizer(name)
+    assert _value("bleu", ["eins zwei drei vier"], ["eins zwei drei vier"], name) == pytest.approx(100)
+
+
+def test_a_file_that_is_no_sentencepiece_model_is_refused(tmp_path, pieces):
+    (tmp_path / "page.model").write_text("<html>", encoding="utf-8")
+    for name in ("page.model", "gone.model"):
+        with pytest.raises(InputError, match=f"expected a sentencepiece model, found that .*{name} does not load"):
+            metrics.check_spbleu_model(tmp_path / name)
+    metrics.check_spbleu_model(pieces)

@@ -39,6 +39,16 @@ def test_an_unset_variable_is_named(monkeypatch, folder, path):
         view(path, folder).path()
 
 
+def test_a_user_without_a_home_is_told(monkeypatch):
+    with pytest.raises(InputError, match=r"^expected a user with a home folder, found ~nosuchuser in '~nosuchuser/a"):
+        view("~nosuchuser/a.txt").path()
+    with pytest.raises(InputError, match=r"^corpus\.folder: expected a user with a home folder, found ~nosuchuser in"):
+        view("a.txt", "~nosuchuser").path()
+    assert view("./~nosuchuser/a.txt", "/data").path() == Path("/data/~nosuchuser/a.txt")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert view("~/a.txt").path() == Path("/home/me/a.txt")
+
+
 @pytest.mark.parametrize("name", ["lang", "language"])
 def test_an_unknown_placeholder_is_named_beside_the_known(name):
     with pytest.raises(InputError, match=rf"holds \{{{name}\}}; known here: \{{source\}}, "):

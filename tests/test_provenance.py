@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -163,6 +164,26 @@ def test_an_interrupted_folder_leaves_the_old_one(tmp_path, error):
 # Records
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"seed": 1', "expected JSON, found "),
+        ("[" * 100_000, "expected JSON, found "),
+        ("[1]", "expected a JSON object, found another value; make the file anew"),
+        ('{"metrics": {}}', "expected a record that this version can read, found no seed in it"),
+        ('{"seed": 1, "metrics": null}', "expected a record that this version can read, found no metrics in it"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_named(tmp_path, text, message):
+    path = tmp_path / "record.json"
+    path.write_text('{"seed": 1, "metrics": {}, "more": 2}')
+    assert provenance.read_record(path, seed=int, metrics=dict) == {"seed": 1, "metrics": {}, "more": 2}
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        provenance.read_record(path, seed=int, metrics=dict)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
 def test_a_record_says_what_a_number_depends_on():
     record = provenance.environment()
     assert json.loads(json.dumps(record)) == record
@@ -194,9 +215,10 @@ def test_environment_does_not_wait_for_torch(monkeypatch):
     assert provenance.environment()["torch"] is None
 
 
-def test_without_git_there_is_no_commit(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    assert provenance.environment()["commit"] is None
+def test_environment_says_which_code_it_was(monkeypatch):
+    monkeypatch.setattr(provenance.checkout, "version", lambda: {"commit": "none (why)", "code": "abc"})
+    record = provenance.environment()
+    assert (record["commit"], record["code"]) == ("none (why)", "abc")
 
 
 @pytest.mark.parametrize(
@@ -209,6 +231,22 @@ def test_without_git_there_is_no_commit(monkeypatch):
 def test_sha256_is_the_standards(tmp_path, content, digest):
     (tmp_path / "a").write_bytes(content)
     assert provenance.sha256(tmp_path / "a") == digest
+
+
+# What jobs import
+
+
+def test_jobs_import_this_package_and_nothing_from_the_folder_where_they_start(tmp_path, monkeypatch):
+    for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
+        monkeypatch.setenv(name, "")
+    for name in ("datetime", "skipclm"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the working folder')\n", encoding="utf-8")
+    provenance.share_package()
+    code = "import datetime, skipclm; print(skipclm.__file__)"
+    for command, words in ((["-c", code], str(ROOT / "src/skipclm/__init__.py")), (["-m", "calendar", "2026"], "July")):
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
 
 
 # Digests of code

@@ -171,3 +171,37 @@ def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):
     assert not {"train_cell", "translate"} & jobs.keys()
     configure(copied, keep_weights=False, skip_source=[1, 2], constraints=["skip_source < skip_target"])
     assert planned(copied, str(RESULTS / "grid/best.json"))["train_cell"] == 1
+
+
+def _tables_and_figures(folder):
+    """Return the tables and figures of a finished experiment, but for those of the corpus and of single runs."""
+    patterns = ("report.txt", "figures/*", "grid/*.*", "ablation/*.*", "ablation/*/*.translations.tsv", "*/overlap.tsv")
+    return [path for pattern in patterns for path in sorted((folder / RESULTS).glob(pattern))]
+
+
+def test_tables_and_figures_that_are_removed_are_made_again_and_nothing_else(copied, finished):
+    removed = _tables_and_figures(copied)
+    assert len(removed) >= 25
+    for path in removed:
+        path.unlink()
+    output = snakemake(copied)
+    assert not re.findall(r"^Job \d+: (?:Build|Prepare|Encode|Train|Translate|Score) ", output, re.MULTILINE)
+    compare(results(copied), results(finished))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("figures/grid_curve.en-de.png", "plot_grid"),
+        ("figures/ablation.test.chrf.png", "plot_ablation"),
+        ("ablation/table.html", "collect_ablation"),
+        ("ablation/significance.tsv", "compare_variants"),
+        ("ablation/en-zh/test.translations.tsv", "show_translations"),
+        ("grid/scores.tsv", "collect_grid"),
+        ("grid/optimism.tsv", "compare_cells"),
+        ("corpus/overlap.tsv", "measure_overlap"),
+    ],
+)
+def test_one_file_that_is_removed_is_planned(copied, name, rule):
+    (copied / RESULTS / name).unlink()
+    assert planned(copied)[rule] == 1

@@ -4,12 +4,16 @@ Run with: pytest tests/test_schema.py.
 """
 
 import json
+import shlex
+from typing import get_type_hints
 
 import pytest
 from configurations import ROOT, SCHEMA
 from configurations import merged as overlaid
+from snakemake.cli import parse_config
+from snakemake.utils import update_config
 
-from skipclm import experiment, runs, schema
+from skipclm import cli, experiment, runs, schema
 from skipclm.errors import InputError
 
 OVERLAYS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -378,3 +382,92 @@ def test_numbers_of_any_kind_become_floats_and_layers_stay():
             "ablation": {"variants": {"mine": {"training": {"learning_rate": 1.0}}, "other": None}},
         }
     )
+
+
+# Texts on the command line
+
+
+@pytest.mark.parametrize("value", ["2024", "True", "1e5"])
+def test_a_number_on_the_command_line_becomes_a_text_as_the_message_says(value):
+    message = refusal(f"experiment: {parse_config([f'experiment={value}'])['experiment']}")
+    remedy = shlex.split(message.partition("--config ")[2])[0].replace("...", value)
+    config = overlaid()
+    update_config(config, parse_config([remedy]))
+    schema.check(config, SCHEMA)
+    assert config["experiment"] == value
+
+
+def test_a_number_for_a_text_within_a_section_is_put_in_quotes():
+    assert refusal("corpus: {folder: 2024}").endswith("found 2024; put it in quotes")
+
+
+# Names of files and folders
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ("experiment: {}", "experiment: expected at most 100 characters (A name for the folders "),
+        ("ablation: {{variants: {{{}: {{}}}}}}", "ablation.variants: expected at most 100 characters (Names of "),
+        (
+            "corpus: {{more_tests: {{{}: {{source: demo, size: 9}}}}}}",
+            "corpus.more_tests: expected at most 100 characters (",
+        ),
+        ("languages: {{{}: {{name: x, bleu_tokenizer: 13a}}}}", "languages: expected at most 40 characters ("),
+    ],
+)
+def test_a_name_that_is_too_long_for_a_file_is_refused(overlay, message):
+    said = refusal(overlay.format("x" * 300))
+    assert said.startswith(message)
+    assert said.endswith("; shorten it")
+    schema.check(overlaid(overlay.format("x" * 40)), SCHEMA)
+
+
+# Values within values
+
+
+@pytest.mark.parametrize(
+    ("overlay", "key"),
+    [
+        ("pairs: &a [*a]", "pairs"),
+        ("pairs: &a [*a, *a]", "pairs"),
+        ("evaluation: {metrics: [&a {b: *a}]}", "evaluation.metrics.b"),
+        ("experiment: " + "[" * 40 + "]" * 40, "experiment"),
+    ],
+)
+def test_values_within_values_without_end_are_refused(overlay, key):
+    said = refusal(overlay)
+    assert said.startswith(f"{key}: expected at most 32 values within each other, found more; ")
+    assert said.count("\n") == 0
+
+
+# As the command line
+
+
+@pytest.mark.parametrize("key", ["beams", "length_ratio", "length_extra"])
+def test_lengths_and_beams_have_the_limits_of_the_command_line(key):
+    (limits,) = get_type_hints(cli.translate, include_extras=True)[key].__metadata__
+    rules = SCHEMA["properties"]["evaluation"]["properties"][key]
+    assert (rules["minimum"], rules["maximum"]) == (limits.min, limits.max)
+    assert refusal(f"evaluation: {{{key}: 1.0e+308}}").startswith(f"evaluation.{key}: expected ")
+
+
+# Patterns
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        'experiment: "demo\\n"',
+        'pairs: ["en-de\\n"]',
+        'languages: {"xx\\n": {name: X, bleu_tokenizer: 13a}}',
+        'ablation: {variants: {"own\\n": {}}}',
+        'corpus: {more_tests: {"dev\\n": {source: demo, size: null}}}',
+        'contrastive: {layer: "3\\n"}',
+        'contrastive: {layer: "٣"}',
+        'grid: {skip_target: ["2-3\\n"]}',
+        f'evaluation: {{spbleu_sha256: "{"a" * 64}\\n"}}',
+    ],
+)
+def test_names_do_not_end_in_a_line_break(overlay):
+    assert overlay.partition(":")[0] in refusal(overlay)

@@ -242,3 +242,18 @@ def test_metric_that_did_not_run_is_noted_and_selects_nothing():
     assert row[["value", "signature"]].isna().all()
     with pytest.raises(InputError, match="expected comet for every run of the grid"):
         selection.select_best(selection.grid_scores([run], ["comet"]), "comet")
+
+
+@pytest.mark.parametrize("reason", ["RuntimeError: a\tb", "killed\rby\x85a\u2028limit", "Tab\tat: line\n 3"])
+def test_a_reason_fits_a_cell_whatever_it_holds(tmp_path, reason):
+    lost = {"status": "failed", "reason": reason, "metrics": {}}
+    grid = selection.grid_scores([_run((1, 1, 2), 1, 5.0), _run((1, 1, 3), 1, 5.0, **lost)], ["bleu"])
+    absent = {"comet": {"value": None, "signature": None, "not_run": reason}}
+    runs = [
+        _run((1, 1, 2), 1, 5.0, run="08", split="test", metrics=absent),
+        _run((1, 1, 2), 2, 1.0, split="test", **lost),
+    ]
+    ablation = selection.ablation_scores(runs, ["comet"])
+    for table, column, count in ((grid, "reason", 1), (ablation, "note", 2)):
+        tsv.write(tmp_path / "a.tsv", table)
+        assert tsv.read(tmp_path / "a.tsv")[column].dropna().tolist() == [" ".join(reason.split())] * count

@@ -32,7 +32,7 @@ def cluster(tmp_path):
 @contextmanager
 def _submitting(folder, *arguments):
     """Start the workflow on the cluster, and see in the end that it went well."""
-    command = [sys.executable, "-m", "snakemake", *arguments, "--profile", "profiles/slurm", *OPTIONS]
+    command = [sys.executable, "-P", "-m", "snakemake", *arguments, "--profile", "profiles/slurm", *OPTIONS]
     with open(folder / "log", "wb") as log:
         options = {"cwd": folder, "env": environment(folder), "stdout": log, "stderr": log}
         process = subprocess.Popen(command, **options)

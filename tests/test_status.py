@@ -195,3 +195,45 @@ def test_benchmarks_lie_beside_a_link(results, tmp_path):
 def test_another_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected the results of an experiment"):
         status.report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", '{"experiment": "mine", ', "[]", '{"experiment": "mine"}', "\0\0", '{"experiment": "mine", "grid": null}'],
+)
+def test_a_damaged_configuration_is_named(results, text):
+    (results / cost.CONFIG).write_text(text)
+    with pytest.raises(InputError, match=rf"^{results / cost.CONFIG}: expected ") as caught:
+        status.report(results)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [("grid", "seeds"), ("ablation", "pairs"), ("evaluation", "selection_metric"), ("skip", "enabled")],
+)
+def test_a_configuration_of_another_version_is_told(results, section, key):
+    _score(results, "grid/en-de/c1-s1-t3/seed1")
+    config = merged(OVERLAY)
+    del config[section][key]
+    provenance.write_json(results / cost.CONFIG, config)
+    with pytest.raises(InputError, match=rf"^{results}: expected records that this version can read, .*'{key}'"):
+        status.report(results)
+
+
+@pytest.mark.parametrize("name", ["valid.scores.json", "training.json"])
+@pytest.mark.parametrize("text", ["", '{"status": "ok"', "[]", "{}"])
+def test_a_damaged_record_is_named(results, name, text):
+    run = "grid/en-de/c1-s1-t3/seed1"
+    _score(results, run)
+    (results / run / name).write_text(text)
+    with pytest.raises(InputError, match=rf"^{results / run / name}: expected "):
+        status.report(results)
+
+
+def test_a_damaged_benchmark_is_named(results):
+    _score(results, "grid/en-de/c1-s1-t3/seed1")
+    path = results.parents[1] / "benchmarks/mine/grid/en-de/c1-s1-t3/seed1/train.tsv"
+    path.write_text("seconds\tmemory\n1\t2\n")
+    with pytest.raises(InputError, match=rf"^{path}: expected the columns s, max_rss, found no s; make it anew"):
+        status.report(results)

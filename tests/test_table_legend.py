@@ -77,3 +77,23 @@ def test_metric_that_was_not_run_is_said_with_the_reason():
     assert "| full | **2.0** | – |" in markdown
     assert "COMET was not run: no model is staged." in markdown
     assert "diverged" not in markdown
+
+
+def test_what_tokenizer_and_model_cannot_do_is_said():
+    checks = [
+        {
+            "pair": "en-de",
+            "split": "test",
+            "ceiling": {"bleu": {"value": 93.14, "signature": "s"}},
+            "changed": 5,
+            "too_long": [7, 300],
+            "context": 64,
+        }
+    ]
+    summary = summarise(pd.concat([tidy_scores({"a": [1.0]}), tidy_scores({"a": [1.0]}, "en-zh")]), None, checks)
+    for show in (tables.to_markdown, tables.to_latex, tables.to_html, tables.to_text):
+        said = " ".join(show(summary).split())
+        assert "The ceiling of BLEU is 93.1 (en-de): the tokenizer cannot write the references as they are." in said
+        assert "2 of 500 sentences of en-de are longer than the model reads (64 tokens): their translations" in said
+        assert "sentences of en-zh" not in said
+    assert "ceiling" not in tables.to_markdown(summarise(tidy_scores({"a": [1.0]})))

@@ -263,11 +263,12 @@ def test_validation_leaves_the_contrastive_part_out(new_decoder, batch):
 def fit(tmp_path, new_decoder, prompt, examples):
     """A function that trains a small decoder on the toy pair; `changes` go to the training section."""
 
-    def run(contrastive=CONTRASTIVE, skip=SKIP, seed=1, decoder=None, data=examples, lora=LORA, **changes):
+    def run(contrastive=CONTRASTIVE, skip=SKIP, seed=1, decoder=None, data=examples, valid=None, lora=LORA, **changes):
         watch = {name: changes.pop(name) for name in ("callbacks", "snapshots") if name in changes}
         settings = {"contrastive": contrastive, "skip": skip, "lora": lora, "training": TRAINING | changes}
         decoder = decoder or new_decoder(spread=0.02)
-        return training.train(decoder, prompt, settings, data, _some(examples, 40), seed, tmp_path, **watch)
+        valid = valid or _some(examples, 40)
+        return training.train(decoder, prompt, settings, data, valid, seed, tmp_path, **watch)
 
     return run
 
@@ -601,6 +602,13 @@ def test_long_pairs_are_left_out_of_training(fit, examples):
 def test_too_few_short_pairs_are_refused(fit):
     with pytest.raises(InputError, match=r"at least a batch of 16 pairs within 1 tokens, found 0 of 300"):
         fit(max_tokens=1)
+
+
+def test_a_validation_without_a_pair_is_refused_before_training(fit, examples):
+    long = examples.chosen([i for i, length in enumerate(examples.lengths()) if length > 8])
+    with pytest.raises(InputError, match=r"at least 1 pair of valid within 8 tokens, found 0 of 75; .* to 0"):
+        fit(max_tokens=8, validations=2, valid=long)
+    assert fit(steps=1, max_tokens=8, validations=0, valid=long).facts["train_pairs"] == 225
 
 
 def test_frozen_weights_stay(fit, new_decoder):

@@ -205,6 +205,15 @@ def test_two_processes_that_are_ended_go_on_to_the_same_end(job, tmp_path):
         assert tsv.read(part.history)[name].equals(tsv.read(whole.history)[name])
 
 
+@pytest.mark.slow
+def test_modules_of_the_working_folder_are_not_those_of_several_processes(job, tmp_path, monkeypatch):
+    for name in ("random", "datasets", "json", "statistics"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the working folder')\n")
+    monkeypatch.chdir(tmp_path)
+    training_job.run(_shared(job, steps=2, validations=0))
+    assert provenance.read_json(job.record)["status"] == "ok"
+
+
 SHORT_OF_MEMORY = """
 import os
 import sys

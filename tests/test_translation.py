@@ -5,8 +5,7 @@ import torch
 from helpers import CONTRASTIVE, OFF, SKIP, TRAINING
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from skipclm import checkpoints, training, translation
-from skipclm.errors import InputError
+from skipclm import checkpoints, corpus, training, translation
 from skipclm.examples import Examples
 from skipclm.modeling import SkipCLMForCausalLM
 
@@ -47,7 +46,7 @@ def _greedy(model, prompt, limit):
 def _by_hand(model, tokenizer, sources, ratio, extra):
     """Return translations and their tokens, by a loop over `</s> source </s>`."""
     tokens = [_greedy(model, [2, *ids, 2], int(ratio * len(ids)) + extra) for ids in sources]
-    return [" ".join(tokenizer.decode(ids, skip_special_tokens=True).split()) for ids in tokens], tokens
+    return [corpus.tidy(tokenizer.decode(ids, skip_special_tokens=True)) for ids in tokens], tokens
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 70, 1000])
@@ -84,7 +83,7 @@ def test_beams_are_those_of_generate(model, tokenizer, sources, batch_tokens):
         prompt = torch.tensor([[2, *ids, 2]])
         options = {"num_beams": 3, "max_new_tokens": 8, "eos_token_id": 2, "pad_token_id": 1}
         row = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)[0, prompt.shape[1] :]
-        expected.append(" ".join(tokenizer.decode(row, skip_special_tokens=True).split()))
+        expected.append(corpus.tidy(tokenizer.decode(row, skip_special_tokens=True)))
     options = {"batch_tokens": batch_tokens, "length_ratio": 0.0, "length_extra": 8}
     assert translate(model, tokenizer, sources, beams=3, **options) == expected
     assert translate(model, tokenizer, sources, **options) != expected
@@ -107,10 +106,6 @@ def test_no_sources_give_no_translations(new_decoder, tokenizer):
 def test_empty_source_has_a_translation_too(new_decoder, tokenizer):
     translations = translate(new_decoder(), tokenizer, [[], [300]], length_extra=4)
     assert translations == _by_hand(new_decoder(), tokenizer, [[], [300]], 2.0, 4)[0]
-
-
-def test_line_breaks_become_spaces():
-    assert translation.one_line(" one\ntwo\r\n\tthree\u2028four ") == "one two three four"
 
 
 def test_habits_of_a_checkpoint_change_nothing(new_decoder, tokenizer):
@@ -139,8 +134,22 @@ def test_translation_ends_where_the_model_reads_no_further(new_decoder, tokenize
     decoder = new_decoder("gpt2")  # of 64 positions
     (translated,) = translate(decoder, tokenizer, [[300] * 60], length_extra=100)
     assert translated == _by_hand(decoder, tokenizer, [[300] * 60], 0, 2)[0][0]
-    with pytest.raises(InputError, match=r"found a prompt of 65 tokens, where the model reads 64"):
-        translate(decoder, tokenizer, [[300] * 63])
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_source_that_leaves_no_room_has_an_empty_translation_that_counts_as_cut(new_decoder, tokenizer, beams):
+    decoder, sources = new_decoder("gpt2"), [[301] * 3, [300] * 62, [302, 303], [300] * 200, [300] * 61]  # 64 positions
+    found = translation.translate(decoder, tokenizer, sources, beams=beams)
+    assert found.too_long == [False, True, False, True, False]
+    assert found.texts[1] == found.texts[3] == ""
+    assert found.cut[1] is found.cut[3] is True
+    readable = [sources[i] for i in (0, 2, 4)]
+    assert [found.texts[i] for i in (0, 2, 4)] == translate(decoder, tokenizer, readable, beams=beams)
+
+
+def test_all_sources_may_be_too_long(new_decoder, tokenizer):
+    found = translation.translate(new_decoder("gpt2"), tokenizer, [[300] * 63, [300] * 64])
+    assert (found.texts, found.cut, found.too_long) == (["", ""], [True, True], [True, True])
 
 
 def test_long_neighbours_take_no_room_from_others(new_decoder, tokenizer):
@@ -191,7 +200,7 @@ def test_where_memory_is_short_half_of_a_batch_goes_after_the_other(
 
     monkeypatch.setattr(translation, "_generate", short_of_memory)
     assert translate(model, tokenizer, sources, beams=beams) == expected
-    assert "out of memory with 20 sentences at a time: now 10" in capsys.readouterr().out
+    assert "out of memory with 20 sentences at a time: now 10" in capsys.readouterr().err
 
 
 def test_lack_of_memory_for_a_single_sentence_is_an_error(model, tokenizer, sources, monkeypatch):

@@ -4,10 +4,27 @@ import csv
 import json
 import re
 import subprocess
+import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
-from workflows import REPO, RESULTS, TINY, editing, make_copy, rows, snakemake, without_clocks
+from workflows import (
+    REPO,
+    RESULTS,
+    TINY,
+    cluster_job,
+    editing,
+    environment,
+    make_copy,
+    planned,
+    rows,
+    snakemake,
+    without_clocks,
+)
+
+from skipclm import invocation
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +107,21 @@ def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in snakemake(finished)
 
 
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "| true", ">said"])
+def test_the_cost_is_written_whether_or_not_the_report_can_be_shown(copied, redirection):
+    for name in ("report.txt", "cost.tsv"):
+        (copied / RESULTS / name).unlink()
+    command = f'set -o pipefail; "$0" -P -m snakemake --cores 2 --configfile tiny.yaml {redirection}'
+    variables = environment(copied) | {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable], cwd=copied, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (copied / RESULTS / "cost.tsv").exists()
+    if redirection == ">said":
+        assert "What all jobs took" in (copied / "said").read_text(encoding="ascii")
+
+
 def test_a_second_run_from_scratch_gives_the_same_scores_and_translations(finished, tmp_path):
     again, table = make_copy(tmp_path), RESULTS / "grid/scores.tsv"
     translations = RESULTS / "ablation/en-de/full/seed1/test.hypotheses.txt"
@@ -97,6 +129,45 @@ def test_a_second_run_from_scratch_gives_the_same_scores_and_translations(finish
     one, two = (without_clocks(rows(folder / table)) for folder in (finished, again))
     assert one == two
     assert (finished / translations).read_bytes() == (again / translations).read_bytes()
+
+
+def test_modules_of_the_working_folder_are_not_pythons_own(tmp_path):
+    folder = make_copy(tmp_path / "copy")
+    for name in ("random", "statistics", "calendar", "queue", "datasets", "jsonschema", "pandas", "tensorboard"):
+        (folder / f"{name}.py").write_text(f"raise RuntimeError('{name}.py of the working folder')\n")
+    targets = [str(RESULTS / name) for name in ("corpus/overlap.tsv", "tokens/en-de/train.safetensors")]
+    assert "4 of 4 steps (100%) done" in snakemake(folder, *targets)
+
+
+def test_a_job_that_waits_in_a_queue_does_what_was_planned(tmp_path, monkeypatch):
+    monkeypatch.delenv(invocation.VARIABLE, raising=False)
+    folder = make_copy(tmp_path / "copy")
+    summary = folder / RESULTS / "corpus/summary.tsv"
+    snakemake(folder, str(summary.relative_to(folder)))
+    (record,) = (str(path.relative_to(folder)) for path in (folder / "logs/tiny/invocations").iterdir())
+    before = summary.read_bytes()
+    with editing(folder) as config:
+        config["experiment"] = "other"
+        config["corpus"]["valid"]["size"] = 9
+    summary.unlink()
+    cluster_job(folder, "build_corpus", record)
+    assert summary.read_bytes() == before
+    assert not (folder / "results/other").exists()
+    with editing(folder) as config:
+        config["experiment"] = "tiny"
+    snakemake(folder, str(summary.relative_to(folder)), "--dry-run")
+    assert "does nothing" not in cluster_job(folder, "build_corpus", record)
+    snakemake(folder, str(summary.relative_to(folder)))  # the other one has ended
+    after = summary.read_bytes()
+    assert after != before
+    said = cluster_job(folder, "build_corpus", record, check=False)
+    assert "another Snakemake was started" in said
+    assert "let the cluster pass environment variables" in cluster_job(folder, "build_corpus", None, check=False)
+    with open(folder / "workflow/rules/corpus.smk", "a", encoding="utf-8") as file:
+        file.write("# edited\n")
+    (record,) = (str(path.relative_to(folder)) for path in (folder / "logs/tiny/invocations").iterdir())
+    assert "they were edited since" in " ".join(cluster_job(folder, "build_corpus", record, check=False).split())
+    assert summary.read_bytes() == after
 
 
 def test_snakemake_looks_for_work_only_when_a_job_has_ended(tmp_path):
@@ -120,6 +191,18 @@ def test_jobs_want_a_gpu_where_there_is_one(tmp_path, monkeypatch, visible, give
         file.write("    print('gpu:', found.get('gpu').value)\n")
     said = snakemake(folder, "--dry-run", str(RESULTS / "base"))
     assert re.findall("gpu: (.*)", said) == [str(wanted), str(there)]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_jobs_sleep_while_they_wait_unless_the_user_says_otherwise(tmp_path, monkeypatch, given, expected):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    folder = make_copy(tmp_path / "copy")
+    with open(folder / "workflow/scripts/build_corpus.py", "a", encoding="utf-8") as file:
+        file.write("\nimport os\nprint('waits:', os.environ['OMP_WAIT_POLICY'])\n")
+    snakemake(folder, str(RESULTS / "corpus/summary.tsv"))
+    assert f"waits: {expected}" in (folder / "logs/tiny/corpus.log").read_text(encoding="utf-8")
 
 
 def test_no_job_before_the_selection_reads_the_test_split(finished):
@@ -157,6 +240,35 @@ def test_folders_may_have_odd_names(copied):
     with editing(copied) as config:
         config["corpus"]["folder"] = odd.name
     snakemake(copied, str(RESULTS / "corpus/summary.tsv"))
+
+
+@pytest.mark.parametrize("name", ['it\'s a "test" $HOME', "-dash %s & größer", "`tick`;\\back*"])
+def test_a_checkout_with_its_environment_may_have_an_odd_name(tmp_path, monkeypatch, name):
+    folder = make_copy(tmp_path / name)
+    venv.create(folder / ".venv")
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder / ".venv")}))
+    (packages / "ours.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    monkeypatch.setattr(sys, "executable", str(folder / ".venv/bin/python"))
+    snakemake(folder, str(RESULTS / "base"))
+    assert (folder / RESULTS / "base/config.json").exists()
+
+
+def test_a_checkout_whose_name_snakemake_misreads_is_refused(tmp_path):
+    said = snakemake(make_copy(tmp_path / "{pair}"), "--dry-run", check=False)
+    assert "expected a folder of the workflow without braces" in said
+
+
+def test_comet_is_looked_for_beside_the_snakefile(copied, tmp_path):
+    (copied / ".venv-comet").mkdir()
+    (copied / ".venv-comet/installed").touch()
+    with editing(copied) as config:
+        config["evaluation"] |= {"metrics": ["bleu", "comet"], "selection_metric": "comet"}
+        config["corpus"]["folder"] = str(copied)
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "src").symlink_to(copied / "src")
+    options = ["--snakefile", str(copied / "Snakefile"), "--configfile", str(copied / "tiny.yaml")]
+    assert "score_neural" in planned(work, *options)
 
 
 COMET = REPO / ".venv-comet"

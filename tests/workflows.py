@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from skipclm import demo
+from skipclm import demo, invocation
 
 REPO = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "src", "workflow", "resources", "profiles", "envs"]
@@ -43,11 +43,21 @@ def environment(folder):
 def snakemake(folder, *arguments, check=True):
     """Run Snakemake in a copy of the repository, with the copy's own package."""
     configs = [] if "--configfile" in arguments else ["--configfile", "tiny.yaml"]
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *configs]
+    command = [sys.executable, "-P", "-m", "snakemake", "--cores", "2", *arguments, *configs]
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     output = done.stdout + done.stderr
     assert not check or done.returncode == 0, output
     return output
+
+
+def cluster_job(folder, rule, record, check=True):
+    """Run a job as a cluster does, in a Snakemake of its own, of the invocation that has this record."""
+    command = [sys.executable, "-m", "snakemake", "--mode", "remote", "--executor", "local", "--cores", "1"]
+    command += ["--target-jobs", f"{rule}:", "--force", "--nolock", "--no-hooks", "--configfile", "tiny.yaml"]
+    variables = environment(folder) | ({invocation.VARIABLE: record} if record else {})
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def planned(folder, *arguments):

@@ -3,17 +3,23 @@
 import pandas as pd
 
 from skipclm.errors import InputError
+from skipclm.metrics import is_imperfect
 
+_CHECKED = ["ceiling", "too_long", "context"]
 _COMPARED = ["baseline", "difference", "low", "high", "p_holm", "verdict"]
 
 
-def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) -> pd.DataFrame:
+def summarise(
+    scores: pd.DataFrame, significance: pd.DataFrame | None = None, checks: list[dict] | None = None
+) -> pd.DataFrame:
     """Reduce tidy ablation scores over seeds, and put beside them how they compare with the baseline.
 
     Columns: pair, split, variant, metric, mean, sd (sample; NaN below two seeds, and of untrained runs, which
     seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), failed (runs), sentences, signature,
-    note (why a metric did not run), reason (why the failed runs did), and of `significance` (the table of
-    `significance.against`) baseline, difference, low, high, p_holm and verdict. The order of `scores` is kept.
+    note (why a metric did not run), reason (why the failed runs did), of `significance` (the table of
+    `significance.against`) baseline, difference, low, high, p_holm and verdict, and of `checks` (the facts of the test
+    sets' tokens) ceiling (the metric of the references themselves, where the tokenizer cannot write them), too_long
+    (sentences that the model cannot read) and context (its tokens). The order of `scores` is kept.
     InputError: scores of one pair and metric with different signatures.
     """
     _check_signatures(scores)
@@ -37,9 +43,23 @@ def summarise(scores: pd.DataFrame, significance: pd.DataFrame | None = None) ->
             reason=("reason", _each_once),
         )
     )
+    summary = summary.reset_index()
     if significance is None:
-        return summary.reset_index().reindex(columns=[*keys, *summary.columns, *_COMPARED])
-    return summary.reset_index().merge(significance[[*keys, *_COMPARED]], how="left", on=keys)
+        summary = summary.reindex(columns=[*summary.columns, *_COMPARED])
+    else:
+        summary = summary.merge(significance[[*keys, *_COMPARED]], how="left", on=keys)
+    found = pd.DataFrame([_checked(row, checks or []) for row in summary[keys].itertuples()], columns=_CHECKED)
+    return summary.join(found.astype({"ceiling": float, "too_long": "Int64", "context": "Int64"}))
+
+
+def _checked(row: tuple, checks: list[dict]) -> tuple[float | None, int | None, int | None]:
+    """Return ceiling, too_long and context of a row; no ceiling where perfect translations are within reach."""
+    for check in checks:
+        if (check["pair"], check["split"]) == (row.pair, row.split):
+            ceiling = check["ceiling"].get(row.metric, {}).get("value") if check["changed"] else None
+            is_worth_a_note = ceiling is not None and is_imperfect(row.metric, ceiling)
+            return ceiling if is_worth_a_note else None, len(check["too_long"]), check["context"]
+    return None, None, None
 
 
 def _each_once(texts: pd.Series) -> str | None:

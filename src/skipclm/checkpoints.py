@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from skipclm import modeling, provenance
@@ -37,10 +37,12 @@ def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizer
     return tokenizer
 
 
+def read_context(folder: str | Path) -> int | None:
+    """Return how many tokens the model of a folder reads at most, None if its configuration names no limit."""
+    return modeling.context_of(AutoConfig.from_pretrained(folder))
+
+
 def read_record(folder: str | Path) -> dict:
     """Return the record of a model folder, empty if it was not made here."""
     path = Path(folder) / provenance.RECORD
-    record = provenance.read_json(path) if path.exists() else {}
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: expected a JSON object, found another value; make the model anew")
-    return record
+    return provenance.read_record(path) if path.exists() else {}

@@ -1,16 +1,20 @@
 """The command line: what an experiment will cost, how far it is and where its numbers come from; models and corpora."""
 
+import itertools
 import os
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from skipclm import startup
+from skipclm import console, startup
 from skipclm.errors import InputError
 
+STANDARD_INPUT = Path("-")
+MAX_SEED = 2**32 - 1  # as the configuration has it
 CORES = len(os.sched_getaffinity(0))  # that this process may use, as Snakemake counts them too
 
 app = typer.Typer(
@@ -22,7 +26,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        print(f"skipclm {metadata.version('skipclm')}")
+        console.write(f"skipclm {metadata.version('skipclm')}\n")
         raise typer.Exit
 
 
@@ -42,29 +46,80 @@ def skipclm(
 def translate(
     model: Annotated[Path, typer.Option(help="Folder of a trained model, such as .../full/seed4/model.")],
     pair: Annotated[str, typer.Option(help="Source and target language, such as en-de.")],
-    files: Annotated[list[Path] | None, typer.Argument(help="Text, a sentence a line; standard input if none.")] = None,
-    beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 1,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Text, a sentence a line; standard input if none, or for -.")
+    ] = None,
+    beams: Annotated[int, typer.Option(min=1, max=1000, help="Beams of the search; 1 is greedy.")] = 1,
     batch_tokens: Annotated[
         int, typer.Option(min=1, help="Tokens at a time, translations and padding included.")
     ] = 16384,
-    length_ratio: Annotated[float, typer.Option(min=0, help="Target tokens allowed for each source token ...")] = 2.0,
-    length_extra: Annotated[int, typer.Option(min=1, help="... and on top.")] = 10,
+    length_ratio: Annotated[
+        float, typer.Option(min=0, max=1000, help="Target tokens allowed for each source token ...")
+    ] = 2.0,
+    length_extra: Annotated[int, typer.Option(min=1, max=1_000_000, help="... and on top.")] = 10,
 ) -> None:
-    """Translate lines from files or standard input to lines on standard output."""
+    """Translate lines from files or standard input to lines on standard output.
+
+    A line that is too long for the model gets an empty line, standard error says which it was, and the exit status is 1
+    once all others are translated.
+    """
     with startup.loading():  # which takes seconds that --help need not wait for
         from skipclm import checkpoints, corpus, examples, translation
 
     _check_trained(model, checkpoints.read_record(model), pair)
-    lines = [corpus.tidy(line) for path in files or ["/dev/stdin"] for line in corpus.read_lines(path)]
+    lines = [(place, corpus.tidy(line)) for place, line in _numbered_lines(files or [STANDARD_INPUT])]
     decoder, tokenizer = checkpoints.load(model)
+    _check_beams(beams, len(tokenizer))
     # An empty line stays one: there is nothing to translate, and the model would make something up.
-    filled = [line for line in lines if line]
+    filled = [line for _, line in lines if line]
     sources = examples.encode(tokenizer, filled) if filled else []
     options = {"length_ratio": length_ratio, "length_extra": length_extra, "progress": sys.stderr.isatty()}
-    found = translation.translate(decoder, tokenizer, sources, beams=beams, batch_tokens=batch_tokens, **options)
-    texts = iter(found.texts)
-    for line in lines:
-        print(next(texts) if line else "")
+    translated = translation.translate(decoder, tokenizer, sources, beams=beams, batch_tokens=batch_tokens, **options)
+    texts = iter(translated.texts)
+    console.write("".join(f"{next(texts) if line else ''}\n" for _, line in lines))
+    _report_too_long([place for place, line in lines if line], translated.too_long)
+
+
+def _report_too_long(places: list[str], too_long: list[bool]) -> None:
+    """Say which sentences were too long for the model, and end with status 1 if any was."""
+    for place in itertools.compress(places, too_long):
+        console.complain(
+            f"{place}: not translated: expected a sentence that leaves room for its translation within the tokens that "
+            "the model reads, found a longer one; shorten it, or make several lines of it"
+        )
+    if any(too_long):
+        raise typer.Exit(1)
+
+
+def _numbered_lines(files: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yield where each line of the files is, such as "input.txt, line 3", and the line."""
+    from skipclm import sources
+
+    for path in files:
+        if path == STANDARD_INPUT:
+            lines, name = sources.decode_lines(_read_standard_input(), "standard input"), "standard input"
+        else:
+            lines, name = sources.read_lines(path), str(path)
+        yield from ((f"{name}, line {number}", line) for number, line in enumerate(lines, start=1))
+
+
+def _read_standard_input() -> bytes:
+    if sys.stdin is None:
+        raise InputError("standard input: expected text, found it closed; name a file, or redirect one")
+    try:
+        os.set_blocking(sys.stdin.fileno(), True)  # or what comes later is not waited for
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise InputError(f"standard input cannot be read: {error.strerror}") from None
+
+
+def _check_beams(beams: int, vocabulary: int) -> None:
+    """Raise an `InputError` for more beams than the search finds continuations for: it asks for two of each."""
+    if 2 * beams > vocabulary:
+        raise InputError(
+            f"--beams: expected at most {vocabulary // 2}, half of the {vocabulary} tokens that the model knows, found "
+            f"{beams}; lower it"
+        )
 
 
 def _check_trained(model: Path, record: dict, pair: str) -> None:
@@ -99,7 +154,7 @@ def explain(
     """Say where a number in a results table comes from: runs, settings, data, code, libraries and machine."""
     from skipclm import explanation
 
-    print(explanation.explain(results, pair, run, metric, split), end="")
+    console.write(explanation.explain(results, pair, run, metric, split))
 
 
 @app.command()
@@ -113,37 +168,38 @@ def status(
     """
     from skipclm import status as under_way
 
-    print(under_way.report(results), end="")
+    console.write(under_way.report(results))
 
 
 @app.command()
 def plan(
     configfile: Annotated[
-        list[Path] | None, typer.Option(help="Overlay of config.yaml; for several, name the option again.")
+        list[Path] | None, typer.Option(help="Overlay of config.yaml; as for snakemake, several may follow.")
     ] = None,
-    config: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE as for snakemake; for several, name the option again.")
+    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; as for snakemake, several may follow.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(help="Further files of --configfile, and further KEY=VALUE of --config.")
     ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores that the workflow is to have.")] = CORES,
 ) -> None:
     """Say what an experiment will cost, after a few real steps of each training: steps, hours, memory and disk."""
     from skipclm import plan as planning
 
-    print(planning.plan(configfile or [], config or [], cores), end="")
+    overlays, settings = planning.options(configfile or [], config or [], more or [])
+    console.write(planning.plan(overlays, settings, cores))
 
 
 @app.command("demo-corpus")
 def demo_corpus(
     output: Annotated[Path, typer.Option(help="Folder to write demo.en, demo.de, demo.tr and demo.zh to.")],
     count: Annotated[int, typer.Option(min=1, help="Number of sentences.")] = 8000,
-    seed: Annotated[int, typer.Option(min=0, help="Decides which sentences.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Decides which sentences.")] = 1,
 ) -> None:
     """Write the built-in corpus, line-aligned in four languages."""
     from skipclm import demo, experiment
 
     experiment.check_writable(output)
-    for path in demo.write_corpus(output, count, seed):
-        print(path)
+    console.write("".join(f"{path}\n" for path in demo.write_corpus(output, count, seed)))
 
 
 @app.command("random-model")
@@ -157,34 +213,41 @@ def random_model(
     width: Annotated[int, typer.Option(min=8, help="Width of the residual stream.")] = 64,
     heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 4,
     vocabulary: Annotated[int, typer.Option(min=300, help="Entries of the tokenizer, at most.")] = 3200,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the weights.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Decides the weights.")] = 1,
 ) -> None:
     """Write a small random decoder with its tokenizer: to try the workflow with an architecture."""
     with startup.loading():
-        from skipclm import base, checkpoints, corpus, demo, experiment, provenance
+        from skipclm import base, checkpoints, demo, experiment, provenance
 
     experiment.check_writable(output)
     if output.exists():
         raise InputError(f"{output}: expected a folder that does not exist yet, found one; remove it or name another")
     if files:
-        sentences = [line for path in files for line in corpus.read_lines(path)]
+        sentences = [line for _, line in _numbered_lines(files) if line.strip()]
+        if not sentences:
+            raise InputError("files: expected text for the tokenizer, found none in them; name others")
     else:
         sentences = [sentence for row in demo.generate(8000, 1) for sentence in row.values()]
     model, tokenizer = base.untrained(architecture, sentences, layers, width, heads, vocabulary, seed)
     with provenance.new_folder(output) as folder:
         checkpoints.save(model, tokenizer, folder, {"random": architecture} | provenance.environment())
-    print(output)
+    console.write(f"{output}\n")
 
 
 def main() -> None:
     """Run the command line; what a user can mend is one line on standard error and exit status 1."""
-    # In UTF-8 as the input, whatever the terminal's language; by the line, so that a reader that left is noticed here.
-    sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
+    missing = console.open_outputs()
+    sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal's language
     try:
+        if "stdout" in missing:
+            raise InputError("standard output: expected a place to print to, found it closed; redirect it to a file")
         app()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(f"error: {error}")
         sys.exit(1)
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        # The second is where a file was to be moved, and the name that the user knows.
+        console.complain(f"error: {error.filename2 or error.filename or 'input or output'}: {error.strerror}")
         sys.exit(1)
+    finally:
+        console.settle()

@@ -16,7 +16,6 @@ Carved splits read nothing themselves: what was read and cleaned for them stands
 """
 
 import math
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -30,6 +29,7 @@ from skipclm import faults, provenance, sources
 from skipclm.errors import InputError, naming
 from skipclm.sources import SPLITS, Row
 from skipclm.sources import read_lines as read_lines  # part of this module's interface
+from skipclm.text import tidy as tidy  # likewise
 
 DROPS = ("blank", "long", "ratio", "duplicate", "overlap", "surplus")
 COLUMNS = (
@@ -40,10 +40,6 @@ COLUMNS = (
 LOOKED_AT = 200  # pairs of a source, to tell whether its sides are swapped
 
 Sentence = tuple[str, str]  # language, text
-
-# White space, control characters and lone surrogates: no sentence may hold what some reader takes for a
-# line end, or cannot read.
-_GAPS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 @dataclass(frozen=True)
@@ -108,11 +104,6 @@ def clean(pairs: Iterable[Row], max_bytes: int, max_ratio: float) -> tuple[list[
         else:
             kept[row] = None
     return list(kept), dropped
-
-
-def tidy(sentence: str) -> str:
-    """Return a sentence in NFC with single spaces and without control characters."""
-    return _GAPS.sub(" ", unicodedata.normalize("NFC", sentence)).strip()
 
 
 def split_corpus(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from skipclm import corpus_config, experiment, metrics, provenance, runs, tsv
+from skipclm import console, corpus_config, experiment, metrics, provenance, runs, tsv
 
 # In the folder of results: the configuration that the workflow was last started with, what was predicted and of which
 # configuration, what it took.
@@ -75,7 +75,9 @@ class Measured:
         neural = [name for name in config["evaluation"]["metrics"] if name in metrics.NEURAL]
         asked = {job for run in all_runs(config) for job in run.jobs(neural)}
         splits = ("train", "valid", *corpus_config.test_sets(config))
-        asked |= {f"tokens/{pair}/{split}" for pair in config["pairs"] for split in splits}
+        asked |= {
+            f"tokens/{pair}/{split}{step}" for pair in config["pairs"] for split in splits for step in ("", ".check")
+        }
         self.seconds: dict[str, float] = {}
         self.memory: dict[str, float] = {}
         self.ended: dict[str, float] = {}
@@ -91,7 +93,7 @@ class Measured:
         """Return the seconds that a training took over all its attempts; none for another job, or one that failed."""
         record = self.results / job.removesuffix("/train") / "training.json"
         is_known = job.endswith("/train") and record.exists()
-        return provenance.read_json(record).get("train_seconds", 0.0) if is_known else 0.0
+        return provenance.read_record(record).get("train_seconds", 0.0) if is_known else 0.0
 
     def by_stage(self) -> pd.DataFrame:
         """Return a row for each stage: jobs, seconds, memory_mb."""
@@ -111,8 +113,7 @@ def _last(benchmark: Path) -> list[float] | None:
     """
     if len(benchmark.read_bytes().splitlines()) < 2:
         return None
-    last = tsv.read(benchmark)[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce").iloc[-1]
-    return last.astype(float).tolist()
+    return tsv.read(benchmark, ["s", "max_rss"]).iloc[-1].astype(float).tolist()
 
 
 def stage_of(job: str) -> str:
@@ -128,7 +129,7 @@ def write_cost(root: Path, config: dict) -> str:
     folder = root / "results" / config["experiment"]
     table = Measured(root, config).by_stage().reindex(list(STAGES)).fillna({"jobs": 0, "seconds": 0.0})
     table[["jobs_predicted", "seconds_predicted"]] = float("nan")
-    forecast = provenance.read_json(folder / FORECAST) if (folder / FORECAST).exists() else {}
+    forecast = provenance.read_record(folder / FORECAST) if (folder / FORECAST).exists() else {}
     if forecast.get("config") == config:
         predicted = pd.DataFrame(forecast["stages"]).set_index("stage")
         table[["jobs_predicted", "seconds_predicted"]] = predicted[["jobs", "seconds"]]
@@ -141,6 +142,18 @@ def write_cost(root: Path, config: dict) -> str:
         guess = "" if pd.isna(row.seconds_predicted) else duration(row.seconds_predicted)
         lines.append(f"{row.Index:20}{duration(row.seconds):>12}{guess:>12}".rstrip())
     return "\n".join([*lines, ""])
+
+
+def conclude(report: Path, root: Path, config: dict) -> None:
+    """Write the experiment's cost.tsv, then show its report and its cost on standard output; raise nothing.
+
+    All is done by then: a terminal that cannot show it, or a disk that has no room for the table, undoes nothing.
+    """
+    try:
+        took = write_cost(root, config)
+    except Exception as error:
+        took = f"The cost of the experiment could not be written: {error}\n"
+    console.show(f"{report.read_text(encoding='utf-8')}\n{took}\n")
 
 
 def _in_hours(table: pd.DataFrame) -> pd.DataFrame:

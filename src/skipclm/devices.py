@@ -8,10 +8,11 @@ devices are its own already, locks are that job's alone, so that it leases what 
 import fcntl
 import itertools
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -79,7 +80,7 @@ def _wait_for(names: list[str], count: int, jobs_per_device: int, held: ExitStac
 
 def _lock(name: str) -> IO | None:
     """Return the open lock file of a device, which the caller closes, or None if another job holds it."""
-    file = open(_folder() / name.replace("/", "_"), "a")  # noqa: SIM115
+    file = open(lock_folder() / name.replace("/", "_"), "a")  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.set_inheritable(file.fileno(), True)  # torchrun, or COMET, holds it as long as it lives
@@ -89,9 +90,25 @@ def _lock(name: str) -> IO | None:
     return file
 
 
-def _folder() -> Path:
-    """Return the folder of the locks: one for each user and Slurm job, on a disk of this machine."""
+def lock_folder() -> Path:
+    """Make, if need be, and return the folder of the locks: one for each user and Slurm job, on a disk of this machine.
+
+    Raises an `InputError` unless it is a folder of this user's: in /tmp, others could put a link in its place.
+    """
     job = os.environ.get("SLURM_JOB_ID", "")
     folder = Path(tempfile.gettempdir()) / f"skipclm-devices-{os.getuid()}{job and f'-{job}'}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        what = "a link" if stat.S_ISLNK(found.st_mode) else "a file"
+    elif found.st_uid != os.getuid():
+        what = "a folder of another user's"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        what = "one that cannot be written to"
+    else:
+        return folder
+    raise InputError(
+        f"expected a folder of this user's at {folder}, for the locks of GPUs, found {what}; remove it, or let the "
+        "variable TMPDIR name another place"
+    )

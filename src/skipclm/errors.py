@@ -35,6 +35,20 @@ def suggestion(name: str, known: Collection[str]) -> str:
 
 
 @contextmanager
+def reading(place: object) -> Iterator[None]:
+    """Raise an `InputError` where records in a `place` lack what this version of the package looks for in them."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"{place}: expected records that this version can read, found one that is damaged or another version's "
+            f"({type(error).__name__}: {error}); run the workflow again, or use the version that wrote it"
+        ) from error
+
+
+@contextmanager
 def naming(place: str) -> Iterator[None]:
     """Begin the message of any InputError raised inside with the place it concerns, such as a config key."""
     try:

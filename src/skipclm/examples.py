@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from skipclm import provenance
 from skipclm.errors import InputError
+from skipclm.text import tidy
 
 IGNORED = -100  # the label of tokens that carry no loss
 
@@ -53,7 +54,17 @@ class Prompt:
 
 def encode(tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> list[list[int]]:
     """Encode sentences without special tokens; what reads like one in the text, `<s>` say, is text."""
-    return tokenizer(sentences, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return tokenizer(sentences, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[str]:
+    """Decode token ids to lines of text in the form of the corpus, without special tokens.
+
+    Spaces stay as the tokens have them. Tokenizers saved by transformers 4 often ask for
+    `clean_up_tokenization_spaces`, which deletes spaces before punctuation and around apostrophes.
+    """
+    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    return [tidy(tokenizer.decode(ids, **options)) for ids in rows]
 
 
 class Examples(Dataset):
@@ -94,6 +105,19 @@ class Examples(Dataset):
     def within(self, max_tokens: int) -> "Examples":
         """Return the pairs of at most `max_tokens` tokens, source and target together."""
         return self.chosen([i for i, length in enumerate(self.lengths()) if length <= max_tokens])
+
+    def usable(self, max_tokens: int, fewest: int, split: str) -> "Examples":
+        """Return the pairs within `max_tokens`; raise an `InputError` if they are less than `fewest`."""
+        usable = self.within(max_tokens)
+        if len(usable) < fewest:
+            is_train = split == "train"
+            wanted = f"a batch of {fewest} pairs" if is_train else f"{fewest} pair of {split}"
+            remedy = "lower training.batch_size" if is_train else "set training.validations to 0"
+            raise InputError(
+                f"training.max_tokens: expected at least {wanted} within {max_tokens} tokens, found {len(usable)} of "
+                f"{len(self)}; raise it, {remedy} or give more text"
+            )
+        return usable
 
     def by_length(self) -> "Examples":
         """Return the pairs with the shortest first, so that batches in this order need little padding."""

@@ -6,11 +6,13 @@ The schema says which keys exist and of which type they are; here is what a sche
 import json
 import os
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from skipclm import corpus_config, metrics, provenance, runs, schema, sources
 from skipclm.errors import InputError, naming, suggestion
+from skipclm.placeholders import expand
 
 
 def check(config: dict, rules: dict) -> None:
@@ -31,6 +33,32 @@ def check(config: dict, rules: dict) -> None:
     for cell in cells:
         check_trained(runs.cell_settings(config, cell), "training.weights", [cell], depth(config))
     check_variants(config, cells)
+
+
+def check_command(words: Sequence[str]) -> None:
+    """Raise an `InputError` if a command of snakemake has one of these options twice: it goes by the last one alone."""
+    for option, other in (("--configfile", "--configfiles"), ("--config", "-C")):
+        count = sum(word.partition("=")[0] in (option, other) for word in words)
+        if count > 1:
+            raise InputError(
+                f"{option}: expected the option once, since snakemake goes by the last one alone, found it {count} "
+                f"times; name it once, with all that it is to have after it"
+            )
+
+
+def check_paths(workflow: str | Path, python: str, on_cluster: bool = False) -> None:
+    """Raise an `InputError` for a folder or an interpreter that has characters in its path that Snakemake misreads.
+
+    Braces are wildcards to it. What it writes into the command of a cluster's job, it does not quote well enough.
+    """
+    if re.search("[{}]", str(workflow)):
+        raise InputError(f"expected a folder of the workflow without braces, found {workflow}; rename the folder")
+    for path in (workflow, os.getcwd(), python) if on_cluster else ():
+        if found := re.search(r"[^\w@+=:,./~-]", str(path)):
+            raise InputError(
+                f"expected paths of letters, digits and _@+=:,./~- for jobs on a cluster, found {found[0]!r} in "
+                f"{path}; rename the folder"
+            )
 
 
 def check_pairs(config: dict) -> None:
@@ -82,8 +110,14 @@ def check_metrics(evaluation: dict) -> None:
             "evaluation.selection_metric: expected a metric that can run, found spbleu without a spbleu_model; name "
             "its file there, or choose another metric"
         )
+    for name, model in evaluation["neural"].items():
+        if name in evaluation["metrics"] and model.startswith("~"):
+            with naming(f"evaluation.neural.{name}"):
+                expand(model)
     if staged := spbleu_file(evaluation):
         check_staged(Path(staged), evaluation["spbleu_sha256"])
+        with naming("evaluation.spbleu_model"):
+            metrics.check_spbleu_model(staged)
 
 
 def check_selection(evaluation: dict, has_comet: bool) -> None:
@@ -107,18 +141,23 @@ def check_tensorboard(execution: dict) -> None:
 def spbleu_file(evaluation: dict) -> str | None:
     """Return the path of the model that spBLEU goes by, if it is scored and one is named."""
     named = evaluation["spbleu_model"] if "spbleu" in evaluation["metrics"] else None
-    return named and str(Path(named).expanduser())
+    with naming("evaluation.spbleu_model"):
+        return named and str(expand(named))
 
 
 def check_staged(path: Path, sha256: str | None) -> None:
     """Raise an `InputError` unless the model of spBLEU is a file and, if its digest is given, the very one."""
     with naming("evaluation.spbleu_model"):
         sources.check_name(path)
-        if not path.is_file():
+        try:
+            found = provenance.sha256(path) if path.is_file() else None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}; correct the path or its permissions") from None
+        if found is None:
             raise InputError(
                 f"expected sacrebleu's sentencepiece model, found no file {path}; correct the path, or null"
             )
-        if sha256 and (found := provenance.sha256(path)) != sha256:
+        if sha256 and found != sha256:
             raise InputError(
                 f"expected a file with the digest evaluation.spbleu_sha256, {sha256}, found {found}; stage it again"
             )

@@ -7,7 +7,7 @@ from statistics import fmean
 import pandas as pd
 
 from skipclm import evaluation, metrics, provenance, runs, tsv
-from skipclm.errors import InputError, suggestion
+from skipclm.errors import InputError, reading, suggestion
 
 
 def explain(results: Path, pair: str, run: str, metric: str, split: str | None = None) -> str:
@@ -17,19 +17,25 @@ def explain(results: Path, pair: str, run: str, metric: str, split: str | None =
     the one and `valid` for the other. Raises an `InputError` for what is not there.
     """
     stage = "grid" if runs.is_cell_name(run) else "ablation"
+    with reading(results):
+        return _explain(results, stage, pair, run, metric, split)
+
+
+def _explain(results: Path, stage: str, pair: str, run: str, metric: str, split: str | None) -> str:
     if not (results / "corpus").is_dir():
         raise InputError(
             f"expected the results of an experiment, such as results/demo, found none in {results}; correct the path"
         )
     folder = results / stage / pair / run
-    _check_known(results / stage / pair, "pair", results / stage)
-    _check_known(folder, "run", folder.parent)
+    _check_known(pair, "pair", results / stage)
+    _check_known(run, "run", results / stage / pair)
     seeds, splits = _in_table(results / stage / "scores.tsv", stage, pair, run)
     split = split or splits[0]
     if split not in splits:
         raise InputError(f"expected a split among {', '.join(splits)}, found {split!r}; {suggestion(split, splits)}")
     files = [folder / f"seed{seed}" / f"{split}.scores.json" for seed in seeds]
-    scores = [provenance.read_json(path) for path in files]
+    facts = {"seed": int, "status": str, "split": str, "sentences": int, "metrics": dict}
+    scores = [provenance.read_record(path, **facts) for path in files]
     known = list(dict.fromkeys(name for score in scores for name in score["metrics"]))
     if metric not in known and known:
         raise InputError(f"expected a metric among {', '.join(known)}, found {metric!r}; {suggestion(metric, known)}")
@@ -40,10 +46,11 @@ def explain(results: Path, pair: str, run: str, metric: str, split: str | None =
 
 def _in_table(path: Path, stage: str, pair: str, run: str) -> tuple[list[int], list[str]]:
     """Return the seeds and splits that the table of scores has of a run: folders of earlier ones may lie about."""
-    scores = tsv.read(path)
+    columns = runs.Cell.__dataclass_fields__ if stage == "grid" else ("variant", "split")
+    scores = tsv.read(path, ["pair", "seed", *columns])
     scores = scores[scores["pair"] == pair]
     if stage == "grid":
-        names = [runs.Cell(*row).name for row in scores[list(runs.Cell.__dataclass_fields__)].itertuples(index=False)]
+        names = [runs.Cell(*row).name for row in scores[list(columns)].itertuples(index=False)]
         scores = scores.assign(variant=names, split="valid")
     scores = scores[scores["variant"] == run]
     if scores.empty:
@@ -51,14 +58,13 @@ def _in_table(path: Path, stage: str, pair: str, run: str) -> tuple[list[int], l
     return list(scores["seed"].unique()), list(scores["split"].unique())
 
 
-def _check_known(path: Path, what: str, parent: Path) -> None:
-    if path.is_dir():
-        return
+def _check_known(name: str, what: str, parent: Path) -> None:
     known = sorted(each.name for each in parent.glob("*") if each.is_dir()) if parent.is_dir() else []
-    raise InputError(
-        f"expected a {what} among {', '.join(known) or 'none'} in {parent}, found {path.name!r}; "
-        f"{suggestion(path.name, known)}"
-    )
+    if name not in known:
+        raise InputError(
+            f"expected a {what} among {', '.join(known) or 'none'} in {parent}, found {name!r}; "
+            f"{suggestion(name, known)}"
+        )
 
 
 def _number(scores: list[dict], pair: str, run: str, metric: str) -> str:
@@ -77,13 +83,13 @@ def _run(path: Path, score: dict, metric: str) -> str:
     value = entry.get("not_run") or (entry and f"{entry['value']:.4f}")
     if score["status"] not in evaluation.TRANSLATES:
         value = ": ".join(filter(None, (score["status"], score.get("reason"))))
-    generation = provenance.read_json(path.with_name(f"{score['split']}.generation.json"))
+    generation = provenance.read_record(path.with_name(f"{score['split']}.generation.json"), sha256=str)
     lines = [f"seed {score['seed']}: {value}", f"  translations: sha256 {generation['sha256']}"]
     lines += [f"  translated: {line}" for line in _made(generation)]
     lines += [f"  scored: {line}" for line in _made(score)]
     training = path.with_name("training.json")
     if training.exists():
-        record = provenance.read_json(training)
+        record = provenance.read_record(training, settings=dict)
         if record.get("status") != "failed":
             steps, pairs, seconds = (record[key] for key in ("train_steps", "train_pairs", "train_seconds"))
             lines.append(f"  trained: {steps} steps on {pairs} pairs in {seconds:.0f} s")
@@ -96,7 +102,8 @@ def _made(record: dict) -> Iterator[str]:
     """Yield with what code, libraries and machine something was made, and when, as far as the record says."""
     if "commit" in record:
         versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
-        yield f"{record['finished']}, commit {record['commit']}, {record['machine']}"
+        commit, code = (record.get(key) or "not recorded" for key in ("commit", "code"))
+        yield f"{record['finished']}, commit {commit}, code {code}, {record['machine']}"
         yield versions
 
 
@@ -114,9 +121,10 @@ def _in_words(value: object) -> str:
 
 def _data(results: Path, pair: str, split: str) -> str:
     """Name the text that a run was trained, chosen and scored on."""
-    summary = tsv.read(results / "corpus/summary.tsv")
+    columns = ["pair", "split", "origin", "pairs", "source_sha256", "target_sha256"]
+    summary = tsv.read(results / "corpus/summary.tsv", columns)
     further = results / f"corpus/summary.{split}.tsv"
-    summary = pd.concat([summary, tsv.read(further)]) if further.exists() else summary
+    summary = pd.concat([summary, tsv.read(further, columns)]) if further.exists() else summary
     back = "-".join(reversed(pair.split("-")))  # reads the same text, if it has none of its own
     found = pair if pair in set(summary["pair"]) else back
     source, target = found.split("-")
@@ -129,6 +137,6 @@ def _data(results: Path, pair: str, split: str) -> str:
 
 
 def _base(results: Path) -> str:
-    record = provenance.read_json(results / "base" / provenance.RECORD)
+    record = provenance.read_record(results / "base" / provenance.RECORD)
     lines = [f"  {key}: {_in_words(value)}" for key, value in record.get("model", {}).items()]
     return "\n".join(["base model:", *lines, *(f"  {line}" for line in _made(record))])

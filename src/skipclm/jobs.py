@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from skipclm import checkout, console, invocation
 from skipclm.errors import InputError, TerminatedError
 
 # How a job is told to end: by a cluster or by Snakemake, by Ctrl-C, by a terminal that closes.
@@ -26,17 +27,17 @@ DISK = re.compile(
 )
 ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}
 WITHOUT_A_WORD = "killed, for lack of memory perhaps, or with its machine: it ended without a word"
-INVOCATION = "SKIPCLM_INVOCATION"  # a variable that tells one Snakemake from another, for all jobs that it starts
 PAUSE = 1.0  # seconds between two looks for the parents
 WATCH = "parents"  # the name of the thread that looks for them
 SNAKEMAKE = re.compile(rb"(^|[/\0])snakemake(\0|$)")  # among the words of a command
 
 
 @contextmanager
-def job(log: str | Path) -> Iterator[None]:
+def job(log: str | Path, script: str | Path | None = None, code: str | None = None) -> Iterator[None]:
     """Send all that the block prints to `log`, and end as others may tell it to.
 
-    What the attempt before has logged goes to `log`.before.
+    What the attempt before has logged goes to `log`.before. `code` is the digest that the script had when the job was
+    planned: with another one, nothing is done.
 
     An `InputError`, and a disk that cannot be written to, end the program with the message alone. What tells it to end
     raises a `TerminatedError`, so that what was half done is cleared away; that comes when Snakemake is gone, too.
@@ -44,16 +45,20 @@ def job(log: str | Path) -> Iterator[None]:
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     if Path(log).exists():
         os.replace(log, f"{log}.before")  # where a job of a Snakemake that was killed may still write
+    console.open_outputs()
+    console.settle()
+    checkout.version()  # of the code that runs from here on, not of what it has become when the job ends
     with open(log, "w", encoding="utf-8", buffering=1) as file:
         # The descriptors, not only sys.stderr: compiled libraries write there as well.
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
             os.dup2(file.fileno(), stream.fileno())
             # By the line, so that both stay in order, and so that a job that is killed has said how far it came.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
         listen(terminate)
         end_with_parents()
         try:
+            if code:
+                invocation.check_code(script, code)
             yield
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -136,7 +141,7 @@ class _Deaths:
 
     @classmethod
     def read(cls, file: IO, so_far: int) -> "_Deaths":
-        now = cls(os.environ.get(INVOCATION), so_far)
+        now = cls(os.environ.get(invocation.VARIABLE), so_far)
         file.seek(0)
         try:
             found = cls(**json.load(file))
@@ -157,19 +162,6 @@ class _Deaths:
 
 def _in_a_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-
-
-def refuse_orphans(current: str | Path) -> None:
-    """Raise an `InputError` if this is a job of another Snakemake than the `current` one, which a file names.
-
-    It has waited in a cluster's queue since a Snakemake that was killed, and would throw away what this one has made.
-    """
-    path, mine = Path(current), os.environ.get(INVOCATION)
-    if mine and path.exists() and path.read_text(encoding="utf-8") != mine:
-        raise InputError(
-            "expected a job of the Snakemake that was started last, found one of an earlier one; it does nothing, and "
-            "nothing is to be done about it"
-        )
 
 
 # What this process tries, and how often it had died before.

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric as Scorer
+from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+from sacrebleu.utils import SACREBLEU_DIR
 
 from skipclm import faults, rouge
 from skipclm.errors import InputError, suggestion
@@ -95,14 +97,11 @@ def _sacrebleu(name: str, label: str, better: str, build: Callable[[Translations
     return Metric(name, label, better, partial(_by_sacrebleu, build), partial(_totals_of, plain))
 
 
-_BY_SENTENCEPIECE = ("spm", "flores101", "flores200", "spBLEU-1K")
-
-
 def _build_bleu(tokenizer: str) -> BLEU:
     _check_known("BLEU tokenizer", tokenizer, BLEU.TOKENIZERS)
     try:
         return BLEU(tokenize=tokenizer)
-    except (RuntimeError, ImportError) as error:  # some need extra packages
+    except (RuntimeError, ImportError, OSError) as error:  # some need extra packages or files
         raise InputError(
             f"expected a BLEU tokenizer that runs, found that {tokenizer!r} does not: {str(error).strip()}"
         ) from error
@@ -258,6 +257,11 @@ def total(name: str, contributions: np.ndarray) -> float:
     return float(METRICS[name].total(contributions.sum(axis=0))[0])
 
 
+def is_imperfect(name: str, value: float) -> bool:
+    """Tell whether a score is more than a point away from the best that there is."""
+    return abs({1: 100.0, -1: 0.0, 0: value}[METRICS[name].sign()] - value) > 1
+
+
 def check_names(names: Sequence[str]) -> None:
     """Refuse an empty list, a metric named twice, or one that is not in METRICS (InputError)."""
     if not names:
@@ -271,13 +275,36 @@ def check_names(names: Sequence[str]) -> None:
 def check_bleu_tokenizer(name: str) -> None:
     """Refuse a tokenizer that sacrebleu's BLEU does not have, or that cannot run here (InputError)."""
     _check_known("BLEU tokenizer", name, BLEU.TOKENIZERS)
-    # What a tokenizer needs is seen when it starts; those by sentencepiece fetch a model then, too much for a check.
-    if name not in _BY_SENTENCEPIECE:
-        _build_bleu(name)
-    elif find_spec("sentencepiece") is None:
+    if name in SPM_MODELS:
+        _check_downloaded(name)  # otherwise sacrebleu downloads the model when it scores
+    _build_bleu(name)
+
+
+def _check_downloaded(name: str) -> None:
+    if find_spec("sentencepiece") is None:
         raise InputError(
             f"expected a BLEU tokenizer that runs, found {name!r}; install sentencepiece, or choose another"
         )
+    url = SPM_MODELS[name]["url"]
+    path = Path(SACREBLEU_DIR, "models", Path(url).name)
+    if not path.is_file() or not path.stat().st_size:
+        raise InputError(
+            f"expected the model of the BLEU tokenizer {name!r} in sacrebleu's folder, found no file {path}; download "
+            f"{url} to it, point the environment variable SACREBLEU to a folder that has models/{path.name}, or choose "
+            "another tokenizer"
+        )
+
+
+def check_spbleu_model(path: str | Path) -> None:
+    """Refuse a file that sentencepiece cannot load, where sentencepiece is installed (InputError)."""
+    if find_spec("sentencepiece") is None:
+        return
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"expected a sentencepiece model, found that {path} does not load: {error}") from error
 
 
 def label(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
@@ -264,7 +264,12 @@ def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
 
 def context(model: PreTrainedModel) -> int | None:
     """Return how many tokens the decoder reads at most, None if its configuration names no limit."""
-    return getattr(decoder_of(model).config.get_text_config(), "max_position_embeddings", None)
+    return context_of(decoder_of(model).config)
+
+
+def context_of(config: PreTrainedConfig) -> int | None:
+    """Return what `context` does, from the decoder's configuration alone."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def load(folder: str | Path, **options: object) -> PreTrainedModel:

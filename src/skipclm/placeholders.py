@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from skipclm.errors import InputError
+from skipclm.errors import InputError, naming
 
 
 def sides(pair: str, languages: dict) -> tuple[str, str]:
@@ -53,6 +53,12 @@ class View:
             )
         return first, target if first == source else source
 
+    @property
+    def root(self) -> Path:
+        """The folder that paths are relative to."""
+        with naming("corpus.folder"):
+            return expand(self.folder)
+
     def code(self, language: str) -> str:
         """Return the code that the source uses for a language."""
         name = self.source.get("codes")
@@ -91,7 +97,7 @@ class View:
 
     def path(self, language: str | None = None) -> Path:
         """Return the source's file, or its file of one language."""
-        return expand(self.folder) / expand(self.fill("path", language))
+        return self.root / expand(self.fill("path", language))
 
     def paths(self) -> list[Path]:
         """Return the files of both languages."""
@@ -112,10 +118,16 @@ class View:
 
 
 def expand(path: str | Path) -> Path:
-    """Replace ~ and environment variables; raise InputError for one that is not set."""
+    """Replace ~ and environment variables; raise InputError for a variable that is not set or a user without a home."""
     for name in re.findall(r"\$\{?(\w+)", str(path)):
         if name not in os.environ:
             raise InputError(
                 f"the environment variable {name} in {str(path)!r} is not set; set it or write the path out"
             )
-    return Path(os.path.expanduser(os.path.expandvars(path)))
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    if expanded.startswith("~"):
+        raise InputError(
+            f"expected a user with a home folder, found {expanded.partition('/')[0]} in {str(path)!r}; correct the "
+            "name, write the path out, or put ./ before it if that is a folder's name"
+        )
+    return Path(expanded)

@@ -1,6 +1,7 @@
 """Plan an experiment: run a small one of a few steps, and count up what it took."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,18 +13,40 @@ import yaml
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from skipclm import cost, evaluation, experiment, forecast, jobs, provenance
+from skipclm import console, cost, evaluation, experiment, forecast, jobs, provenance
 from skipclm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
+SETTING = re.compile(r"[a-zA-Z_][\w-]*=")  # how a KEY=VALUE begins
 
 
 def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
     """Return the forecast of an experiment in words, and leave it as a table among its results.
 
     `overlays` and `settings` are what snakemake has as --configfile and --config. Raises an `InputError` for a
-    configuration that cannot run, or if the small experiment fails.
+    configuration that cannot run, or if the small experiment fails. When it is told to end, so does what it has
+    started, and it exits with 128 and the number of the signal.
     """
+    before = jobs.listen(_interrupt)
+    try:
+        return _plan(overlays, settings, cores)
+    except KeyboardInterrupt as interrupt:
+        number = signal.Signals(interrupt.args[0])
+        console.complain(f"interrupted by {number.name}; what was measured so far is removed")
+        sys.exit(128 + number)
+    finally:
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
+
+
+def _interrupt(number: int, _: object) -> None:
+    """Raise a `KeyboardInterrupt` with the number of the signal, once: a second one must not interrupt the removal."""
+    for each in jobs.ENDINGS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt(number)
+
+
+def _plan(overlays: list[Path], settings: list[str], cores: int) -> str:
     config = resolve(overlays, settings)
     mini = forecast.small(config)
     name = mini["experiment"]
@@ -32,7 +55,7 @@ def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
             raise InputError(
                 f"expected no {place}/{name}, found one, of a plan that was interrupted perhaps; remove it"
             )
-    print(f"{name}: a few steps of each training, to measure by ...", file=sys.stderr)
+    console.complain(f"{name}: a few steps of each training, to measure by ...")
     (Path("results") / name).mkdir(parents=True)
     try:
         _run(mini, forecast.texts(config), cores)
@@ -51,16 +74,41 @@ def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
     return forecast.to_text(table, config, cores, space)
 
 
+def options(configfile: Sequence[Path], config: Sequence[str], more: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return the files and the KEY=VALUE settings of a command line that means the same to snakemake.
+
+    There, each option takes all words that follow it: these are `more`. Raises an `InputError` for an option that is
+    repeated, of which Snakemake would take the last one alone, and for words that follow no option.
+    """
+    settings = [word for word in more if SETTING.match(word)]
+    files = [Path(word) for word in more if not SETTING.match(word)]
+    for option, given, rest in (("--configfile", configfile, files), ("--config", config, settings)):
+        if len(given) > 1:
+            raise InputError(
+                f"{option}: expected the option once, since snakemake goes by the last one alone, found it "
+                f"{len(given)} times; write {option} {' '.join(map(str, given))}"
+            )
+        if rest and not given:
+            raise InputError(f"{rest[0]}: expected it after {option}, found no such option; write {option} {rest[0]}")
+    return [*configfile, *files], [*config, *settings]
+
+
 def resolve(overlays: list[Path], settings: Sequence[str] = ()) -> dict:
     """Return the configuration with overlays and settings (KEY=VALUE), merged as Snakemake merges them, and checked."""
     config: dict = {}
     for path in [ROOT / "config.yaml", *overlays]:
         if not path.is_file():
             raise InputError(f"--configfile: expected a file, found none at {path}; correct the path")
-        update_config(config, _read(path))
+        try:
+            update_config(config, _read(path))
+        except RecursionError:
+            raise InputError(
+                f"{path}: expected keys and values, found values within values without end; remove the YAML alias (*) "
+                "that makes one a part of itself"
+            ) from None
     try:
         update_config(config, parse_config(settings))
-    except ValueError as error:
+    except (ValueError, AssertionError) as error:
         raise InputError(f"--config: expected KEY=VALUE, found {', '.join(settings)}; correct it") from error
     schema = ROOT / "workflow/schemas/config.schema.yaml"
     experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
@@ -89,10 +137,13 @@ def _run(config: dict, texts: list[str], cores: int) -> None:
     targets = ["all", *(f"results/{config['experiment']}/tokens/{text}.safetensors" for text in texts)]
     command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(overlay)]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
+    # On this machine: a cluster's profile would measure its queue.
+    command += ["--profile", "none", "--workflow-profile", str(ROOT / "profiles/default")]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE_")}
+    variables |= provenance.SAFE_PATH
     # In a session of its own, so that it is told to end once, by us, whatever it is that ends us.
-    jobs.listen(signal.default_int_handler)
     with open(log, "w", encoding="utf-8") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        process = subprocess.Popen(command, env=variables, stdout=file, stderr=file, start_new_session=True)
     try:
         failed = process.wait()
     except KeyboardInterrupt:

@@ -6,19 +6,21 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from skipclm import checkout
 from skipclm.errors import InputError
 
 RECORD = "skipclm.json"  # beside a model: how it was made
+# For every Python that is started by `-m`, which would otherwise look for modules in the working folder first.
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 
 
 @contextmanager
@@ -53,8 +55,25 @@ def read_json(path: str | Path) -> Any:
     """Read one JSON file; raises an `InputError` if it holds something else."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON, found {error}; make the file anew") from error
+
+
+def read_record(path: str | Path, **types: type) -> dict:
+    """Read a JSON object that has values of these types under these keys.
+
+    Raises an `InputError` that names the file if it does not: it is damaged, or another version wrote it.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: expected a JSON object, found another value; make the file anew")
+    for key, wanted in types.items():
+        if not isinstance(record.get(key), wanted):
+            raise InputError(
+                f"{path}: expected a record that this version can read, found no {key} in it, or another kind of value "
+                "there; make the file anew, or use the version that wrote it"
+            )
+    return record
 
 
 def write_lines(path: str | Path, lines: list[str]) -> None:
@@ -111,15 +130,18 @@ def _umask() -> int:
 
 
 def share_package() -> None:
-    """Let jobs import this package in environments that hold its dependencies only, as --sdm conda makes them."""
+    """Let jobs import this package in environments that hold its dependencies only, as --sdm conda makes them.
+
+    And let no job import a module from the folder that it starts in, where a user may have a random.py.
+    """
     places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, places)), **SAFE_PATH}
 
 
 def environment() -> dict:
     """Return what a number depends on besides its inputs: code version, libraries, machine and time."""
     return {
-        "commit": _git_commit(),
+        **checkout.version(),
         "versions": versions(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "torch": _torch_device(),
@@ -149,14 +171,6 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def code_digest(script: str | Path) -> str:
     """Return a digest of a script and of every module of this package that it imports, directly or not.
 
@@ -164,16 +178,21 @@ def code_digest(script: str | Path) -> str:
     another checkout changes nothing.
     """
     package = Path(__file__).parent
-    found, queue = {}, [Path(script)]
+    found, queue = set(), [Path(script)]
     while queue:
         path = queue.pop()
         if path not in found:
-            found[path] = path.read_text(encoding="utf-8")
-            modules = (package / f"{name}.py" for name in _imported_modules(found[path]))
+            found.add(path)
+            modules = (package / f"{name}.py" for name in _imported_modules(path.read_text(encoding="utf-8")))
             queue += [module for module in modules if module.is_file()]  # other names are not modules
+    return text_digest(found)
+
+
+def text_digest(paths: Iterable[Path]) -> str:
+    """Return a digest of the names and texts of files, in whatever order they are given."""
     digest = hashlib.sha256()
-    for path in sorted(found, key=lambda path: path.name):
-        digest.update(f"{path.name}\n{found[path]}".encode())
+    for path in sorted(paths, key=lambda path: path.name):
+        digest.update(f"{path.name}\n{path.read_text(encoding='utf-8')}".encode())
     return digest.hexdigest()[:16]
 
 

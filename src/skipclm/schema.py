@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -22,15 +23,30 @@ RULES = {
     "minimum": "at least {}",
     "exclusiveMinimum": "more than {}",
     "maximum": "at most {}",
+    "maxLength": "at most {} characters",
     "minItems": "at least {} in the list",
     "minProperties": "at least {} under the key",
     "uniqueItems": "a list without repeats",
 }
+QUOTE = "put it in quotes"
 UNQUOTE = "remove the quotes, or, since --config takes what is in braces for text, use a file and --configfile"
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+DEPTH = 32  # of values within values; the configuration has fewer than ten
+
+
+def _check_pattern(_: object, pattern: str, value: object, __: dict) -> Iterator[jsonschema.ValidationError]:
+    r"""Search a pattern as JSON Schema means it: `$` is the end alone, and `\d` an ASCII digit.
+
+    In Python, `$` also matches before a line break at the end, so that the name "demo\n" would pass.
+    """
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value, re.ASCII):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
 # To JSON Schema 1000.0 is an integer; to `range` it is not.
 VALIDATOR = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
+    {"pattern": _check_pattern},
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int),
 )
 
@@ -60,13 +76,21 @@ def make_floats(config: dict, schema: dict, definitions: dict | None = None) -> 
             config[key] = float(value)
 
 
-def _check_plain(value: Any, path: list[str]) -> None:
-    """Raise an `InputError` for what YAML can say and no schema forbids: keys that are not text, NaN and infinity."""
+def _check_plain(value: Any, path: list[str], depth: int = 0) -> None:
+    """Raise an `InputError` for what YAML can say and no schema forbids.
+
+    That is: keys that are not text, NaN and infinity, and values within values without end.
+    """
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{_name(path)}: expected a finite number, found {value}; correct it")
+        raise InputError(f"{_name(path)}: expected a finite number, found {value}; correct it, or quote a text")
+    if depth > DEPTH:
+        raise InputError(
+            f"{_name(path[:3])}: expected at most {DEPTH} values within each other, found more; remove them, or the "
+            "YAML alias (*) that makes a value a part of itself"
+        )
     if isinstance(value, list):
         for entry in value:
-            _check_plain(entry, path)
+            _check_plain(entry, path, depth + 1)
     if isinstance(value, dict):
         for key, entry in value.items():
             if not isinstance(key, str):
@@ -74,7 +98,7 @@ def _check_plain(value: Any, path: list[str]) -> None:
                     f"{_name(path)}: expected keys that are text, found {_show(key)}; YAML reads no, on, yes, off and "
                     "numbers as something else, so put the key in quotes"
                 )
-            _check_plain(entry, [*path, key])
+            _check_plain(entry, [*path, key], depth + 1)
 
 
 def _causes(error: jsonschema.ValidationError) -> list[jsonschema.ValidationError]:
@@ -128,8 +152,18 @@ def _remedy(error: jsonschema.ValidationError) -> str:
     if (value in ("true", "false") and "boolean" in wanted) or (value == "null" and "null" in wanted):
         return UNQUOTE
     if "string" in wanted and not isinstance(value, list | dict):
-        return "put it in quotes"
+        return _quotes(error)
+    if error.validator == "maxLength":
+        return "shorten it"
     return "correct it"
+
+
+def _quotes(error: jsonschema.ValidationError) -> str:
+    """Say how to make a value a text: on the command line, quotes do not, for Snakemake takes them away."""
+    if len(error.absolute_path) != 1:  # what is in braces is text already
+        return QUOTE
+    text = error.instance if type(error.instance) is int else "..."  # which is as it was written
+    return f"{QUOTE} in a file; on the command line write --config '{error.absolute_path[0]}=!!str {text}'"
 
 
 def _name(path: list[str]) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 from skipclm.errors import InputError
 from skipclm.evaluation import TRANSLATES
 from skipclm.metrics import METRICS, check_names
+from skipclm.text import tidy
 
 TRIPLE = ["contrastive_layer", "skip_source", "skip_target"]
 _COSTS = ["sentences", "train_steps", "train_loss", "train_seconds", "micro_batch"]
@@ -152,7 +153,16 @@ def check_once(runs: list[dict]) -> None:
 
 
 def _note(run: dict, name: str) -> str | None:
-    return run.get("reason") or run["metrics"].get(name, {}).get("not_run")
+    return _reason(run) or _on_one_line(run["metrics"].get(name, {}).get("not_run"))
+
+
+def _reason(run: dict) -> str | None:
+    return _on_one_line(run.get("reason"))
+
+
+def _on_one_line(text: str | None) -> str | None:
+    """Return a message of any library as a cell of a table can hold it."""
+    return text and tidy(text)
 
 
 def _grid_row(run: dict, names: list[str]) -> dict:
@@ -167,7 +177,8 @@ def _grid_row(run: dict, names: list[str]) -> dict:
         **dict(zip(TRIPLE, (run["layers"][key] for key in ("contrastive", "source", "target")), strict=True)),
         **{name: value for name, (value, _) in scores.items()},
         **{f"{name}_signature": signature for name, (_, signature) in scores.items()},
-        **{key: run.get(key) for key in [*_COSTS, "reason"]},
+        **{key: run.get(key) for key in _COSTS},
+        "reason": _reason(run),
     }
 
 

@@ -63,7 +63,9 @@ def _check_file(path: Path, pair: str, folder: str) -> None:
     try:
         found = path.is_file()
     except OSError as error:
-        raise InputError(f"{path} (for {pair}) cannot be reached: {error.strerror}; change its permissions") from None
+        raise InputError(
+            f"{path} (for {pair}) cannot be reached: {error.strerror}; correct the path or its permissions"
+        ) from None
     if not found:
         raise InputError(
             f"there is no file {path} (for {pair}); correct the path, or corpus.folder, which is {folder!r}"
@@ -105,20 +107,27 @@ def origin(source: dict, languages: dict, pair: str) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    r"""Return the lines of a UTF-8 file, without a byte order mark and line ends.
+    """Return the lines of a file as `decode_lines` does; raises an `InputError` if it cannot be read."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return decode_lines(data, str(path))
+
+
+def decode_lines(data: bytes, name: str) -> list[str]:
+    r"""Return the lines of a text in UTF-8, without a byte order mark and line ends; errors call it by its `name`.
 
     Only "\n" and "\r\n" end a line: `str.splitlines` would also cut at the separators that web text holds
     inside sentences (U+2028, U+0085, form feeds), and two files would lose their alignment.
     """
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
         lines = data.decode("utf-8").split("\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{path}, line {line}: expected UTF-8, found the byte 0x{data[error.start]:02x}; "
+            f"{name}, line {line}: expected UTF-8, found the byte 0x{data[error.start]:02x}; "
             "convert the file (iconv -f ... -t utf-8) or mend the line"
         ) from None
     if lines[-1] == "":
@@ -211,7 +220,7 @@ def _load(view: View, language: str | None = None) -> Any:
 
 def _place(view: View, language: str | None) -> Path:
     """Return where a hub data set would lie if it were a local folder."""
-    return expand(view.folder) / expand(view.fill("dataset", language))
+    return view.root / expand(view.fill("dataset", language))
 
 
 def _texts(table: Any, field: str) -> list[str]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import fmean
 
 from skipclm import cost, evaluation, experiment, provenance, runs
-from skipclm.errors import InputError
+from skipclm.errors import InputError, reading
 from skipclm.metrics import METRICS
 
 LATELY = 20  # jobs of runs that ended last, which tell how many go on at a time
+SECTIONS = ("corpus", "model", *runs.METHOD_SECTIONS, "grid", "ablation", "evaluation")  # of a configuration
 Took = tuple[float, float]  # seconds of a run's training, and of all that comes after
 PROGRESS = re.compile(r"(\d+)/(\d+) \[[^\]]*?(?:loss ([\d.naif]+)[^\]]*)?\]")
 
@@ -29,8 +30,8 @@ def report(results: Path) -> str:
             f"expected the results of an experiment, such as results/demo, found no {cost.CONFIG} in {results}; start "
             "the workflow first, or correct the path"
         )
-    config = provenance.read_json(results / cost.CONFIG)
-    with chdir(results.parents[1]):  # from where the workflow looks for the base model's folder
+    config = provenance.read_record(results / cost.CONFIG, experiment=str, **dict.fromkeys(SECTIONS, dict))
+    with reading(results), chdir(results.parents[1]):  # from where the workflow looks for the base model's folder
         return "\n".join([*_lines(results, config), ""])
 
 
@@ -59,7 +60,7 @@ def state(results: Path, config: dict, run: cost.Run) -> str:
     paths = [folder / f"{split}.scores.json" for split in run.splits]
     if not all(path.exists() for path in paths) or not _is_trained(results, config, run):
         return "left"
-    scores = [provenance.read_json(path) for path in paths]
+    scores = [provenance.read_record(path, status=str, metrics=dict) for path in paths]
     translated = [score["metrics"].keys() for score in scores if score["status"] in evaluation.TRANSLATES]
     if not all(set(config["evaluation"]["metrics"]) <= measured for measured in translated):
         return "left"
@@ -71,11 +72,11 @@ def _is_trained(results: Path, config: dict, run: cost.Run) -> bool:
     if not run.settings["training"]["enabled"]:
         return True
     record, choice = results / run.folder / "training.json", results / "grid/best.json"
-    best = provenance.read_json(choice).get(run.pair) if choice.exists() else None
+    best = provenance.read_record(choice).get(run.pair) if choice.exists() else None
     if not record.exists() or (runs.needs_best(run.settings) and not best):
         return False
     wanted = runs.with_layers(run.settings, experiment.depth(config), best)
-    return provenance.read_json(record)["settings"] == wanted
+    return provenance.read_record(record, settings=dict)["settings"] == wanted
 
 
 def _is_locked(note: Path) -> bool:
@@ -129,7 +130,7 @@ def _share_left(results: Path, config: dict, run: cost.Run, is_running: bool) ->
 
 
 def _reason(results: Path, run: cost.Run) -> str:
-    found = [provenance.read_json(results / run.folder / f"{split}.scores.json")["reason"] for split in run.splits]
+    found = [provenance.read_json(results / run.folder / f"{split}.scores.json").get("reason") for split in run.splits]
     return next(filter(None, found), "")
 
 

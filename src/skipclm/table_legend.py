@@ -34,7 +34,25 @@ def legend(summary: pd.DataFrame, best: str = "in bold") -> str:
     if ((summary["seeds"] < summary["runs"]) & (summary["seeds"] > 0)).any():
         others = "diverged, failed" if summary["failed"].any() else "diverged"
         sentences.append(f"(k/n): only k of n seeds have a score, since the others {others} or the metric did not run.")
-    return " ".join([*sentences, *_on_failures(summary)])
+    return " ".join([*sentences, *_on_failures(summary), *_on_text(summary)])
+
+
+def _on_text(summary: pd.DataFrame) -> list[str]:
+    """Say what the tokenizer cannot write and the model cannot read."""
+    sentences = []
+    for metric, rows in (
+        summary.dropna(subset="ceiling").drop_duplicates(["pair", "metric"]).groupby("metric", sort=False)
+    ):
+        values = ", ".join(f"{row.ceiling:.1f} ({row.pair})" for row in rows.itertuples())
+        sentences.append(
+            f"The ceiling of {label(metric)} is {values}: the tokenizer cannot write the references as they are."
+        )
+    for row in summary[summary["too_long"] > 0].drop_duplicates("pair").itertuples():
+        sentences.append(
+            f"{row.too_long} of {row.sentences} sentences of {row.pair} are longer than the model reads ({row.context} "
+            "tokens): their translations are empty and count as cut short."
+        )
+    return sentences
 
 
 def _on_failures(summary: pd.DataFrame) -> list[str]:

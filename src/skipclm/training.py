@@ -136,12 +136,13 @@ def train(
 
     `folder` is for the Trainer's own files, `callbacks` look on. With `snapshots` it goes on from the newest of them,
     and ends with the very weights that it would have had uninterrupted. The facts hold `status`, which is `diverged` if
-    the loss was no longer finite. Raises an `InputError` if fewer pairs than a batch are short enough, and
-    `TerminatedError` if it was told to end.
+    the loss was no longer finite. Raises an `InputError` if fewer pairs than a batch are short enough, or none of
+    `valid` where it is validated on, and `TerminatedError` if it was told to end.
     """
     options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *OWN)}
     own = {key: settings["training"][key] for key in OWN}
-    usable = _usable(examples, own["max_tokens"], options["batch_size"])
+    usable = examples.usable(own["max_tokens"], options["batch_size"], "train")
+    valid = valid.usable(own["max_tokens"], min(1, options["validations"]), "valid")
     _check_context(model, prompt, own["max_tokens"])
     transformers.set_seed(seed)
     model, merge = prepare(model, settings)
@@ -153,7 +154,7 @@ def train(
         options,
         lengths=[length + len(prompt.source(prompt.target([]))) for length in usable.lengths()],
         train_dataset=usable,
-        eval_dataset=valid.within(own["max_tokens"]).by_length(),
+        eval_dataset=valid.by_length(),
         data_collator=Collator(prompt, contrastive.get("pooling", "mean")),
         callbacks=list(callbacks),
         snapshots=snapshots,
@@ -178,17 +179,6 @@ def prepare(model: PreTrainedModel, settings: dict) -> tuple[PreTrainedModel, Ca
         _compile(model)
     merge = adapters.adapt(model, settings["training"]["weights"], settings["lora"])
     return with_skip(model, settings["skip"]), merge
-
-
-def _usable(examples: Examples, max_tokens: int, batch_size: int) -> Examples:
-    """Return the pairs that are short enough; raise an `InputError` if they are fewer than a batch."""
-    usable = examples.within(max_tokens)
-    if len(usable) < batch_size:
-        raise InputError(
-            f"training.max_tokens: expected at least a batch of {batch_size} pairs within {max_tokens} tokens, found "
-            f"{len(usable)} of {len(examples)}; raise it, lower training.batch_size or give more text"
-        )
-    return usable
 
 
 def _compile(decoder: PreTrainedModel) -> None:

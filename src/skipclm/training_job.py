@@ -19,7 +19,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from skipclm import checkpoints, devices, jobs, provenance, runs, training, tsv
+from skipclm import checkout, checkpoints, devices, jobs, provenance, runs, training, tsv
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.examples import Examples, Prompt
 from skipclm.snapshots import DONE, Snapshots, fingerprint, link
@@ -173,10 +173,11 @@ def _start_processes(job: TrainingJob, count: int) -> int | None:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
         command = [*torchrun, f"--shutdown-timeout={PATIENCE}", "-m", "skipclm.training_job", place]
         threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}  # or torchrun says at length that it takes one
+        variables = os.environ | provenance.SAFE_PATH | threads
         with _locked(job.snapshots, fcntl.LOCK_EX):
             pass  # processes whose job and torchrun were killed save a snapshot before they go
         # The job's lock and its devices are torchrun's as well, as long as it lives.
-        process = subprocess.Popen(command, env=os.environ | threads, close_fds=False)
+        process = subprocess.Popen(command, env=variables, close_fds=False)
         try:
             status = process.wait()
         except BaseException:
@@ -216,12 +217,15 @@ def _raise(ends: list[dict], count: int) -> None:
         raise OSError(errno.ENOSPC, kinds["disk"])
     if "error" in kinds:
         raise RuntimeError(kinds["error"])
-    raise RuntimeError(f"one of {count} processes was killed, for lack of memory perhaps")
+    raise RuntimeError(
+        f"one of {count} processes was killed, for lack of memory perhaps, or could not start; the log above says which"
+    )
 
 
 def main(place: Path) -> None:
     """Do one process's part of a training, which a file in the folder `place` describes; leave there how it ended."""
     end, description = place / f"{os.environ['RANK']}.json", provenance.read_json(place / "job.json")
+    checkout.version()  # of the code that trains, not of what it has become when the training ends
     jobs.listen(jobs.terminate)
     jobs.end_with_parents(2, description["starter"])
     try:

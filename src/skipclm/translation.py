@@ -1,6 +1,7 @@
 """Translate sentences with a trained decoder."""
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,17 +18,21 @@ from transformers import (
 )
 
 from skipclm import memory, modeling
-from skipclm.decoders import fuse_attention, find_batching, router_loss_omitted
-from skipclm.errors import InputError
-from skipclm.examples import Prompt, batches_within, pad
+from skipclm.decoders import find_batching, fuse_attention, router_loss_omitted
+from skipclm.examples import Prompt, batches_within, decode, pad
 
 
 @dataclass(frozen=True)
 class Translated:
-    """Translations in the order of their sources, each on one line, and which were cut at the limit of length."""
+    """Translations in the order of their sources, each on one line.
+
+    `cut` says which ended at the limit of length. `too_long` says which sources leave no room for a translation within
+    the positions of the model: their translations are empty, and count as cut.
+    """
 
     texts: list[str]
     cut: list[bool]
+    too_long: list[bool]
 
 
 @torch.inference_mode()
@@ -49,18 +54,15 @@ def translate(
     what may follow them, with padding, times the beams; where memory is short, one half after the other. A model that
     translates a sentence differently beside others gets sentences of one length at a time, or single ones. With
     `progress`, a bar on standard error counts the batches.
-    Raises an `InputError` for a sentence that leaves no room for a translation.
     """
-    prompt, found = Prompt.of(tokenizer), Translated([""] * len(sources), [False] * len(sources))
-    prompts, context = [prompt.source(ids) for ids in sources], _context(model)
+    prompt, context = Prompt.of(tokenizer), _context(model)
+    prompts = [prompt.source(ids) for ids in sources]
+    too_long = [len(row) >= context for row in prompts]
+    found = Translated([""] * len(sources), list(too_long), too_long)
     limits = [int(length_ratio * len(ids)) + length_extra for ids in sources]
     tokens = [len(row) + limit for row, limit in zip(prompts, limits, strict=True)]
-    by_length = sorted(range(len(sources)), key=tokens.__getitem__, reverse=True)  # little padding, and little waiting
-    if prompts and len(prompts[by_length[0]]) >= context:
-        raise InputError(
-            f"expected sentences that leave room for a translation, found a prompt of {len(prompts[by_length[0]])} "
-            f"tokens, where the model reads {context}; shorten the sentence, or lower corpus.cleaning.max_bytes"
-        )
+    readable = [i for i in range(len(sources)) if not too_long[i]]
+    by_length = sorted(readable, key=tokens.__getitem__, reverse=True)  # little padding, and little waiting
 
     def fits(batch: list[int]) -> bool:
         longest = tokens[batch[0]]  # beyond the context, its room is cut, and would be for others too
@@ -74,7 +76,7 @@ def translate(
             room = [min(limits[i], context - len(prompts[i])) for i in batch]
             generated = _generate_in_memory(model, prompt, [prompts[i] for i in batch], room, beams)
             for i, ids, limit in zip(batch, generated, room, strict=True):
-                found.texts[i] = one_line(tokenizer.decode(ids[:limit], skip_special_tokens=True))
+                found.texts[i] = decode(tokenizer, [ids[:limit]])[0]
                 found.cut[i] = prompt.end not in ids[:limit]
     return found
 
@@ -111,7 +113,8 @@ def _generate_in_memory(
             raise
     memory.release()
     half = math.ceil(len(prompts) / 2)
-    print(f"out of memory with {len(prompts)} sentences at a time: now {half}")
+    said = f"out of memory with {len(prompts)} sentences at a time: now {half}"
+    print(said, file=sys.stderr)  # for standard output may be for translations
     parts = ((prompts[:half], limits[:half]), (prompts[half:], limits[half:]))
     return [ids for part in parts for ids in _generate_in_memory(model, prompt, *part, beams)]
 
@@ -174,8 +177,3 @@ class _Enough(StoppingCriteria):
         """Stop rows that have ended, and all if they are half of them."""
         ended = self.ended(input_ids)
         return ended | (2 * ended.sum() >= len(ended))
-
-
-def one_line(text: str) -> str:
-    """Return the text on one line: every run of white space, line breaks included, becomes one space."""
-    return " ".join(text.split())

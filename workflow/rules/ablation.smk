@@ -10,6 +10,7 @@ use rule train_cell as train_variant with:
         base=rules.prepare_base.output.base,
         train=f"{RESULTS}/tokens/{{pair}}/train.safetensors",
         valid=f"{RESULTS}/tokens/{{pair}}/valid.safetensors",
+        checks=get_checks,
         best=get_best,
     output:
         model=kept(
@@ -54,6 +55,9 @@ rule collect_ablation:
         scores=get_ablation_files("scores.json"),
         optimism=rules.compare_cells.output.optimism,
         significance=rules.compare_variants.output.table,
+        checks=expand(
+            f"{RESULTS}/tokens/{{pair}}/{{test}}.json", pair=ABLATION_PAIRS, test=TESTS
+        ),
     output:
         scores=f"{RESULTS}/ablation/scores.tsv",
         table=f"{RESULTS}/ablation/table.tsv",

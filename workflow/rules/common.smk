@@ -1,43 +1,61 @@
 """The checked configuration, where things lie, and which files a run takes."""
 
 import os
+import shlex
 import sys
-import uuid
 from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
 
 from skipclm import (
+    console,
     corpus_config,
     cost,
     devices,
     experiment,
-    jobs,
+    invocation,
     metrics,
     provenance,
     runs,
 )
 from skipclm.errors import InputError
 
+console.open_outputs()  # before any job inherits them
 provenance.share_package()
 
-RESULTS = f"results/{config['experiment']}"
-LOGS = f"logs/{config['experiment']}"
-BENCHMARKS = f"benchmarks/{config['experiment']}"
-
 # With --sdm conda, COMET's environment is that environment's own, unless `make comet` has built another.
-HAS_COMET = Path(".venv-comet/installed").exists()
-COMET_PYTHON = ".venv-comet/bin/python" if HAS_COMET else "python"
+COMET = Path(os.path.relpath(workflow.basedir), ".venv-comet")
+HAS_COMET = (COMET / "installed").exists()
+COMET_PYTHON = str(COMET / "bin/python") if HAS_COMET else "python"
 uses_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
 
+# A job of a cluster reads this file again, and does what was planned when it was submitted.
+RULE_FILES = [
+    workflow.main_snakefile,
+    *Path(workflow.basedir).glob("workflow/rules/*.smk"),
+]
+PLANNED = {
+    "config": config,
+    "code": {},
+    "rules": provenance.text_digest(map(Path, RULE_FILES)),
+}
+
 try:
-    schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
-    experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
     if workflow.is_main_process:
+        experiment.check_command(sys.argv)
+        experiment.check_paths(workflow.basedir, sys.executable)
+        schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
+        experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
         experiment.check_selection(config["evaluation"], HAS_COMET or uses_conda)
+        invocation.announce(f"logs/{config['experiment']}")
     else:
-        jobs.refuse_orphans(f"{LOGS}/invocation")
+        PLANNED = invocation.planned(PLANNED["rules"])
+        config.clear()
+        config.update(PLANNED["config"])
+    RESULTS = f"results/{config['experiment']}"
+    LOGS = f"logs/{config['experiment']}"
+    BENCHMARKS = f"benchmarks/{config['experiment']}"
     for folder in (RESULTS, LOGS, BENCHMARKS):
         experiment.check_writable(folder)
 except InputError as error:
@@ -53,12 +71,25 @@ JOBS_PER_GPU = config["execution"]["jobs_per_gpu"]
 # cluster, which has the time and the memory that it has, nothing is tried again.
 RETRIES = 2 * config["execution"]["attempts"] if workflow.is_main_process else 0
 # For a command, where a parameter of the rule would make it run again when it changes.
+PYTHON = sys.executable
 os.environ |= {
-    "SKIPCLM_PYTHON": sys.executable,
+    "SKIPCLM_PYTHON": PYTHON,
     "SKIPCLM_JOBS_PER_GPU": str(JOBS_PER_GPU),
     "SKIPCLM_ATTEMPTS": str(config["execution"]["attempts"]),
 }
-os.environ.setdefault(jobs.INVOCATION, str(uuid.uuid4()))
+
+# Threads that wait for each other sleep: on a busy machine, those that spin keep the others from their work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Snakemake puts it into the commands of its scripts, and does not quote it.
+sys.executable = shlex.quote(PYTHON)
+
+
+# What jobs need of the main process's environment, for executors that pass on what is named here.
+envvars:
+    invocation.VARIABLE,
+    "SKIPCLM_GPUS",
+
+
 if GPUS and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(1, len(devices.visible())) * JOBS_PER_GPU)
 
@@ -89,9 +120,10 @@ wildcard_constraints:
 
 def source_hash(script):
     """Digest a script and the modules it uses, so that an edit of either reruns the rule."""
-    return provenance.code_digest(
-        Path(workflow.basedir, f"workflow/scripts/{script}.py")
-    )
+    if script not in PLANNED["code"]:
+        path = Path(workflow.basedir, f"workflow/scripts/{script}.py")
+        PLANNED["code"][script] = provenance.code_digest(path)
+    return PLANNED["code"][script]
 
 
 def kept(folder, keep):
@@ -136,6 +168,29 @@ def get_trained(wildcards, name):
     if not get_settings(wildcards)["training"]["enabled"]:
         return []
     return f"{RESULTS}/{wildcards.stage}/{wildcards.pair}/{wildcards.run}/seed{wildcards.seed}/{name}"
+
+
+def get_trainings(wildcards):
+    """Return what decides how much of train or valid a training uses, for all trainings of a pair, each once."""
+    if wildcards.split in TESTS:
+        return []
+    cells, pairs = list(CELLS.values())[:1], config["grid"]["pairs"]
+    found = [runs.cell_settings(config, c) for c in cells if wildcards.pair in pairs]
+    if wildcards.pair in ABLATION_PAIRS:
+        found += [runs.variant_settings(config, name) for name in VARIANTS]
+    keys = ("max_tokens", "batch_size", "validations")
+    used = [
+        {key: settings["training"][key] for key in keys}
+        for settings in found
+        if settings["training"]["enabled"]
+    ]
+    return [each for number, each in enumerate(used) if each not in used[:number]]
+
+
+def get_checks(wildcards):
+    """Return the checks that precede a training; ancient, since a check has no say in its outcome."""
+    folder = f"{RESULTS}/tokens/{wildcards.pair}"
+    return [ancient(f"{folder}/{split}.json") for split in ("train", "valid")]
 
 
 def get_processes(wildcards):

@@ -60,7 +60,11 @@ rule plot_ablation:
 
 
 rule show_translations:
-    """Put the translations of one pair side by side, those first on which the variants differ most."""
+    """Put the translations of one pair side by side, those first on which the variants differ most.
+
+    The table is quoted for the default readers of pandas, R (read.delim) and spreadsheets; a sentence that would be a
+    formula or a missing value there begins with a space.
+    """
     input:
         sources=get_sources,
         references=get_references,
@@ -100,16 +104,11 @@ rule write_report:
         cells=rules.compare_cells.output.cells,
         winner=rules.collect_ablation.output.winner,
         summary=rules.collect_ablation.output.table,
-        grid_figures=expand(
-            [rules.plot_grid.output[i] for i in (0, 2, 4)],
-            pair=config["grid"]["pairs"],
-        ),
+        grid_figures=expand(rules.plot_grid.output, pair=config["grid"]["pairs"]),
         translations=expand(
             rules.show_translations.output.table, pair=ABLATION_PAIRS, split=TESTS
         ),
-        ablation_figures=expand(
-            rules.plot_ablation.output[0], split=TESTS, metric=QUALITY
-        ),
+        ablation_figures=expand(rules.plot_ablation.output, split=TESTS, metric=QUALITY),
     output:
         report=f"{RESULTS}/report.txt",
     log:

@@ -1,4 +1,4 @@
-"""Encode every split once, for all runs.
+"""Encode every split once, for all runs, and check what tokenizer and model can do with it.
 
 Reads   results/<experiment>/corpus, results/<experiment>/base
 Writes  results/<experiment>/tokens
@@ -25,3 +25,35 @@ rule encode_split:
         "Encode {wildcards.pair} {wildcards.split}"
     script:
         "../scripts/encode_split.py"
+
+
+rule check_split:
+    """Score the references as the tokenizer writes them, and count what is too long for model or trainings."""
+    input:
+        base=rules.prepare_base.output.base,
+        tokens=rules.encode_split.output.tokens,
+        source=get_sources,
+        target=get_references,
+        spbleu=SPBLEU or [],
+    output:
+        check=f"{RESULTS}/tokens/{{pair}}/{{split}}.json",
+    log:
+        f"{LOGS}/tokens/{{pair}}/{{split}}.check.log",
+    benchmark:
+        f"{BENCHMARKS}/tokens/{{pair}}/{{split}}.check.tsv"
+    priority: 3  # what is wrong is to be known before the trainings
+    conda:
+        "../../envs/skipclm.yaml"
+    params:
+        metrics=lambda wc: (
+            []
+            if wc.split == "train"
+            else [name for name in QUALITY if name not in NEURAL]
+        ),
+        options=get_scoring,
+        trainings=get_trainings,
+        code=source_hash("check_split"),
+    message:
+        "Check {wildcards.pair} {wildcards.split}"
+    script:
+        "../scripts/check_split.py"

@@ -8,6 +8,6 @@ from skipclm import corpus, jobs
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     folder, params = Path(snakemake.output.summary).parent, snakemake.params
     corpus.add_test(params.corpus, snakemake.wildcards.test, params.languages, params.pairs, folder)

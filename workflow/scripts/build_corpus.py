@@ -8,6 +8,6 @@ from skipclm import corpus, jobs
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     folder = Path(snakemake.output.summary).parent
     corpus.build_corpus(snakemake.params.corpus, snakemake.params.languages, snakemake.params.pairs, folder)

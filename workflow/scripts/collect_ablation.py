@@ -7,10 +7,11 @@ from skipclm import ablation_summary, grid_statistics, jobs, provenance, selecti
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
     scores = selection.ablation_scores(runs, snakemake.params.metrics)
-    summary = ablation_summary.summarise(scores, tsv.read(snakemake.input.significance))
+    checks = [provenance.read_json(path) for path in snakemake.input.checks]
+    summary = ablation_summary.summarise(scores, tsv.read(snakemake.input.significance), checks)
     tsv.write(snakemake.output.scores, scores)
     tsv.write(snakemake.output.table, summary)
     winner = grid_statistics.winner_table(tsv.read(snakemake.input.optimism), summary, snakemake.params.winner)

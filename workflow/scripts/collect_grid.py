@@ -7,6 +7,6 @@ from skipclm import jobs, provenance, selection, tsv
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
     tsv.write(snakemake.output.table, selection.grid_scores(runs, snakemake.params.metrics))

@@ -7,7 +7,7 @@ from skipclm import evaluation, jobs, provenance, significance, tsv
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
     segments = [evaluation.load_segments(*each) for each in zip(snakemake.input.segments, runs, strict=True)]
     table = significance.against(snakemake.params.baseline, runs, segments, snakemake.params.metrics)

@@ -11,7 +11,7 @@ with startup.loading():
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     examples.Examples.encoded(
         checkpoints.load_tokenizer(snakemake.input.base),
         corpus.read_lines(snakemake.input.source),

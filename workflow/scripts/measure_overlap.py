@@ -8,7 +8,7 @@ from skipclm import corpus, jobs, overlap, tsv
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     folder = Path(snakemake.output.table).parent
     texts = {
         (pair, language): {

@@ -14,7 +14,7 @@ def stem(images: list[str]) -> Path:
     return Path(images[0]).with_suffix("")
 
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     pair, metric = snakemake.wildcards.pair, snakemake.params.metric
     scores, compared = (tsv.read(path) for path in (snakemake.input.scores, snakemake.input.cells))
     best = provenance.read_json(snakemake.input.best)[pair]

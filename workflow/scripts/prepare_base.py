@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with (
-    jobs.job(snakemake.log[0]),
+    jobs.job(snakemake.log[0], __file__, snakemake.params.code),
     jobs.alone(f"{snakemake.output.base}.attempt"),
     devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"]),
     provenance.new_folder(snakemake.output.base) as folder,

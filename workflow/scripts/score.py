@@ -8,7 +8,7 @@ from skipclm import corpus, corpus_config, evaluation, jobs, metrics, provenance
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]), jobs.alone(f"{snakemake.output.scores}.attempt"):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code), jobs.alone(f"{snakemake.output.scores}.attempt"):
     run, options = snakemake.wildcards, snakemake.params.options
     record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {}
     generation = provenance.read_json(snakemake.input.generation)

@@ -7,7 +7,7 @@ from skipclm import jobs, provenance, selection, tsv
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     scores = tsv.read(snakemake.input.scores)
     asked = snakemake.params
     best = selection.select_best(scores, asked.metric, asked.pairs, asked.allow_missing)

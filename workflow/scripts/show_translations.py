@@ -7,7 +7,7 @@ from skipclm import corpus, evaluation, jobs, provenance, side_by_side, tsv
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     metric, hypotheses, contributions, untrained = snakemake.params.metric, {}, {}, []
     inputs = (snakemake.input.hypotheses, snakemake.input.segments, snakemake.input.scores)
@@ -19,4 +19,4 @@ with jobs.job(snakemake.log[0]):
         if score["status"] == "untrained":
             untrained.append(variant)
     table = side_by_side.lay_out(sources, references, hypotheses, contributions, metric, untrained)
-    tsv.write(snakemake.output.table, table)
+    tsv.write_sentences(snakemake.output.table, table)

@@ -22,17 +22,20 @@ hypotheses, generation = outputs = Path(snakemake.output.hypotheses), Path(snake
 def translate(run: dict) -> translation.Translated:
     """Translate the split if the run, as its record has it, is one that translates."""
     if run["status"] not in evaluation.TRANSLATES:
-        return translation.Translated([], [])
+        return translation.Translated([], [], [])
     torch.set_num_threads(snakemake.threads)
     model, tokenizer = checkpoints.load(snakemake.input.model)
     sources = Examples.load(snakemake.input.tokens).source
     # No parameter of the rule: how much at a time is a matter of memory, and no reason to translate again.
     batch_tokens = snakemake.config["evaluation"]["batch_tokens"]
-    return translation.translate(model, tokenizer, sources, batch_tokens=batch_tokens, **options)
+    found = translation.translate(model, tokenizer, sources, batch_tokens=batch_tokens, **options)
+    if count := sum(found.too_long):
+        print(f"warning: {count} of {len(sources)} sentences are longer than the model reads; translations left empty")
+    return found
 
 
 with (
-    jobs.job(snakemake.log[0]),
+    jobs.job(snakemake.log[0], __file__, snakemake.params.code),
     jobs.trying(f"{hypotheses}.attempt", execution["attempts"]) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):

@@ -8,11 +8,12 @@ from skipclm import grid_statistics, jobs, provenance, selection, tables, tsv
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0]):
+with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     best = provenance.read_json(snakemake.input.best)
     summary = tsv.read(snakemake.input.summary)
-    figures = [*snakemake.input.grid_figures, *snakemake.input.ablation_figures]
-    listed = ["Figures, each as .svg and .png:", *(str(Path(figure).with_suffix("")) for figure in figures), ""]
+    files = [*snakemake.input.grid_figures, *snakemake.input.ablation_figures]
+    figures = dict.fromkeys(str(Path(file).with_suffix("")) for file in files)
+    listed = ["Figures, each as .svg and .png:", *figures, ""]
     doubts = grid_statistics.to_text(*(tsv.read(path) for path in (snakemake.input.cells, snakemake.input.winner)))
     parts = [selection.to_text(best, snakemake.params.names), doubts, tables.to_text(summary), *listed]
     provenance.write_text(snakemake.output.report, "\n".join(parts))

@@ -1,0 +1,79 @@
+"""What the tokenizer and the model cannot do with a split: known before anything is trained."""
+
+from dataclasses import replace
+
+from transformers import PreTrainedTokenizerBase
+
+from skipclm import metrics
+from skipclm.examples import Examples, Prompt, decode
+
+
+def check_trainings(split: str, pairs: Examples, trainings: list[dict]) -> list[dict]:
+    """Return for each of the `trainings` its settings and how many pairs it uses of how many.
+
+    A training is given by max_tokens, batch_size and validations. Raises an `InputError` if train has fewer usable
+    pairs than a batch, or valid none where the training is validated.
+    """
+    found = []
+    for training in trainings:
+        fewest = training["batch_size"] if split == "train" else min(1, training["validations"])
+        usable = pairs.usable(training["max_tokens"], fewest, split)
+        found.append(training | {"used": len(usable), "of": len(pairs)})
+    return found
+
+
+def too_long(sources: list[list[int]], prompt: Prompt, context: int | None) -> list[int]:
+    """Return the numbers, from 1, of the sources that leave no room for a translation in the model's context."""
+    if context is None:
+        return []
+    return [number for number, ids in enumerate(sources, start=1) if len(prompt.source(ids)) >= context]
+
+
+def round_trip(
+    tokenizer: PreTrainedTokenizerBase, targets: list[list[int]], texts: metrics.Translations, names: list[str]
+) -> dict:
+    """Score the references as the tokenizer writes them: the ceiling of what any model can reach with it.
+
+    `texts` holds sources and references, and the references again as hypotheses. Returns `ceiling` (value and
+    signature by metric), `changed` (how many references come back as another text), an `example` of them, and
+    `unknown`, the share of unknown tokens in per cent.
+    """
+    end, unknown = tokenizer.eos_token_id, tokenizer.unk_token_id
+    written = decode(tokenizer, [ids[: ids.index(end)] if end in ids else ids for ids in targets])
+    changed = [n for n, pair in enumerate(zip(texts.references, written, strict=True), start=1) if len(set(pair)) > 1]
+    scores, _ = metrics.measure(replace(texts, hypotheses=written), names)
+    examples = [{"line": n, "reference": texts.references[n - 1], "written": written[n - 1]} for n in changed[:1]]
+    count = sum(map(len, targets))
+    return {
+        "ceiling": {name: score for name, score in scores.items() if score["value"] is not None},
+        "changed": len(changed),
+        "example": examples[0] if examples else None,
+        "unknown": 100 * sum(ids.count(unknown) for ids in targets) / count if count and end != unknown else 0.0,
+    }
+
+
+def warnings(found: dict) -> list[str]:
+    """Say in lines what is wrong with a split, of which `found` are the facts of its check."""
+    lines = []
+    if long := found["too_long"]:
+        lines.append(
+            f"{len(long)} of {found['pairs']} sentences are longer than the model reads ({found['context']} tokens), "
+            f"such as line {long[0]}; their translations are empty and count as cut"
+        )
+    ceiling = {name: score["value"] for name, score in found.get("ceiling", {}).items()}
+    low = {name: value for name, value in ceiling.items() if metrics.is_imperfect(name, value)}
+    if found.get("changed") and low:
+        values = ", ".join(f"{metrics.label(name)} {value:.1f}" for name, value in low.items())
+        example = found["example"]
+        lines.append(
+            f"the tokenizer does not give back {found['changed']} of {found['pairs']} references, so that a perfect "
+            f"model reaches {values}; line {example['line']} is {example['reference']!r} and becomes "
+            f"{example['written']!r}; {found['unknown']:.1f} % of the tokens are unknown"
+        )
+    for training in found.get("trainings", []):
+        if 2 * training["used"] < training["of"]:
+            lines.append(
+                f"training.max_tokens {training['max_tokens']}: only {training['used']} of {training['of']} pairs are "
+                "that short; the others are left out"
+            )
+    return lines

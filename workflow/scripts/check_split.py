@@ -1,0 +1,28 @@
+"""Say what the tokenizer and the model cannot do with a split, and refuse trainings that it is too long for."""
+
+from typing import TYPE_CHECKING
+
+from skipclm import jobs, startup
+
+jobs.end_with_parents()
+with startup.loading():
+    from skipclm import checkpoints, corpus, examples, metrics, provenance, split_check
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with jobs.job(snakemake.log[0]):
+    which, params = snakemake.wildcards, snakemake.params
+    tokenizer = checkpoints.load_tokenizer(snakemake.input.base)
+    pairs, context = examples.Examples.load(snakemake.input.tokens), checkpoints.read_context(snakemake.input.base)
+    found = {"pair": which.pair, "split": which.split, "pairs": len(pairs), "context": context}
+    found["longest_source"] = max(map(len, pairs.source))
+    found["too_long"] = split_check.too_long(pairs.source, examples.Prompt.of(tokenizer), context)
+    if params.metrics:
+        sources, references = (corpus.read_lines(path) for path in (snakemake.input.source, snakemake.input.target))
+        texts = metrics.Translations(references, references, sources, *which.pair.split("-"), **params.options)
+        found |= split_check.round_trip(tokenizer, pairs.target, texts, params.metrics)
+    found["trainings"] = split_check.check_trainings(which.split, pairs, params.trainings)
+    for line in split_check.warnings(found):
+        print(f"warning: {which.pair} {which.split}: {line}")
+    provenance.write_json(snakemake.output.check, found)
