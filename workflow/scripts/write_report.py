@@ -14,5 +14,7 @@ with jobs.job(snakemake.log[0]):
     figures = [*snakemake.input.grid_figures, *snakemake.input.ablation_figures]
     listed = ["Figures, each as .svg and .png:", *(str(Path(figure).with_suffix("")) for figure in figures), ""]
     doubts = grid_statistics.to_text(*(tsv.read(path) for path in (snakemake.input.cells, snakemake.input.winner)))
-    parts = [selection.to_text(best, snakemake.params.names), doubts, tables.to_text(summary), *listed]
+    checks = [provenance.read_json(path) for path in snakemake.input.checks]
+    warnings = [f"Warning: {each['pair']} {each['split']}: {line}\n" for each in checks for line in each["warnings"]]
+    parts = [selection.to_text(best, snakemake.params.names), doubts, tables.to_text(summary), *warnings, *listed]
     provenance.write_text(snakemake.output.report, "\n".join(parts))
