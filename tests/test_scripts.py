@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
-WITH_TORCH = {"encode_split", "prepare_base", "train", "translate"}
+WITH_TORCH = {"check_split", "encode_split", "prepare_base", "train", "translate"}
 
 
 def _imports(script):

@@ -72,6 +72,26 @@ def test_splits_have_their_sizes_and_share_no_sentence(finished):
     assert len((corpus / "en-zh/test.zh").read_text(encoding="utf-8").split("\n")) == 15 + 1
 
 
+def test_every_split_is_checked(finished):
+    for pair in TINY["pairs"]:
+        train, valid, test = (
+            json.loads((finished / RESULTS / f"tokens/{pair}/{split}.json").read_text(encoding="utf-8"))
+            for split in ("train", "valid", "test")
+        )
+        assert train["trainings"] == [
+            {"max_tokens": 256, "batch_size": 8, "validations": 2, "used": train["pairs"], "of": train["pairs"]}
+        ]
+        assert (valid["pairs"], test["pairs"], test["changed"], test["too_long"], test["context"]) == (
+            12,
+            15,
+            0,
+            [],
+            512,
+        )
+        assert valid["ceiling"]["bleu"]["value"] == pytest.approx(100)
+    assert "Warning" not in (finished / RESULTS / "report.txt").read_text(encoding="utf-8")
+
+
 def test_figures_tables_and_report_are_there(finished):
     names = [
         "ablation.test.bleu",

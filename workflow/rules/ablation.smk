@@ -10,7 +10,6 @@ use rule train_cell as train_variant with:
         base=rules.prepare_base.output.base,
         train=f"{RESULTS}/tokens/{{pair}}/train.safetensors",
         valid=f"{RESULTS}/tokens/{{pair}}/valid.safetensors",
-        checks=get_checks,
         best=get_best,
     output:
         model=kept(

@@ -187,12 +187,6 @@ def get_trainings(wildcards):
     return [each for number, each in enumerate(used) if each not in used[:number]]
 
 
-def get_checks(wildcards):
-    """Return the checks that precede a training; ancient, since a check has no say in its outcome."""
-    folder = f"{RESULTS}/tokens/{wildcards.pair}"
-    return [ancient(f"{folder}/{split}.json") for split in ("train", "valid")]
-
-
 def get_processes(wildcards):
     """Return how many processes share a training."""
     return get_settings(wildcards)["training"]["processes"]

@@ -11,7 +11,6 @@ rule train_cell:
         base=rules.prepare_base.output.base,
         train=f"{RESULTS}/tokens/{{pair}}/train.safetensors",
         valid=f"{RESULTS}/tokens/{{pair}}/valid.safetensors",
-        checks=get_checks,
     output:
         model=kept(
             f"{RESULTS}/grid/{{pair}}/{{run}}/seed{{seed}}/model",

@@ -100,6 +100,12 @@ rule write_report:
     """Say what was chosen and what came of it."""
     input:
         overlap=rules.measure_overlap.output.table,
+        checks=[
+            f"{RESULTS}/tokens/{pair}/{split}.json"
+            for pair in dict.fromkeys([*config["grid"]["pairs"], *ABLATION_PAIRS])
+            for split in SPLITS
+            if split not in TESTS or pair in ABLATION_PAIRS
+        ],
         best=rules.select_best.output.best,
         cells=rules.compare_cells.output.cells,
         winner=rules.collect_ablation.output.winner,

@@ -28,7 +28,11 @@ rule encode_split:
 
 
 rule check_split:
-    """Score the references as the tokenizer writes them, and count what is too long for model or trainings."""
+    """Score the references as the tokenizer writes them, and count what is too long for model or trainings.
+
+    No training waits for it: its priority has it run before them. As their input, even an ancient one, it would keep
+    Snakemake from seeing what else about them has changed.
+    """
     input:
         base=rules.prepare_base.output.base,
         tokens=rules.encode_split.output.tokens,
@@ -41,7 +45,7 @@ rule check_split:
         f"{LOGS}/tokens/{{pair}}/{{split}}.check.log",
     benchmark:
         f"{BENCHMARKS}/tokens/{{pair}}/{{split}}.check.tsv"
-    priority: 3  # what is wrong is to be known before the trainings
+    priority: 3
     conda:
         "../../envs/skipclm.yaml"
     params:

@@ -23,6 +23,7 @@ with jobs.job(snakemake.log[0]):
         texts = metrics.Translations(references, references, sources, *which.pair.split("-"), **params.options)
         found |= split_check.round_trip(tokenizer, pairs.target, texts, params.metrics)
     found["trainings"] = split_check.check_trainings(which.split, pairs, params.trainings)
-    for line in split_check.warnings(found):
+    found["warnings"] = split_check.warnings(found)
+    for line in found["warnings"]:
         print(f"warning: {which.pair} {which.split}: {line}")
     provenance.write_json(snakemake.output.check, found)

@@ -15,5 +15,7 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     figures = dict.fromkeys(str(Path(file).with_suffix("")) for file in files)
     listed = ["Figures, each as .svg and .png:", *figures, ""]
     doubts = grid_statistics.to_text(*(tsv.read(path) for path in (snakemake.input.cells, snakemake.input.winner)))
-    parts = [selection.to_text(best, snakemake.params.names), doubts, tables.to_text(summary), *listed]
+    checks = [provenance.read_json(path) for path in snakemake.input.checks]
+    warnings = [f"Warning: {each['pair']} {each['split']}: {line}\n" for each in checks for line in each["warnings"]]
+    parts = [selection.to_text(best, snakemake.params.names), doubts, tables.to_text(summary), *warnings, *listed]
     provenance.write_text(snakemake.output.report, "\n".join(parts))
