@@ -1,6 +1,6 @@
 """What it costs threads to wait for each other, on an idle machine and on a busy one.
 
-python bench/threads.py    # prints a table; takes about two minutes
+python bench/threads.py    # prints a table; takes some minutes
 
 A small matrix product with two threads is repeated in a process of its own, alone or beside as many busy processes as
 there are cores. The ways of waiting take turns, and the median over all rounds is shown, so that what else the machine
@@ -18,7 +18,7 @@ SETTINGS = {
     "GOMP_SPINCOUNT=1000": {"GOMP_SPINCOUNT": "1000"},
     "KMP_BLOCKTIME=0": {"KMP_BLOCKTIME": "0"},
 }
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 2
 THREADS = 2
 # The size of a feed-forward layer of the default model, over one batch.

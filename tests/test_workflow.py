@@ -213,16 +213,19 @@ def test_jobs_want_a_gpu_where_there_is_one(tmp_path, monkeypatch, visible, give
     assert re.findall("gpu: (.*)", said) == [str(wanted), str(there)]
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_of_jobs_sleep_while_they_wait_unless_the_user_says_otherwise(tmp_path, monkeypatch, given, expected):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if given:
-        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_of_jobs_wait_as_the_user_says_or_soon_sleep(tmp_path, monkeypatch, given, expected):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
     folder = make_copy(tmp_path / "copy")
-    with open(folder / "workflow/scripts/build_corpus.py", "a", encoding="utf-8") as file:
-        file.write("\nimport os\nprint('waits:', os.environ['OMP_WAIT_POLICY'])\n")
-    snakemake(folder, str(RESULTS / "corpus/summary.tsv"))
-    assert f"waits: {expected}" in (folder / "logs/tiny/corpus.log").read_text(encoding="utf-8")
+    with open(folder / "Snakefile", "a", encoding="utf-8") as file:
+        file.write("\nprint('spins:', os.environ.get('GOMP_SPINCOUNT'))\n")
+    assert f"spins: {expected}\n" in snakemake(folder, "--dry-run", str(RESULTS / "base"))
 
 
 def test_no_job_before_the_selection_reads_the_test_split(finished):

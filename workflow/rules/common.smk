@@ -78,8 +78,10 @@ os.environ |= {
     "SKIPCLM_ATTEMPTS": str(config["execution"]["attempts"]),
 }
 
-# Threads that wait for each other sleep: on a busy machine, those that spin keep the others from their work.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait for each other soon sleep: on a busy machine, those that spin keep others from their work. To sleep
+# at once would cost more than half of the speed on an idle one (bench/threads.py).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # Snakemake puts it into the commands of its scripts, and does not quote it.
 sys.executable = shlex.quote(PYTHON)
 
