@@ -42,6 +42,7 @@ rule all:
     """Search the grid, run the ablation and report."""
     default_target: True
     input:
+        rules.try_base.output,
         rules.write_report.output,
         # So that a table or figure that was removed is made again ...
         rules.write_report.input,

@@ -26,7 +26,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from skipclm import base, checkpoints, decoders, tokenizer, training, translation, trial
 from skipclm.errors import InputError
-from skipclm.examples import Collator, Examples, Prompt, encode
+from skipclm.examples import Collator, Examples, Prompt, decode
 from skipclm.modeling import SkipCLMForCausalLM
 
 PAGE = Path(__file__).parents[1] / "docs/architectures.md"
@@ -122,7 +122,9 @@ class Compared:
         assert ours.keys() == theirs.keys(), f"gradients: {sorted(ours.keys() ^ theirs.keys())[:3]}"
         for name in theirs:
             scale = float(theirs[name].abs().max())
-            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-2, atol=2e-3 * scale, msg=f"gradient of {name}")
+            torch.testing.assert_close(
+                ours[name], theirs[name], rtol=1e-2, atol=2e-3 * scale, msg=f"gradient of {name}"
+            )
 
     def check_skip(self) -> None:
         """A fresh skip changes nothing, to the bit; a trained one survives saving and loading."""
@@ -153,7 +155,7 @@ class Compared:
 
     def check_translation(self) -> None:
         """Translations together, one by one, and by transformers without a cache are the same."""
-        sources, model = self.examples.source[:4] + [self.examples.source[5][:1]], self.load()
+        sources, model = [*self.examples.source[:4], self.examples.source[5][:1]], self.load()
         options = {"length_ratio": 0, "length_extra": 6, "progress": False}
         together = translation.translate(model, self.encoder, sources, **options).texts
         single = [translation.translate(model, self.encoder, [ids], **options).texts[0] for ids in sources]
@@ -164,13 +166,13 @@ class Compared:
             mask = torch.ones_like(prompt)
             written = model.generate(prompt, attention_mask=mask, max_new_tokens=6, do_sample=False, use_cache=False)
             tokens = written[0, prompt.shape[1] :]
-            plain = translation.one_line(self.encoder.decode(tokens, skip_special_tokens=True))
+            plain = decode(self.encoder, [tokens.tolist()])[0]
             assert plain == text, "another translation without a cache"
 
 
 def try_one(kind: str) -> tuple[str, str]:
     """Return `holds`, `refused`, `fails` or `not made`, and why."""
-    lines = [f"{word} {other}" for word in "one two three four five six".split() for other in "seven eight nine".split()]
+    lines = [f"{one} {other}" for one in ("one", "two", "three", "four", "five") for other in ("six", "seven", "eight")]
     encoder = tokenizer.train(lines, 330, 64)
     try:
         decoder = small_decoder(kind, len(encoder))
@@ -182,7 +184,7 @@ def try_one(kind: str) -> tuple[str, str]:
         compared = Compared(Path(folder), encoder, [lines, lines[::-1]])
         try:
             base.fetch(folder, None, None)
-            trial.try_base(folder, settings(), compared.examples, compared.examples)
+            trial.try_base(folder, trial_config())
         except InputError as error:
             return "refused", str(error)
         for check in (
@@ -199,17 +201,24 @@ def try_one(kind: str) -> tuple[str, str]:
     return "holds", ""
 
 
-def settings() -> dict[str, dict]:
-    """Return the method settings that the workflow would try."""
-    both = {"contrastive": CONTRASTIVE, "skip": SKIP, "lora": LORA | OFF, "training": TRAINING}
-    return {"full": both, "finetune": both | {"contrastive": OFF, "skip": OFF}}
+def trial_config() -> dict:
+    """Return what the workflow would try."""
+    sections = {"contrastive": CONTRASTIVE, "skip": SKIP, "lora": LORA, "training": TRAINING}
+    grid = {"contrastive_layer": [2], "skip_source": [1], "skip_target": [3], "constraints": []}
+    variants = {"finetune": {"contrastive": OFF, "skip": OFF}}
+    evaluation = {"beams": 1, "length_ratio": 0, "length_extra": 4}
+    return sections | {"grid": grid, "ablation": {"variants": variants}, "evaluation": evaluation}
 
 
 def _work(kind: str, results: multiprocessing.Queue) -> None:
     torch.set_num_threads(1)
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        status, reason = try_one(kind)
+        try:
+            status, reason = try_one(kind)
+        except Exception as error:  # neither refused nor tried to the end
+            traceback.print_exc()
+            status, reason = "fails", f"{type(error).__name__}: {error}"
     results.put((status, reason, output.getvalue()))
 
 

@@ -56,7 +56,13 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
 @torch.inference_mode()
 def _check_causal(model: PreTrainedModel) -> None:
     """Raise an `InputError` if a token's logits depend on what follows it."""
-    logits = [model(torch.tensor([[5, 6, last]], device=model.device)).logits[0, 0] for last in (7, 8)]
+    try:
+        logits = [model(torch.tensor([[5, 6, last]], device=model.device)).logits[0, 0] for last in (7, 8)]
+    except Exception as error:  # whatever an architecture says to plain text
+        raise InputError(
+            f"expected a decoder that reads plain text, found that one of type {model.config.model_type} fails "
+            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); choose another"
+        ) from error
     if not torch.allclose(*logits, rtol=1e-4, atol=1e-5):
         raise InputError(
             f"expected a causal decoder, found one of type {model.config.model_type}, whose tokens see those that "

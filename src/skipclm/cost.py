@@ -15,7 +15,7 @@ CONFIG, FORECAST, COST = "config.json", "forecast.json", "cost.tsv"
 _RUN = r"(grid|ablation)/[^/]+/[^/]+/seed\d+"
 STAGES = {
     "corpus": r"corpus(\..*)?|overlap|tokens/.*",
-    "base model": r"base",
+    "base model": r"base|trial",
     "trainings": rf"{_RUN}/train",
     "translations": rf"{_RUN}/\w+\.translate",
     "scores": rf"{_RUN}/\w+\.score",

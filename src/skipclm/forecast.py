@@ -160,7 +160,7 @@ def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple
     grown = {stage: _count(config, stage) / _count(mini, stage) for stage in ("grid", "ablation")}
     for job, seconds in measured.seconds.items():
         stage = stage_of(job)
-        if stage == "base model" and scratch:
+        if job == "base" and scratch:
             history = tsv.read(measured.results / "base/history.tsv")
             step = scratch["batch_tokens"] / float(history["tokens_per_second"].iloc[1:].mean())
             yield stage, 1, seconds + (scratch["steps"] - BASE_STEPS) * step

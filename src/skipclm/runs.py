@@ -152,6 +152,23 @@ def variant_settings(config: dict, variant: str) -> dict:
     return _settings(config, variants(config)[variant])
 
 
+def trial_config(config: dict) -> dict:
+    """Return the parts of a configuration that `trial_settings` and a trial of the base model depend on."""
+    sections = {name: config[name] for name in METHOD_SECTIONS}
+    grid = {key: config["grid"][key] for key in (*Cell.__dataclass_fields__, "constraints")}
+    evaluation = {key: config["evaluation"][key] for key in ("beams", "length_ratio", "length_extra")}
+    ablation = {"variants": variants(config)}
+    return in_order(sections | {"grid": grid, "ablation": ablation, "evaluation": evaluation})
+
+
+def trial_settings(config: dict, depth: int) -> dict[str, dict]:
+    """Return the resolved settings of a cell of the grid and of each variant by name, at the layers of that cell."""
+    cell = grid_cells(config["grid"], depth)[0]
+    settings = {cell.name: cell_settings(config, cell)}
+    settings |= {name: variant_settings(config, name) for name in variants(config)}
+    return {name: with_layers(each, depth, vars(cell)) for name, each in settings.items()}
+
+
 def _settings(config: dict, override: dict) -> dict:
     """Merge an override into the method sections; what the run does not use is left out, for it could cause a rerun."""
     merged = {name: config[name] | override.get(name, {}) for name in METHOD_SECTIONS}

@@ -14,39 +14,59 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from skipclm import checkpoints, decoders, memory, modeling, training, translation
+from skipclm import checkpoints, decoders, jobs, memory, modeling, provenance, runs, snapshots, training, translation
 from skipclm.errors import InputError
 from skipclm.examples import Collator, Examples, Prompt
 
-PAIRS = 4  # of the step, the shortest ones
+WORDS = ["one", "two two", "three three three", "4 4 4 4"]  # the text of a trial, which any tokenizer can encode
 # A step of training, whatever the settings.
-STEP = {"steps": 1, "batch_size": PAIRS, "batch_tokens": None, "validations": 1, "log_every": 1, "processes": 1}
+STEP = {
+    "steps": 1,
+    "batch_size": len(WORDS),
+    "max_tokens": 64,
+    "batch_tokens": None,
+    "validations": 1,
+    "log_every": 1,
+    "processes": 1,
+}
 CLOSE = 1e-2  # relative difference of losses and of norms of gradients; half precision is not used here
 OFF = {"enabled": False}
 
 
-def try_base(
-    base: str | Path, settings: dict[str, dict], train: Examples, valid: Examples, options: dict | None = None
-) -> list[str]:
-    """Train a step by each of the `settings`, given by name, and save, load and translate with what comes out.
+def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
+    """Try a base model unless the JSON file `record` says that it was; see `try_base`.
 
-    `settings` are resolved method settings, `options` those of `translation.translate`. Settings that differ in amounts
-    alone, such as the learning rate, are tried once; returns the names of those that were tried. Raises an `InputError`
-    that says which step failed.
+    `config` is of `runs.trial_config`. One process does it, while others wait. Raises what `try_base` raises; nothing is
+    recorded then.
     """
-    tried: dict[str, dict] = {}
-    for name, each in settings.items():
-        short = _shorten(each)
-        if each["training"]["enabled"] and short not in tried.values():
-            tried[name] = short
-    train, valid = _shortest(train), _shortest(valid)
-    with _explained("the decoder"):
+    facts = {"config": config, "versions": provenance.versions()}
+    identity = snapshots.fingerprint(facts, [Path(base, provenance.RECORD), Path(base, "config.json")])
+    with jobs.alone(f"{record}.attempt"):
+        before = provenance.read_json(record) if Path(record).exists() else {}
+        if before.get("fingerprint") != identity:
+            names = try_base(base, config)
+            provenance.write_json(record, {"fingerprint": identity, "tried": names})
+
+
+def try_base(base: str | Path, config: dict) -> list[str]:
+    """Train a step in each way of an experiment, and save, load and translate with what comes out.
+
+    `config` is of `runs.trial_config`. Runs that differ in layers or amounts alone, such as the learning rate, are tried
+    once; returns the names of those that were tried. Raises an `InputError` that says what failed.
+    """
+    with _explained("the base model"):
         decoder, tokenizer = checkpoints.load(base)
         _check_states(decoder)
         _check_generation(decoder)
-    for name, each in tried.items():
+        pairs = Examples.encoded(tokenizer, WORDS, WORDS[::-1])
+    tried: dict[str, dict] = {}
+    for name, settings in runs.trial_settings(config, len(decoders.find_blocks(decoder))).items():
+        short = _shorten(settings)
+        if settings["training"]["enabled"] and short not in tried.values():
+            tried[name] = short
+    for name, settings in tried.items():
         with _explained(name), tempfile.TemporaryDirectory(dir=Path(base).parent, prefix=".trial.") as folder:
-            _try_run(base, each, train, valid, Path(folder), options or {})
+            _try_run(base, settings, pairs, Path(folder), config["evaluation"])
     return list(tried)
 
 
@@ -58,12 +78,6 @@ def _shorten(settings: dict) -> dict:
         if key in short[section]:
             short[section][key] = 1e-3
     return short
-
-
-def _shortest(examples: Examples) -> Examples:
-    """Return the shortest pairs that have words on both sides."""
-    full = [i for i in range(len(examples)) if examples.source[i] and examples.target[i]]
-    return examples.chosen(full).by_length().chosen(list(range(min(PAIRS, len(full)))))
 
 
 @contextmanager
@@ -126,12 +140,12 @@ def _check_generation(decoder: PreTrainedModel) -> None:
         )
 
 
-def _try_run(base: str | Path, settings: dict, train: Examples, valid: Examples, folder: Path, options: dict) -> None:
+def _try_run(base: str | Path, settings: dict, pairs: Examples, folder: Path, options: dict) -> None:
     """Train a step, save, load and translate."""
     model, tokenizer = checkpoints.load(base)
     prompt = Prompt.of(tokenizer)
-    _check_gradients(*checkpoints.load(base), settings, train)
-    outcome = training.train(model, prompt, settings, train, valid, 1, folder / "trainer")
+    _check_gradients(*checkpoints.load(base), settings, pairs)
+    outcome = training.train(model, prompt, settings, pairs, pairs, 1, folder / "trainer")
     if outcome.facts["status"] != "ok":
         raise InputError("expected a finite loss after one step, found that it is not; choose another model")
     trained = outcome.model.eval()
@@ -140,12 +154,12 @@ def _try_run(base: str | Path, settings: dict, train: Examples, valid: Examples,
             trained.skip.gate.fill_(0.5)
     checkpoints.save(trained, tokenizer, folder / "model", {})
     loaded, tokenizer = checkpoints.load(folder / "model")
-    ids = Collator(prompt)([train[0]])["input_ids"].to(loaded.device)
+    ids = Collator(prompt)([pairs[0]])["input_ids"].to(loaded.device)
     with torch.inference_mode():
         before, after = (each.eval()(input_ids=ids, use_cache=False).logits for each in (trained, loaded))
     if not torch.allclose(before, after, rtol=0.0, atol=CLOSE * float(before.std())):
         raise InputError("expected the same logits after saving and loading, found others; choose another model")
-    translation.translate(loaded, tokenizer, valid.source[:2], progress=False, **options)
+    translation.translate(loaded, tokenizer, pairs.source[:2], progress=False, **options)
 
 
 def _check_gradients(

@@ -1,7 +1,7 @@
 """Provide the base model that every run starts from.
 
 Reads   the hub, a model folder, or for a model from scratch results/<experiment>/corpus/*/train.*
-Writes  results/<experiment>/base
+Writes  results/<experiment>/base, results/<experiment>/trial.json
 """
 
 FROM_SCRATCH = config["model"]["source"] == "scratch"
@@ -32,3 +32,31 @@ rule prepare_base:
         "Prepare the base model: {params.model[source]}"
     script:
         "../scripts/prepare_base.py"
+
+
+rule try_base:
+    """Train a step in each way of the experiment, and save, load and translate: what fails, fails before any training.
+
+    Trainings do not have it as input, so that a new variant makes none of them run again. They wait for it, or do it
+    themselves.
+    """
+    input:
+        base=rules.prepare_base.output.base,
+    output:
+        trial=f"{RESULTS}/trial.json",
+    log:
+        f"{LOGS}/trial.log",
+    benchmark:
+        f"{BENCHMARKS}/trial.tsv"
+    priority: 4
+    conda:
+        "../../envs/skipclm.yaml"
+    resources:
+        gpu=GPUS,
+    params:
+        config=runs.trial_config(config),
+        code=source_hash("try_base"),
+    message:
+        "Try the base model"
+    script:
+        "../scripts/try_base.py"

@@ -7,7 +7,7 @@ from skipclm import jobs, startup
 
 jobs.end_with_parents()
 with startup.loading():
-    from skipclm import devices, snapshots, training_job
+    from skipclm import devices, runs, snapshots, training_job, trial
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -36,4 +36,6 @@ with (
         threads=snakemake.threads,
         tensorboard=str(Path(snakemake.log[0]).with_name("tensorboard")) if execution["tensorboard"] else None,
     )
+    if not failure:
+        trial.ensure_tried(job.base, runs.trial_config(snakemake.config), Path(job.base).with_name("trial.json"))
     training_job.run(job, failure)
