@@ -18,17 +18,9 @@ from skipclm import checkpoints, decoders, jobs, memory, modeling, provenance, r
 from skipclm.errors import InputError
 from skipclm.examples import Collator, Examples, Prompt
 
-WORDS = ["one", "two two", "three three three", "4 4 4 4"]  # the text of a trial, which any tokenizer can encode
+WORDS = ["1", "2 2", "3", "4 4"]  # the text of a trial: a few tokens in any tokenizer
 # A step of training, whatever the settings.
-STEP = {
-    "steps": 1,
-    "batch_size": len(WORDS),
-    "max_tokens": 64,
-    "batch_tokens": None,
-    "validations": 1,
-    "log_every": 1,
-    "processes": 1,
-}
+STEP = {"steps": 1, "batch_size": len(WORDS), "batch_tokens": None, "validations": 1, "log_every": 1, "processes": 1}
 CLOSE = 1e-2  # relative difference of losses and of norms of gradients; half precision is not used here
 OFF = {"enabled": False}
 
@@ -36,8 +28,8 @@ OFF = {"enabled": False}
 def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
     """Try a base model unless the JSON file `record` says that it was; see `try_base`.
 
-    `config` is of `runs.trial_config`. One process does it, while others wait. Raises what `try_base` raises; nothing is
-    recorded then.
+    `config` is of `runs.trial_config`. One process does it, while others wait. Raises what `try_base` raises, and
+    records nothing then.
     """
     facts = {"config": config, "versions": provenance.versions()}
     identity = snapshots.fingerprint(facts, [Path(base, provenance.RECORD), Path(base, "config.json")])
@@ -51,8 +43,8 @@ def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
 def try_base(base: str | Path, config: dict) -> list[str]:
     """Train a step in each way of an experiment, and save, load and translate with what comes out.
 
-    `config` is of `runs.trial_config`. Runs that differ in layers or amounts alone, such as the learning rate, are tried
-    once; returns the names of those that were tried. Raises an `InputError` that says what failed.
+    `config` is of `runs.trial_config`. Of runs that differ in layers or amounts alone, such as the learning rate, one is
+    tried. Returns the names of the tried ones. Raises an `InputError` that says what failed.
     """
     with _explained("the base model"):
         decoder, tokenizer = checkpoints.load(base)
