@@ -43,8 +43,8 @@ def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
 def try_base(base: str | Path, config: dict) -> list[str]:
     """Train a step in each way of an experiment, and save, load and translate with what comes out.
 
-    `config` is of `runs.trial_config`. Of runs that differ in layers or amounts alone, such as the learning rate, one is
-    tried. Returns the names of the tried ones. Raises an `InputError` that says what failed.
+    `config` is of `runs.trial_config`. Of runs that differ in layers or amounts alone, such as the learning rate,
+    one is tried. Returns the names of the tried ones. Raises an `InputError` that says what failed.
     """
     with _explained("the base model"):
         decoder, tokenizer = checkpoints.load(base)
