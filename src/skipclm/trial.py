@@ -187,4 +187,4 @@ def _norms(model: PreTrainedModel, loss: object) -> tuple[float, dict[str, float
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     norms = {name: 0.0 if weight.grad is None else float(weight.grad.norm()) for name, weight in weights.items()}
     model.zero_grad()
-    return float(value), norms
+    return float(value.detach()), norms
