@@ -21,7 +21,7 @@ from queue import Empty
 
 import torch
 import transformers
-from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING
+from helpers import OFF, trial_config
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -213,15 +213,6 @@ def try_one(kind: str) -> tuple[str, str]:
                 traceback.print_exc()
                 return "fails", f"{check.__name__}: {error}"
     return "holds", ""
-
-
-def trial_config() -> dict:
-    """Return what the workflow would try."""
-    sections = {"contrastive": CONTRASTIVE, "skip": SKIP, "lora": LORA, "training": TRAINING}
-    grid = {"contrastive_layer": [2], "skip_source": [1], "skip_target": [3], "constraints": []}
-    variants = {"finetune": {"contrastive": OFF, "skip": OFF}}
-    evaluation = {"beams": 1, "length_ratio": 0, "length_extra": 4}
-    return sections | {"grid": grid, "ablation": {"variants": variants}, "evaluation": evaluation}
 
 
 def _work(kind: str, results: multiprocessing.Queue) -> None:
