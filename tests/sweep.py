@@ -67,9 +67,9 @@ SHAPES: dict[str, dict] = {
     "gptj": {"rotary_dim": 8},
     "granitemoehybrid": {"mamba_d_head": 16, "layer_types": ["mamba", "attention"] * 2},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
-    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2, "num_local_experts": 16},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
-    "longcat_flash": SMALL_HEADS | {"num_layers": 2},
+    "longcat_flash": SMALL_HEADS | {"num_layers": LAYERS},
     "mamba2": {"num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1},
     "nemotron_h": {"n_groups": 1},
 }
@@ -134,11 +134,11 @@ class Compared:
         (loss, ours), (expected, theirs) = found
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
         assert ours.keys() == theirs.keys(), f"gradients: {sorted(ours.keys() ^ theirs.keys())[:3]}"
-        for name in theirs:
-            scale = float(theirs[name].abs().max())
-            torch.testing.assert_close(
-                ours[name], theirs[name], rtol=1e-2, atol=2e-3 * scale, msg=f"gradient of {name}"
-            )
+        largest = max(float(grad.abs().max()) for grad in theirs.values())
+        for name, grad in theirs.items():  # that of a key's bias is zero but for rounding
+            difference = float((ours[name] - grad).abs().max())
+            tolerance = max(2e-3 * float(grad.abs().max()), 1e-5 * largest)
+            assert difference <= tolerance, f"gradient of {name}: off by {difference:.1e} of {largest:.1e}"
 
     def check_skip(self) -> None:
         """A fresh skip changes nothing, to the bit; a trained one survives saving and loading."""

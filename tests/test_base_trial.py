@@ -42,6 +42,6 @@ def test_a_base_model_is_tried_once(new_decoder, save_base, tmp_path, monkeypatc
     assert len(tries) == 1
     base_trial.ensure_tried(folder, trial_config(skip=SKIP | {"activation": "relu"}), record)
     assert len(tries) == 2
-    checkpoints.save_base(new_decoder("llama"), checkpoints.load_tokenizer(folder), folder, {"model": "another"})
+    checkpoints.save(new_decoder("llama"), checkpoints.load_tokenizer(folder), folder, {"model": "another"})
     base_trial.ensure_tried(folder, trial_config(skip=SKIP | {"activation": "relu"}), record)
     assert len(tries) == 3

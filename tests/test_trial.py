@@ -42,7 +42,7 @@ def test_states_of_another_shape_are_refused(save_base, tokenizer):
     options = {"num_key_value_heads": 2, "head_dim": 16, "num_kv_shared_layers": 0, "laurel_rank": 8}
     options |= {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": len(tokenizer)}
     config = AutoConfig.for_model("gemma3n_text", vocab_size=len(tokenizer), pad_token_id=1, **sizes, **options)
-    message = _refusal(save_base(AutoModelForCausalLM.fromtrial_config(config)))
+    message = _refusal(save_base(AutoModelForCausalLM.from_config(config)))
     assert (
         "the base model: expected blocks with states of the shape (batch, tokens, 32), found the shape (4," in message
     )
