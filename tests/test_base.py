@@ -1,9 +1,13 @@
 """The base model is a plain Hugging Face model: fetched as it is, or trained from scratch, the same each time."""
 
+import contextlib
+import json
+import os
 import random
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -227,7 +231,7 @@ def test_tokenizer_must_fit_the_model(tmp_path, new_decoder, tokenizer):
     decoder.resize_token_embeddings(100)
     checkpoints.save(decoder, tokenizer, tmp_path, {})
     with pytest.raises(
-        InputError, match=rf"model\.source: expected an embedding for each of .* {len(tokenizer)} tokens"
+        InputError, match=rf"model\.source: expected an embedding for each of .* up to {len(tokenizer) - 1}, found 100"
     ):
         base.fetch(str(tmp_path), None, None)
 
@@ -267,3 +271,103 @@ def test_architecture_that_these_sizes_do_not_fit_is_refused(architecture, reaso
     message = f"expected an architecture that can be made by these sizes, but {architecture}: .*{reason}"
     with pytest.raises(InputError, match=message):
         base.untrained(architecture, ["one two"], 2, 16, 2, 300, 1)
+
+
+# What is seen in the weights
+
+
+def _saved(decoder, tokenizer, folder):
+    checkpoints.save(decoder, tokenizer, folder, {})
+    return folder
+
+
+def _refused(folder):
+    with pytest.raises(InputError) as caught:
+        base.fetch(str(folder), None, None)
+    assert "trust_remote_code" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(new_decoder, tokenizer, tmp_path, value):
+    decoder = new_decoder("llama")
+    decoder.model.layers[2].mlp.up_proj.weight.data[0, 0] = value
+    message = _refused(_saved(decoder, tokenizer, tmp_path / "base"))
+    assert "found others in model.layers.2.mlp.up_proj.weight" in message
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "xglm"])
+def test_weights_of_more_blocks_than_the_configuration_has_are_refused(new_decoder, tokenizer, tmp_path, architecture):
+    folder = _saved(new_decoder(architecture), tokenizer, tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    key = next(key for key in ("num_hidden_layers", "n_layer", "num_layers") if key in config)
+    (folder / "config.json").write_text(json.dumps(config | {key: 3}), encoding="utf-8")
+    assert "expected the weights of 3 blocks, as config.json says, found those of 4" in _refused(folder)
+
+
+def test_other_weights_that_are_not_used_are_told(new_decoder, tokenizer, tmp_path, capsys):
+    folder = _saved(new_decoder("llama"), tokenizer, tmp_path / "base")
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"vision.weight": torch.zeros(2)}, folder / "model.safetensors", {"format": "pt"})
+    base.fetch(str(folder), None, None)
+    assert "weights that the model does not use: vision.weight" in capsys.readouterr().err
+
+
+def test_numbers_of_tokens_may_have_holes_up_to_the_embeddings(new_decoder, tokenizer, tmp_path):
+    folder = _saved(new_decoder("llama"), tokenizer, tmp_path / "base")
+    state = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    rows = len(tokenizer)
+    vocabulary = state["model"]["vocab"]
+    last = max(vocabulary, key=vocabulary.get)
+    vocabulary[last] = rows + 3
+    (folder / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+    message = _refused(folder)
+    assert f"numbered up to {rows + 3}, found {rows}" in message
+
+
+# Code of a model's own
+
+
+OWN_CODE = "print('the code ran'); raise SystemExit(3)"
+
+
+def _with_own_code(folder, part, **settings):
+    found = json.loads((folder / part).read_text(encoding="utf-8"))
+    (folder / part).write_text(json.dumps(found | settings), encoding="utf-8")
+    (folder / "own.py").write_text(OWN_CODE, encoding="utf-8")
+    return folder
+
+
+def test_the_code_of_a_model_is_never_run(new_decoder, tokenizer, tmp_path, capsys):
+    auto_map = dict.fromkeys(("AutoConfig", "AutoModelForCausalLM"), "own.Own")
+    folder = _saved(new_decoder("llama"), tokenizer, tmp_path / "base")
+    message = _refused(_with_own_code(folder, "config.json", model_type="own", auto_map=auto_map))
+    assert "it needs code of its own, which skipclm does not run" in message
+    assert "the code ran" not in capsys.readouterr().out
+
+
+def test_a_model_that_transformers_has_the_code_of_does_without_its_own(new_decoder, tokenizer, tmp_path, capsys):
+    folder = _saved(new_decoder("llama"), tokenizer, tmp_path / "base")
+    _with_own_code(folder, "config.json", auto_map={"AutoModelForCausalLM": "own.Own"})
+    model, _ = base.fetch(str(folder), None, None)
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert "the code ran" not in capsys.readouterr().out
+
+
+def test_the_code_of_a_tokenizer_is_never_run(new_decoder, tokenizer, tmp_path, capsys):
+    settings = {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": ["own.OwnTokenizer", None]}}
+    folder = _with_own_code(
+        _saved(new_decoder("llama"), tokenizer, tmp_path / "base"), "tokenizer_config.json", **settings
+    )
+    with contextlib.suppress(InputError):
+        base.fetch(str(folder), None, None)
+    assert "the code ran" not in capsys.readouterr().out
+
+
+def test_a_pickle_that_may_run_code_is_refused_without_bad_advice(new_decoder, tokenizer, tmp_path):
+    folder = _saved(new_decoder("llama"), tokenizer, tmp_path / "base")
+    (folder / "model.safetensors").unlink()
+    torch.save({"model": os.system}, folder / "pytorch_model.bin")
+    message = _refused(folder)
+    assert "its weights are a pickle that may run code, and are not read" in message
+    assert "weights_only" not in message

@@ -6,10 +6,11 @@ import sys
 import pytest
 import torch
 from helpers import CONTRASTIVE, OFF, SKIP, TRAINING, logits_of, trained_skip
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from skipclm import checkpoints, provenance, training, translation
 from skipclm.errors import InputError
+from skipclm.examples import Prompt, decode
 
 RECORD = {"pair": "en-de", "seed": 1, "settings": {"skip": {"enabled": True}}, "note": "größer"}
 
@@ -128,3 +129,30 @@ def test_log_likelihoods_prefer_the_translation(trained, pairs):
         for i, source in ((i, pairs[0][i]) for i in choices)
     ]
     assert sum(right) >= 8  # by chance it would be one
+
+
+# Generation
+
+
+@pytest.mark.parametrize("has_skip", [False, True])
+@pytest.mark.parametrize(
+    "habits",
+    [
+        {"do_sample": True, "temperature": 0.6, "top_k": 50},
+        {"repetition_penalty": 3.0, "suppress_tokens": [5, 6, 7]},
+        {"forced_bos_token_id": 9, "num_beams": 3},
+        {"eos_token_id": [2, 11], "no_repeat_ngram_size": 1},
+    ],
+)
+def test_a_saved_model_generates_what_it_translates(new_decoder, tokenizer, examples, tmp_path, habits, has_skip):
+    decoder = new_decoder("llama")
+    decoder.generation_config = GenerationConfig(**habits)
+    model = trained_skip(decoder) if has_skip else decoder
+    checkpoints.save(model, tokenizer, tmp_path, {})
+    loaded, _ = checkpoints.load(tmp_path)
+    prompt = Prompt.of(tokenizer)
+    for ids in examples.source[:5]:
+        text = translation.translate(loaded, tokenizer, [ids], length_ratio=0, length_extra=6).texts[0]
+        row = torch.tensor([prompt.source(ids)])
+        written = [loaded.generate(row, attention_mask=torch.ones_like(row), max_new_tokens=6) for _ in range(3)]
+        assert {decode(tokenizer, [ids[row.shape[1] :].tolist() for ids in each])[0] for each in written} == {text}

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from configurations import ROOT, SCHEMA, overlaid, refusal
 
-from skipclm import corpus_config, experiment, runs
+from skipclm import corpus_config, experiment, model_folder, runs
 from skipclm.errors import InputError
 
 
@@ -30,8 +31,9 @@ def write_model(folder, architectures=("XGLMForCausalLM",), **settings):
     folder.mkdir()
     settings = {"architectures": list(architectures), "num_layers": 4} | settings
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
-    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        (folder / name).touch()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        (folder / name).write_text("{}", encoding="utf-8")
     return folder
 
 
@@ -394,7 +396,7 @@ def test_a_base_model_must_be_buildable(overlay, message):
 )
 def test_a_folder_is_told_from_a_hub_id(folder, source, expected):
     (folder / "here").mkdir()
-    assert experiment.is_folder(source) is expected
+    assert model_folder.is_folder(source) is expected
 
 
 @pytest.mark.parametrize("key", ["num_hidden_layers", "num_layers", "n_layer"])
@@ -484,7 +486,7 @@ def test_a_folder_and_the_planned_depth_must_agree(folder):
 def test_weights_of_other_forms_are_found(folder, weights):
     base = write_model(folder / "base")
     (base / "model.safetensors").rename(base / weights)
-    experiment.check_folder(base)
+    model_folder.check(base)
 
 
 # Where results go

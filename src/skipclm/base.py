@@ -1,6 +1,5 @@
 """The base model: one from the hub or a folder, or a small one trained from scratch on single sentences."""
 
-import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +18,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from skipclm import checkpoints, loop, modeling, tokenizer
+from skipclm import checkpoints, loop, model_folder, modeling, tokenizer
 from skipclm.decoders import find_blocks, fuse_attention
 from skipclm.errors import InputError, naming, suggestion
 from skipclm.examples import Prompt, encode
@@ -32,25 +31,40 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
 
     Raises an `InputError` if there is none, or if a hub model has not the number of blocks that was planned with.
     """
-    source = os.path.expanduser(source)
+    source = str(model_folder.expand(source)) if model_folder.is_folder(source) else source
     with naming("model.source"):
         model = modeling.load(source, revision=revision)
         encoder = checkpoints.load_tokenizer(source, revision=revision)
         Prompt.of(encoder)
-        rows = model.get_input_embeddings().num_embeddings
-        if len(encoder) > rows:
-            raise InputError(
-                f"expected an embedding for each of the tokenizer's {len(encoder)} tokens, found {rows}; "
-                "choose a model with its own tokenizer"
-            )
+        _check_ids(model, encoder)
     if isinstance(model, modeling.SkipCLMForCausalLM):
         raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
     with naming("model.source"):
+        _check_finite(model)
         _check_causal(model)
     found = len(find_blocks(model))
     if layers not in (None, found):
         raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
     return model, encoder
+
+
+def _check_ids(model: PreTrainedModel, encoder: PreTrainedTokenizerBase) -> None:
+    """Raise an `InputError` if the tokenizer gives a token a number for which there is no embedding or no logit."""
+    prompt = Prompt.of(encoder)
+    highest = max(*encoder.get_vocab().values(), *prompt.begin, prompt.end, prompt.pad)
+    rows = min(model.get_input_embeddings().weight.shape[0], model.get_output_embeddings().weight.shape[0])
+    if highest >= rows:
+        raise InputError(
+            f"expected an embedding for each of the tokenizer's tokens, numbered up to {highest}, found {rows}; "
+            "choose a model with its own tokenizer"
+        )
+
+
+def _check_finite(model: PreTrainedModel) -> None:
+    """Raise an `InputError` for weights that are no numbers."""
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise InputError(f"expected weights that are finite numbers, found others in {name}; save the model anew")
 
 
 @torch.inference_mode()

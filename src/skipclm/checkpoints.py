@@ -3,20 +3,27 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from skipclm import modeling, provenance
 from skipclm.errors import InputError
+from skipclm.examples import Prompt
 
 logging.disable_progress_bar()  # loading takes no time worth a bar in a log
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path, record: dict) -> None:
-    """Save a model with its tokenizer and record; `from_pretrained` reads the folder."""
+    """Save a model with its tokenizer and record; `from_pretrained` reads the folder, and `generate` is greedy."""
+    model.generation_config = greedy_generation(Prompt.of(tokenizer))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     provenance.write_json(Path(folder) / provenance.RECORD, record)
+
+
+def greedy_generation(prompt: Prompt) -> GenerationConfig:
+    """Return the settings of generation that translation uses, whatever the checkpoint's own: greedy, no penalties."""
+    return GenerationConfig(eos_token_id=prompt.end, pad_token_id=prompt.pad, do_sample=False, num_beams=1)
 
 
 def load(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -28,9 +35,11 @@ def load(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, `options` go to `from_pretrained`; raises an `InputError` if there is none."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **{"trust_remote_code": False} | options)
     except Exception as error:  # a broken file ends in whatever its reader trips over
-        raise InputError(f"{folder}: expected a tokenizer beside the model, but: {error}") from error
+        raise InputError(
+            f"{folder}: expected a tokenizer beside the model, but {modeling.loading_fault(error)}"
+        ) from error
     # Where its files are missing, transformers makes up an empty one for some models, XGLM among them.
     if set(tokenizer("a", add_special_tokens=False)["input_ids"]) <= {tokenizer.unk_token_id}:
         raise InputError(f"{folder}: expected a tokenizer beside the model, found one that knows no letter")
@@ -39,7 +48,7 @@ def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizer
 
 def read_context(folder: str | Path) -> int | None:
     """Return how many tokens the model of a folder reads at most, None if its configuration names no limit."""
-    return modeling.context_of(AutoConfig.from_pretrained(folder))
+    return modeling.context_of(AutoConfig.from_pretrained(folder, trust_remote_code=False))
 
 
 def read_record(folder: str | Path) -> dict:

@@ -3,14 +3,13 @@
 The schema says which keys exist and of which type they are; here is what a schema cannot say.
 """
 
-import json
 import os
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from skipclm import corpus_config, metrics, provenance, runs, schema, sources
+from skipclm import corpus_config, metrics, model_folder, provenance, runs, schema, sources
 from skipclm.errors import InputError, naming, suggestion
 from skipclm.placeholders import expand
 
@@ -178,9 +177,9 @@ def file_sizes(files: list[str]) -> list[int]:
 def model_files(config: dict) -> list[str]:
     """Return the files of a base model in a folder, none for one from the hub or from scratch."""
     source = config["model"]["source"]
-    if source == "scratch" or not is_folder(source):
+    if source == "scratch" or not model_folder.is_folder(source):
         return []
-    return sorted(str(path) for path in Path(source).expanduser().iterdir() if path.is_file())
+    return sorted(str(path) for path in model_folder.expand(source).iterdir() if path.is_file())
 
 
 def check_model(config: dict) -> None:
@@ -204,8 +203,8 @@ def check_model(config: dict) -> None:
                 f"model.scratch.width: expected a multiple of {step}, twice the {scratch['heads']} heads, "
                 f"found {scratch['width']}; change width or heads"
             )
-    elif is_folder(model["source"]):
-        check_folder(Path(model["source"]).expanduser())
+    elif model_folder.is_folder(model["source"]):
+        model_folder.check(model_folder.expand(model["source"]))
         if model["layers"] not in (None, depth(config)):
             raise InputError(
                 f"model.layers: expected {depth(config)}, as {model['source']}/config.json says, found "
@@ -215,55 +214,12 @@ def check_model(config: dict) -> None:
         depth(config)  # which a hub id does not say
 
 
-def is_folder(source: str) -> bool:
-    """Tell a model folder from a hub id: an existing folder, or a name that no hub id can have."""
-    return Path(source).expanduser().exists() or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise an `InputError` unless `folder` looks like a saved Hugging Face decoder with its tokenizer."""
-    with naming("model.source"):
-        sources.check_name(folder)
-    wanted = f"model.source: expected a folder with a Hugging Face decoder, found {folder}"
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"{wanted}, which {what}; correct the path, or give a hub id such as facebook/xglm-564M")
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{wanted}, which has no config.json; name the folder that save_pretrained wrote")
-    settings = _folder_config(folder)
-    architectures = settings.get("architectures") or []
-    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
-        raise InputError(f"{wanted}, whose config.json has no list of names under architectures; save the model anew")
-    # A model of several kinds of input names its decoder's part.
-    endings = ("ForCausalLM", "LMHeadModel", *(["ForConditionalGeneration"] if "text_config" in settings else []))
-    if not any(name.endswith(endings) for name in architectures):
-        raise InputError(
-            f"{wanted}, whose config.json names the architecture {', '.join(architectures) or 'nowhere'}; "
-            "choose a model whose architecture is named ...ForCausalLM"
-        )
-    if not any(folder.glob("model*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-        raise InputError(f"{wanted}, which has no weights (model.safetensors); download or save them there")
-    if not any(any(folder.glob(name)) for name in ("tokenizer.json", "*.model", "vocab.*")):
-        raise InputError(f"{wanted}, which has no tokenizer (tokenizer.json); save the tokenizer beside the model")
-
-
-def _folder_config(folder: Path) -> dict:
-    path = folder / "config.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"model.source: expected JSON in {path}, found {error}; save the model anew") from error
-    if not isinstance(settings, dict):
-        raise InputError(f"model.source: expected a JSON object in {path}, found another value; save the model anew")
-    return settings
-
-
 def depth(config: dict) -> int:
     """Return the number of blocks of the base model; raise an `InputError` if nothing says it."""
     model = config["model"]
     if model["source"] == "scratch":
         return model["scratch"]["layers"]
-    if not is_folder(model["source"]):
+    if not model_folder.is_folder(model["source"]):
         if model["layers"] is None:
             raise InputError(
                 f"model.layers: expected the number of blocks of {model['source']}, found null. There is no such "
@@ -271,15 +227,7 @@ def depth(config: dict) -> int:
                 "network"
             )
         return model["layers"]
-    settings, keys = _folder_config(Path(model["source"]).expanduser()), ("num_hidden_layers", "num_layers", "n_layer")
-    settings = settings.get("text_config", settings)
-    for key in keys:
-        if isinstance(settings.get(key), int):
-            return settings[key]
-    raise InputError(
-        f"model.source: expected the number of blocks in {model['source']}/config.json under {', '.join(keys)}, "
-        "found none of them; choose a plain decoder, without a skip connection"
-    )
+    return model_folder.depth(model_folder.expand(model["source"]))
 
 
 def check_variants(config: dict, cells: list[runs.Cell]) -> None:

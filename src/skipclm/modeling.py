@@ -4,18 +4,19 @@ The state after block `skip_source` is carried, through a linear map and an acti
 `skip_target`.
 """
 
+import re
+import sys
 from inspect import signature
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
 from .configuration import SkipCLMConfig
-from .decoders import find_blocks, input_of, state_of
+from .decoders import find_blocks, find_stack, input_of, state_of
 from .errors import InputError
 
 METADATA = """\
@@ -273,19 +274,51 @@ def context_of(config: PreTrainedConfig) -> int | None:
 
 
 def load(folder: str | Path, **options: object) -> PreTrainedModel:
-    """Load a decoder, with or without a skip, from a folder or the hub.
+    """Load a decoder, with or without a skip, from a folder or the hub; no code that lies there is run.
 
-    `options` go to `from_pretrained`. Raises an `InputError` where there is no decoder to load.
+    `options` go to `from_pretrained`. Raises an `InputError` where there is no decoder to load, or not a whole one.
     """
     try:
         # The checkpoint's own number format would be kept otherwise; training wants full precision.
-        options = {"dtype": torch.float32, "output_loading_info": True} | options
+        options = {"dtype": torch.float32, "output_loading_info": True, "trust_remote_code": False} | options
         model, loaded = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{folder}: expected a Hugging Face decoder, but it cannot be loaded: {error}") from error
+    except Exception as error:  # each reader of a broken file has errors of its own
+        raise InputError(f"{folder}: expected a Hugging Face decoder, but {loading_fault(error)}") from error
     if missing := sorted(loaded["missing_keys"]):
         raise InputError(
-            f"{folder}: expected weights for the whole model, found none for {', '.join(missing[:3])}"
-            f"{' ...' if len(missing) > 3 else ''}; correct config.json, or save the model anew"
+            f"{folder}: expected weights for the whole model, found none for {_some(missing)}; correct config.json, or "
+            "save the model anew"
         )
+    _check_unused(folder, model, sorted(loaded["unexpected_keys"]))
     return model
+
+
+def loading_fault(error: Exception) -> str:
+    """Say why a model or tokenizer cannot be loaded, and what to do: libraries give advice that does not apply here."""
+    said = " ".join(str(error).split())
+    if "trust_remote_code" in said or "custom code" in said:
+        return "it needs code of its own, which skipclm does not run; choose a model that transformers has the code of"
+    if "weights_only" in said or "Unpickl" in type(error).__name__ or "torch.load" in said:
+        return (
+            "its weights are a pickle that may run code, and are not read; save them as safetensors with the library "
+            "that wrote them, if you trust where they are from"
+        )
+    return f"it cannot be loaded: {said}"
+
+
+def _check_unused(folder: str | Path, model: PreTrainedModel, unused: list[str]) -> None:
+    """Raise an `InputError` for weights of blocks that the model lacks; print which other weights are not used."""
+    path = find_stack(decoder_of(model))[0]
+    numbers = [re.search(rf"(?:^|\.){re.escape(path.rpartition('.')[2])}\.(\d+)\.", name) for name in unused]
+    depth = len(find_blocks(decoder_of(model)))
+    if blocks := {int(match[1]) for match in numbers if match and int(match[1]) >= depth}:
+        raise InputError(
+            f"{folder}: expected the weights of {depth} blocks, as config.json says, found those of "
+            f"{max(blocks) + 1}; correct num_hidden_layers, or save the model anew"
+        )
+    if unused:
+        print(f"warning: {folder}: weights that the model does not use: {_some(unused)}", file=sys.stderr)
+
+
+def _some(names: list[str]) -> str:
+    return f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 from transformers import (
-    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
 )
 
-from skipclm import memory, modeling
+from skipclm import checkpoints, memory, modeling
 from skipclm.decoders import find_batching, fuse_attention, router_loss_omitted
 from skipclm.examples import Prompt, batches_within, decode, pad
 
@@ -70,7 +69,7 @@ def translate(
         is_allowed = batching == "any" or (batching == "equal_length" and len(lengths) == 1)
         return is_allowed and longest <= context and len(batch) * longest * beams <= batch_tokens
 
-    with _own_habits(model, prompt):
+    with _neutral_generation(model, prompt):
         batching = find_batching(modeling.decoder_of(model))
         for batch in tqdm(batches_within(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
             room = [min(limits[i], context - len(prompts[i])) for i in batch]
@@ -87,12 +86,12 @@ def _context(model: PreTrainedModel) -> float:
 
 
 @contextmanager
-def _own_habits(model: PreTrainedModel, prompt: Prompt) -> Iterator[None]:
+def _neutral_generation(model: PreTrainedModel, prompt: Prompt) -> Iterator[None]:
     """Leave out what a checkpoint says of generation, such as a penalty on repetition, and dropout."""
     decoder = modeling.decoder_of(model)
     fuse_attention(decoder)
     config, training = decoder.generation_config, model.training
-    decoder.generation_config = GenerationConfig(eos_token_id=prompt.end, pad_token_id=prompt.pad)
+    decoder.generation_config = checkpoints.greedy_generation(prompt)
     model.eval()
     try:
         with router_loss_omitted(decoder):
