@@ -114,6 +114,53 @@ def test_faulty_rows_are_dropped_and_counted():
     assert dropped == {"blank": 2, "long": 2, "ratio": 2, "duplicate": 1}
 
 
+# Characters that cannot be seen
+
+MARKS = ["\ufeff{}", "{}\ufeff", "{}\u200b", "\u00ad{}", "\u2060{}", "{}\u200f", "{}\ufe0f", "\u3164{}"]
+
+
+def marked(mark, *languages):
+    return [tuple(mark.format(text) for text in row) for row in numbered(10, *languages)]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_invisible_characters_make_no_other_row(mark):
+    rows = [*numbered(3, "en", "de"), *marked(mark, "en", "de")]
+    kept, dropped = clean(rows, 100, 4.0)
+    assert len(kept) == 10
+    assert dropped == {"duplicate": 3}
+    assert kept[:3] == rows[:3]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_sentence_with_an_invisible_character_is_held_out_of_train(mark):
+    test = marked(mark, "en", "other")
+    parts = {"train": {"en-de": Part("", numbered(30, "en", "de"))}, "test": {"en-de": Part("", test)}}
+    result = split_corpus(parts, {"train": None, "valid": 5, "test": None}, seed=1, largest_group=50)
+    assert result["test"]["en-de"].rows == test
+    assert {text for text, _ in result["train"]["en-de"].rows}.isdisjoint(text for text, _ in numbered(10, "en", "de"))
+    assert [len(result[split]["en-de"].rows) for split in ("train", "valid")] == [15, 5]
+
+
+def test_rows_that_differ_by_an_invisible_character_are_one_group():
+    parts = {"en-de": Part("", [("a", "A"), ("a\u200b", "B"), ("b", "C\u00ad")]), "en-tr": Part("", [("b\ufe0f", "x")])}
+    assert {name: len(rows) for name, rows in group_rows(parts).items()} == {("de", "A"): 2, ("de", "C"): 2}
+
+
+def test_invisible_characters_do_not_change_which_rows_are_drawn():
+    sizes = {"train": None, "valid": 5, "test": 8}
+    drawn = [
+        split_corpus({"train": {"en-de": Part("", rows)}}, sizes, seed=1, largest_group=50)
+        for rows in (
+            numbered(30, "en", "de"),
+            [(f"{source}\u200b", target) for source, target in numbered(30, "en", "de")],
+        )
+    ]
+    for split in SPLITS:
+        plain, with_mark = ([row[1] for row in result[split]["en-de"].rows] for result in drawn)
+        assert plain == with_mark
+
+
 # Further test sets
 
 
@@ -150,6 +197,20 @@ def test_a_further_test_set_gives_way_to_train_and_valid(tmp_path):
         InputError, match=r"corpus\.more_tests\.second\.size: expected at least 4 pairs of en-de, found 3"
     ):
         corpora.add_test(more, "second", LANGUAGES, ["en-de"], out)
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_further_test_set_has_no_seen_sentence_with_an_invisible_character(tmp_path, mark):
+    corpus = config(tmp_path)
+    write_tsv(tmp_path, "en-de", numbered(20, "en", "de"))
+    build(tmp_path, corpus, ["en-de"])
+    write_tsv(tmp_path / "more", "en-de", [*marked(mark, "en", "other"), ("new", "neu")])
+    more = {key: corpus[key] for key in ("folder", "seed", "cleaning")}
+    more["second"] = {"size": None, "source": TSV | {"path": "more/{source}-{target}.tsv"}}
+    corpora.add_test(more, "second", LANGUAGES, ["en-de"], tmp_path / "out")
+    seen = {line for split in ("train", "valid") for line in corpora.read_lines(tmp_path / f"out/en-de/{split}.en")}
+    unseen = [corpora.tidy(mark.format(text)) for text, _ in numbered(10, "en", "de") if text not in seen]
+    assert corpora.read_lines(tmp_path / "out/en-de/second.en") == [*unseen, "new"]
 
 
 # Groups

@@ -29,6 +29,7 @@ from skipclm import faults, provenance, sources
 from skipclm.errors import InputError, naming
 from skipclm.sources import SPLITS, Row
 from skipclm.sources import read_lines as read_lines  # part of this module's interface
+from skipclm.text import key
 from skipclm.text import tidy as tidy  # likewise
 
 DROPS = ("blank", "long", "ratio", "duplicate", "overlap", "surplus")
@@ -39,7 +40,7 @@ COLUMNS = (
 
 LOOKED_AT = 200  # pairs of a source, to tell whether its sides are swapped
 
-Sentence = tuple[str, str]  # language, text
+Sentence = tuple[str, str]  # language, key of the text (see `text.key`)
 
 
 @dataclass(frozen=True)
@@ -93,17 +94,19 @@ def clean(pairs: Iterable[Row], max_bytes: int, max_ratio: float) -> tuple[list[
 
     Sentences become NFC with single spaces. Lengths are UTF-8 bytes, for in bytes a Chinese character counts
     like the three letters it stands for: a row is `long` if a side has more than `max_bytes`, and fails by
-    `ratio` if one side is more than `max_ratio` times the other. A `duplicate` repeats both sides of a row.
+    `ratio` if one side is more than `max_ratio` times the other. A `duplicate` repeats both sides of a row, but for
+    characters that cannot be seen.
     """
     kept, dropped = {}, Counter()
     for source, target in pairs:
         row = tidy(source), tidy(target)
-        fault = _fault(row, max_bytes, max_ratio) or ("duplicate" if row in kept else None)
+        keys = key(row[0]), key(row[1])
+        fault = _fault(row, max_bytes, max_ratio) or ("duplicate" if keys in kept else None)
         if fault:
             dropped[fault] += 1
         else:
-            kept[row] = None
-    return list(kept), dropped
+            kept[keys] = row
+    return list(kept.values()), dropped
 
 
 def split_corpus(
@@ -209,8 +212,8 @@ def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
 
 
 def _is_visible(sentence: str) -> bool:
-    """Tell whether anything in a sentence leaves ink: not spaces, and not marks of direction or of order alone."""
-    return any(unicodedata.category(character)[0] not in "ZC" for character in sentence)
+    """Tell whether anything in a sentence leaves ink: not spaces and invisible characters alone."""
+    return any(unicodedata.category(character)[0] not in "ZC" for character in key(sentence))
 
 
 def _sides(pair: str) -> list[str]:
@@ -219,7 +222,7 @@ def _sides(pair: str) -> list[str]:
 
 def _keys(pair: str, row: Row) -> tuple[Sentence, Sentence]:
     source, target = _sides(pair)
-    return (source, row[0]), (target, row[1])
+    return (source, key(row[0])), (target, key(row[1]))
 
 
 def _sentences(parts: Parts) -> set[Sentence]:
@@ -229,7 +232,7 @@ def _sentences(parts: Parts) -> set[Sentence]:
 def _rank(seed: int, *texts: str) -> bytes:
     # A random order that is a matter of the text itself: it is the same for every input order, process and
     # pair, and a sentence more or less in the corpus leaves the others where they were.
-    return blake2b("\0".join((str(seed), *texts)).encode(), digest_size=16).digest()
+    return blake2b("\0".join((str(seed), *map(key, texts))).encode(), digest_size=16).digest()
 
 
 def _without(parts: Parts, held: set[Sentence]) -> Parts:
