@@ -28,9 +28,9 @@ from sacrebleu.metrics import BLEU
 from skipclm import faults, provenance, sources
 from skipclm.errors import InputError, naming
 from skipclm.sources import SPLITS, Row
-from skipclm.sources import read_lines as read_lines  # part of this module's interface
 from skipclm.text import key
-from skipclm.text import tidy as tidy  # likewise
+from skipclm.text import tidy as tidy  # part of this module's interface
+from skipclm.text_files import read_lines as read_lines  # likewise
 
 DROPS = ("blank", "long", "ratio", "duplicate", "overlap", "surplus")
 COLUMNS = (
