@@ -292,6 +292,16 @@ def test_compressed_files_and_files_in_another_encoding(tmp_path, form):
         read(source, tmp_path)
 
 
+@pytest.mark.parametrize("source", [tsv(codes="long"), lines(codes="long")])
+def test_a_header_of_the_source_s_own_codes_is_refused(tmp_path, source):
+    languages = {"en": {"codes": {"long": "eng"}}, "de": {"codes": {"long": "deu"}}}
+    write(tmp_path / "a.tsv", "eng\tdeu\nOne.\tEins.\n")
+    write(tmp_path / "text.eng", "eng\nOne.\n")
+    write(tmp_path / "text.deu", "deu\nEins.\n")
+    with pytest.raises(InputError, match=r"line 1: .* found the header eng / deu"):
+        sources.read(source, tmp_path, languages, "en-de")
+
+
 @pytest.mark.parametrize("key", ["config", "fields"])
 def test_unknown_placeholders_are_found_without_reading(key):
     source = {"kind": "hub", "dataset": "{language}", "split": "dev", "fields": "text"} | {key: "{foo}"}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from skipclm import hub
+from skipclm import hub, text_checks
 from skipclm.errors import InputError, naming
 from skipclm.placeholders import View, expand, sides
 from skipclm.text_files import read_lines
@@ -145,6 +145,7 @@ def _from_tsv(view: View) -> list[Row]:
                 "mend the line, or cut a file of more columns to the two sentences (cut -f 1,2)"
             )
         rows.append(tuple(columns))
+    _check_header(path, rows, view)
     turned = view.columns != view.sides
     return [(second, first) for first, second in rows] if turned else rows
 
@@ -153,7 +154,15 @@ def _from_lines(view: View) -> list[Row]:
     paths = view.paths()
     texts = [read_lines(path) for path in paths]
     _check_aligned(texts, [str(path) for path in paths], "lines")
-    return list(zip(*texts, strict=True))
+    rows = list(zip(*texts, strict=True))
+    _check_header(paths[0], rows, view)
+    return rows
+
+
+def _check_header(path: Path, rows: list[Row], view: View) -> None:
+    with naming(f"{path}, line 1"):
+        for row in rows[:1]:
+            text_checks.check_header(row, [*view.sides, *map(view.code, view.sides)])
 
 
 def _from_jsonl(view: View) -> list[Row]:
