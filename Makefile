@@ -9,6 +9,7 @@
 # make test-slurm  the workflow on a Slurm that the test starts here; needs Debian's slurm-wlm and munge. With WHOLE=1, the
 #                  default experiment as well
 # make chaos  kill the workflow again and again and compare what comes out, in docs/chaos.md; KILLS=50
+# make sweep  try every decoder of transformers that can be made small, in docs/architectures.md; ONLY="llama rwkv"
 # make comet  an environment of its own for COMET and XCOMET
 # make clean  remove what the built-in experiment made (not the environment)
 
@@ -16,7 +17,7 @@ PYTHON ?= python3
 # With `python -m`: the scripts that are there do not start from every path.
 BIN := .venv/bin
 
-.PHONY: run plan test test-comet test-slurm check bench bench-planning statistics chaos comet clean
+.PHONY: run plan test test-comet test-slurm check bench bench-planning statistics chaos sweep comet clean
 
 run: .venv/installed
 	$(BIN)/python -m snakemake --cores all
@@ -51,6 +52,9 @@ test-slurm: .venv/installed
 
 chaos: .venv/installed
 	$(BIN)/python tests/chaos.py $(KILLS)
+
+sweep: .venv/installed
+	$(BIN)/python tests/sweep.py $(ONLY)
 
 # The versions of envs/comet.yaml.
 comet: .venv-comet/installed

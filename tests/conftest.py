@@ -12,7 +12,7 @@ import workflows
 from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from skipclm import demo
+from skipclm import checkpoints, demo
 from skipclm import tokenizer as tokenizers
 from skipclm.examples import Examples, Prompt
 
@@ -115,6 +115,17 @@ def new_decoder(tokenizer):
 def decoder(request, new_decoder):
     """One decoder of each architecture."""
     return new_decoder(request.param, tied=request.param not in UNTIED)
+
+
+@pytest.fixture
+def save_base(tokenizer, tmp_path):
+    """A function that saves a decoder as the base model of an experiment."""
+
+    def save(decoder):
+        checkpoints.save(decoder, tokenizer, tmp_path / "base", {"model": "random"})
+        return tmp_path / "base"
+
+    return save
 
 
 @pytest.fixture

@@ -74,3 +74,18 @@ def stack_of(decoder):
     body = getattr(decoder, "transformer", None)
     body = body or getattr(decoder.model, "decoder", decoder.model)
     return body.h if hasattr(body, "h") else body.layers
+
+
+def trial_config(**sections):
+    """Return what a trial of the base model goes by, with other sections."""
+    variants = {
+        "full": {},
+        "skip_only": {"contrastive": OFF},
+        "slower": {"contrastive": OFF, "training": {"learning_rate": 1e-5}},
+        "finetune": {"contrastive": OFF, "skip": OFF},
+        "base": {"training": OFF},
+    }
+    grid = {"contrastive_layer": [2], "skip_source": [1], "skip_target": [3, 4], "constraints": []}
+    evaluation = {"beams": 1, "length_ratio": 1.0, "length_extra": 3}
+    config = {"contrastive": CONTRASTIVE, "skip": SKIP, "lora": LORA, "training": TRAINING}
+    return config | {"grid": grid, "ablation": {"variants": variants}, "evaluation": evaluation} | sections

@@ -10,26 +10,29 @@ transformers itself; a row that says `fails` is a fault of the package, and ends
 import contextlib
 import io
 import multiprocessing
+import re
 import sys
 import tempfile
 import traceback
 import warnings
+from collections import Counter
 from pathlib import Path
 from queue import Empty
 
 import torch
 import transformers
-from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING
+from helpers import OFF, trial_config
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from skipclm import base, checkpoints, decoders, tokenizer, training, translation, trial
+from skipclm import base, checkpoints, decoders, provenance, tokenizer, training, translation, trial
 from skipclm.errors import InputError
 from skipclm.examples import Collator, Examples, Prompt, decode
 from skipclm.modeling import SkipCLMForCausalLM
 
 PAGE = Path(__file__).parents[1] / "docs/architectures.md"
+STATUSES = ("holds", "refused", "not made", "fails")
 SECONDS = 240  # for one architecture
 LARGEST = 60e6  # parameters; more is not small
 LAYERS, WIDTH, HEADS = 4, 32, 2
@@ -45,25 +48,36 @@ SIZES = {
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "hidden_size_per_layer_input", "index_topk"), 8),
     **{"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8},
 }
-# What some want to be made at all.
+# What some want to be made at all, or to have blocks of each kind.
+SMALL_HEADS = {"head_dim": 8}
+HALVES = {"decoder_layers": LAYERS, "encoder_layers": LAYERS}
+HALVES |= {"decoder_attention_heads": HEADS, "encoder_attention_heads": HEADS}
 SHAPES: dict[str, dict] = {
-    "bamba": {"mamba_d_head": 16},
+    **dict.fromkeys(("axk1", "deepseek_v3", "longcat_flash", "youtu", "mimo_v2_flash"), SMALL_HEADS),
+    **dict.fromkeys(("bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "mvp"), HALVES),
+    **dict.fromkeys(("pegasus", "plbart", "whisper"), HALVES),
+    "bailing_hybrid": {"layer_group_size": 2},
+    "bamba": {"mamba_d_head": 16, "attn_layer_indices": [1, 3]},
+    "codegen": {"rotary_dim": 8},
+    "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1},
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gemma3n_text": {"num_kv_shared_layers": 0, "vocab_size_per_layer_input": 400, "laurel_rank": 8},
     "gemma4_text": {"vocab_size_per_layer_input": 400},
-    "gpt_neo": {"num_layers": 4, "attention_types": [[["global", "local"], 2]]},
-    "granitemoehybrid": {"mamba_d_head": 16},
-    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
-    "longcat_flash": {"num_layers": 2},
-    "mamba2": {"num_heads": 4, "head_dim": 16, "state_size": 8},
-    "plbart": {"decoder_attention_heads": 2, "decoder_layers": 4},
-    "whisper": {"decoder_attention_heads": 2, "decoder_layers": 4},
+    "gpt_neo": {"num_layers": LAYERS, "attention_types": [[["global", "local"], 2]]},
+    "gptj": {"rotary_dim": 8},
+    "granitemoehybrid": {"mamba_d_head": 16, "layer_types": ["mamba", "attention"] * 2},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2, "num_local_experts": 16},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "longcat_flash": SMALL_HEADS | {"num_layers": LAYERS},
+    "mamba2": {"num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1},
+    "nemotron_h": {"n_groups": 1},
 }
 
 
 def small_config(kind: str, vocabulary: int) -> PreTrainedConfig:
     """Return the configuration of a small decoder."""
-    config = AutoConfig.for_model(kind)
-    names = config.get_text_config().to_dict()
+    names = AutoConfig.for_model(kind).get_text_config().to_dict()
     tokens = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
     sizes = {"vocab_size": vocabulary, "num_hidden_layers": LAYERS, "hidden_size": WIDTH, "num_attention_heads": HEADS}
     sizes |= {"max_position_embeddings": 64} | tokens
@@ -120,11 +134,11 @@ class Compared:
         (loss, ours), (expected, theirs) = found
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
         assert ours.keys() == theirs.keys(), f"gradients: {sorted(ours.keys() ^ theirs.keys())[:3]}"
-        for name in theirs:
-            scale = float(theirs[name].abs().max())
-            torch.testing.assert_close(
-                ours[name], theirs[name], rtol=1e-2, atol=2e-3 * scale, msg=f"gradient of {name}"
-            )
+        largest = max(float(grad.abs().max()) for grad in theirs.values())
+        for name, grad in theirs.items():  # that of a key's bias is zero but for rounding
+            difference = float((ours[name] - grad).abs().max())
+            tolerance = max(2e-3 * float(grad.abs().max()), 1e-5 * largest)
+            assert difference <= tolerance, f"gradient of {name}: off by {difference:.1e} of {largest:.1e}"
 
     def check_skip(self) -> None:
         """A fresh skip changes nothing, to the bit; a trained one survives saving and loading."""
@@ -201,15 +215,6 @@ def try_one(kind: str) -> tuple[str, str]:
     return "holds", ""
 
 
-def trial_config() -> dict:
-    """Return what the workflow would try."""
-    sections = {"contrastive": CONTRASTIVE, "skip": SKIP, "lora": LORA, "training": TRAINING}
-    grid = {"contrastive_layer": [2], "skip_source": [1], "skip_target": [3], "constraints": []}
-    variants = {"finetune": {"contrastive": OFF, "skip": OFF}}
-    evaluation = {"beams": 1, "length_ratio": 0, "length_extra": 4}
-    return sections | {"grid": grid, "ablation": {"variants": variants}, "evaluation": evaluation}
-
-
 def _work(kind: str, results: multiprocessing.Queue) -> None:
     torch.set_num_threads(1)
     output = io.StringIO()
@@ -240,6 +245,36 @@ def sweep(kinds: list[str]) -> dict[str, tuple[str, str, str]]:
     return found
 
 
+def page(found: dict[str, tuple[str, str, str]]) -> str:
+    """Return the results as a page."""
+    counts = Counter(status for status, *_ in found.values())
+    lines = [
+        "# Architectures",
+        "",
+        "Written by `make sweep` with "
+        f"transformers {transformers.__version__} and torch {torch.__version__.partition('+')[0]}: every decoder of "
+        "transformers that can be made with four blocks of width 32 is tried by itself.",
+        "",
+        "- **holds**: loss, gradients and the set of trained weights are those of transformers; a fresh skip changes "
+        "nothing; a trained one survives saving; the lower blocks alone have the states of the whole model; "
+        "translations are the same together, one by one and without a cache.",
+        "- **refused**: skipclm says so in one line before any training.",
+        "- **not made**: no such small decoder could be made here; nothing is known of it.",
+        "- **fails**: a fault of skipclm.",
+        "",
+        ", ".join(f"{counts[status]} {status}" for status in STATUSES),
+        "",
+        "| model_type | | reason |",
+        "|---|---|---|",
+    ]
+    for status in STATUSES:
+        for kind, (of_kind, reason, _) in found.items():
+            if of_kind == status:
+                text = " ".join(re.sub(r"\S*/tmp\S*: ", "", reason).split())
+                lines.append(f"| {kind} | {status} | {text[:200].replace('|', '/')} |")
+    return "\n".join([*lines, ""])
+
+
 def main(only: list[str]) -> None:
     """Sweep, and write the page unless some kinds alone were asked for."""
     warnings.filterwarnings("ignore")
@@ -247,6 +282,8 @@ def main(only: list[str]) -> None:
     found = sweep(only or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
     if only:
         print("\n".join(output for *_, output in found.values()))
+    else:
+        provenance.write_text(PAGE, page(found))
     failed = [kind for kind, (status, *_) in found.items() if status == "fails"]
     sys.exit(f"fails: {', '.join(failed)}" if failed else 0)
 

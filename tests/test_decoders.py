@@ -174,6 +174,15 @@ def test_head_of_a_mixture_of_experts(ids):
     test_head_gives_the_decoders_own_logits(AutoModelForCausalLM.from_config(config).eval(), ids)
 
 
+def test_head_may_read_what_its_body_holds(ids):
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    options = {"num_key_value_heads": 2, "mamba_d_ssm": 32, "mamba_n_heads": 2, "mamba_d_head": 16, "mamba_d_state": 8}
+    config = AutoConfig.for_model("falcon_h1", vocab_size=500, lm_head_multiplier=3.0, **sizes, **options)
+    decoder = AutoModelForCausalLM.from_config(config).eval()
+    assert decoder.model.lm_head_multiplier == 3.0
+    test_head_gives_the_decoders_own_logits(decoder, ids)
+
+
 def test_head_names_the_weights_that_learn(new_decoder):
     decoder = new_decoder("llama", tied=False)
     assert [id(w) for w in Head(decoder).weights] == [id(decoder.lm_head.weight)]

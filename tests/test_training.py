@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 import torch
 from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING, logits_of, trained_skip
-from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 from workflows import without_clocks
 
 from skipclm import base, decoders, loop, losses, training, translation
@@ -69,6 +69,76 @@ def test_unusual_decoders_train_and_translate(architecture, pairs):
     assert outputs["contrastive_loss"].item() == pytest.approx(contrastive, rel=1e-4)
     together = translation.translate(model, tokenizer, own.source).texts
     assert together == [translation.translate(model, tokenizer, [ids]).texts[0] for ids in own.source]
+
+
+HEADS = {  # the head has more weights than those of the output matrix
+    "modernbert-decoder": {"lm_head.dense.weight", "lm_head.norm.weight"},
+    "gpt_neox_japanese": set(),
+    "phi": {"lm_head.bias"},
+}
+
+
+@pytest.mark.parametrize("architecture", HEADS)
+def test_every_weight_has_the_gradient_of_transformers_own_loss(architecture, pairs):
+    decoder, tokenizer = base.untrained(architecture, pairs[0] + pairs[1], 2, 16, 2, 400, 1)
+    own = Examples.encoded(tokenizer, *[side[:5] for side in pairs])
+    batch = Collator(Prompt.of(tokenizer))([own[i] for i in range(5)])
+    gradients = []
+    for loss in (
+        lambda: training.Objective(decoder, OFF)(**batch)["loss"],
+        lambda: decoder(batch["input_ids"], attention_mask=_mask(batch), labels=batch["labels"]).loss,
+    ):
+        decoder.zero_grad()
+        loss().backward()
+        weights = decoder.named_parameters()
+        gradients.append({name: weight.grad.clone() for name, weight in weights if weight.grad is not None})
+    assert HEADS[architecture] <= gradients[0].keys()
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture(params=["mixtral", "olmoe"])
+def mixture(request, tokenizer):
+    """A mixture of experts whose configuration asks for a router loss, of much weight."""
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
+    options = {"num_key_value_heads": 2, "output_router_logits": True, "router_aux_loss_coef": 0.5, "eos_token_id": 2}
+    config = AutoConfig.for_model(request.param, vocab_size=len(tokenizer), pad_token_id=1, **sizes, **options)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+def test_a_router_loss_is_that_of_transformers(mixture, batch):
+    outputs = training.Objective(mixture, OFF)(**batch)
+    expected = mixture(batch["input_ids"], attention_mask=_mask(batch), labels=batch["labels"])
+    torch.testing.assert_close(outputs["loss"], expected.loss)
+    torch.testing.assert_close(outputs["router_loss"], 0.5 * expected.aux_loss)
+    torch.testing.assert_close(outputs["lm_loss"], expected.loss - 0.5 * expected.aux_loss)  # what systems share
+
+
+def test_a_router_loss_stays_out_unless_it_is_asked_for(mixture, batch):
+    mixture.config.output_router_logits = False
+    assert "router_loss" not in training.Objective(mixture, OFF)(**batch)
+
+
+def test_router_losses_of_micro_batches_are_weighted_by_their_tokens(mixture, batch):
+    outputs = training.Objective(mixture, OFF, micro_batch=3).train()(**batch)
+    expected = []
+    for rows in (slice(0, 3), slice(3, 5)):
+        part = {name: values[rows] for name, values in batch.items()}
+        loss = mixture(part["input_ids"], attention_mask=_mask(part), labels=part["labels"]).aux_loss
+        expected.append(loss * (part["labels"] != -100).sum())
+    count = (batch["labels"] != -100).sum()
+    torch.testing.assert_close(outputs["router_loss"], 0.5 * sum(expected) / count)
+
+
+def test_a_mixture_of_experts_generates_before_and_after_training(mixture, fit, tokenizer, examples):
+    sources = sorted(examples.source[:20], key=len)[::19]  # of two lengths, so that there is padding
+    assert len(translation.translate(mixture, tokenizer, sources, length_extra=4).texts) == 2
+    assert mixture.config.output_router_logits
+    outcome = fit(OFF, OFF, decoder=mixture, steps=2)
+    assert "router_loss" in outcome.history[-1]
+    assert not outcome.model.config.output_router_logits  # with it, transformers' own `generate` fails here
+    ids, mask = torch.tensor([[1, 2, 5, 2], [2, 5, 6, 2]]), torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])
+    assert outcome.model.generate(ids, attention_mask=mask, max_new_tokens=2).shape[0] == 2
 
 
 def _vector(model, begin, ids, layer):

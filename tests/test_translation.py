@@ -5,7 +5,7 @@ import torch
 from helpers import CONTRASTIVE, OFF, SKIP, TRAINING
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from skipclm import checkpoints, corpus, training, translation
+from skipclm import base, checkpoints, corpus, decoders, training, translation
 from skipclm.examples import Examples
 from skipclm.modeling import SkipCLMForCausalLM
 
@@ -210,3 +210,42 @@ def test_lack_of_memory_for_a_single_sentence_is_an_error(model, tokenizer, sour
     monkeypatch.setattr(translation, "_generate", short_of_memory)
     with pytest.raises(torch.OutOfMemoryError):
         translate(model, tokenizer, sources)
+
+
+# Decoders that translate a sentence differently beside others
+
+
+@pytest.mark.parametrize(
+    ("architecture", "batching"),
+    [("llama", "any"), ("recurrent_gemma", "equal_length"), ("rwkv", "single"), ("mamba", "any")],
+)
+def test_translations_do_not_depend_on_their_neighbours(architecture, batching, pairs, examples):
+    decoder, tokenizer = base.untrained(architecture, pairs[0] + pairs[1], 3, 32, 2, 400, 1)
+    with torch.no_grad():
+        for weight in decoder.parameters():
+            if weight.ndim > 1:
+                weight.mul_(3.0)  # more sensitive to their input
+    assert decoders.find_batching(decoder.eval()) == batching
+    sources = examples.source[:7]
+    together = translate(decoder, tokenizer, sources, length_extra=6)
+    assert together == [translate(decoder, tokenizer, [ids], length_extra=6)[0] for ids in sources]
+    assert len(set(together)) > 3
+
+
+@pytest.mark.parametrize(("batching", "expected"), [("equal_length", 1), ("single", 20), ("any", None)])
+def test_batches_are_of_the_sentences_that_may_be_together(model, tokenizer, sources, monkeypatch, batching, expected):
+    monkeypatch.setattr(translation, "find_batching", lambda decoder: batching)
+    batches = []
+    generate = translation._generate_in_memory
+    monkeypatch.setattr(
+        translation, "_generate_in_memory", lambda *inputs: batches.append(inputs[2]) or generate(*inputs)
+    )
+    translate(model, tokenizer, sources)
+    lengths = [{len(prompt) for prompt in batch} for batch in batches]
+    if batching == "any":
+        assert max(map(len, lengths)) > 1
+    elif batching == "equal_length":
+        assert set(map(len, lengths)) == {expected}
+        assert len(batches) == len({len(ids) for ids in sources})
+    else:
+        assert len(batches) == expected

@@ -36,6 +36,11 @@ class SkipCLMConfig(PreTrainedConfig):
         super().__init__(**kwargs)
         self.base = AutoConfig.for_model(**base) if isinstance(base, dict) else base
 
+    def validate(self) -> None:
+        """Validate the base's configuration by its own rules: the general ones may not hold for it."""
+        if self.base is not None:
+            self.base.validate()
+
     def __getattr__(self, name: str) -> object:
         base = self.__dict__.get("base")
         missing = AttributeError(f"{type(self).__name__} has no attribute {name!r}")

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -126,8 +127,11 @@ class Head:
         return settings.router_aux_loss_coef * balance
 
 
+@dataclass
 class _States(BaseModelOutput):
-    """Final states, and nothing of what else a stack may return: caches, attention, a router's logits."""
+    """Final states and router logits, and nothing of what else a stack may return, such as caches and attention."""
+
+    router_logits: tuple[Tensor, ...] | None = None
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("_"):

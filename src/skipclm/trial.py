@@ -1,8 +1,10 @@
 """Try the whole way of a run on the base model, small, before any training: one step, saving, loading, translating.
 
-What an architecture does not support shows here in seconds, and not after the last step of a training.
+What an architecture does not support shows here in seconds, and not after the last step of a training. `base_trial`
+starts it.
 """
 
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from skipclm import checkpoints, decoders, jobs, memory, modeling, provenance, runs, snapshots, training, translation
+from skipclm import checkpoints, decoders, jobs, memory, modeling, provenance, runs, training, translation
 from skipclm.errors import InputError
 from skipclm.examples import Collator, Examples, Prompt
 
@@ -23,21 +25,6 @@ WORDS = ["1", "2 2", "3", "4 4"]  # the text of a trial: a few tokens in any tok
 STEP = {"steps": 1, "batch_size": len(WORDS), "batch_tokens": None, "validations": 1, "log_every": 1, "processes": 1}
 CLOSE = 1e-2  # relative difference of losses and of norms of gradients; half precision is not used here
 OFF = {"enabled": False}
-
-
-def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
-    """Try a base model unless the JSON file `record` says that it was; see `try_base`.
-
-    `config` is of `runs.trial_config`. One process does it, while others wait. Raises what `try_base` raises, and
-    records nothing then.
-    """
-    facts = {"config": config, "versions": provenance.versions()}
-    identity = snapshots.fingerprint(facts, [Path(base, provenance.RECORD), Path(base, "config.json")])
-    with jobs.alone(f"{record}.attempt"):
-        before = provenance.read_json(record) if Path(record).exists() else {}
-        if before.get("fingerprint") != identity:
-            names = try_base(base, config)
-            provenance.write_json(record, {"fingerprint": identity, "tried": names})
 
 
 def try_base(base: str | Path, config: dict) -> list[str]:
@@ -187,4 +174,19 @@ def _norms(model: PreTrainedModel, loss: object) -> tuple[float, dict[str, float
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     norms = {name: 0.0 if weight.grad is None else float(weight.grad.norm()) for name, weight in weights.items()}
     model.zero_grad()
-    return float(value), norms
+    return float(value.detach()), norms
+
+
+def main(folder: Path) -> None:
+    """Do the trial that `trial.json` in a folder describes, and write its outcome to `outcome.json` there."""
+    jobs.end_with_parents(1)
+    description = provenance.read_json(folder / "trial.json")
+    try:
+        outcome = {"tried": try_base(description["base"], description["config"])}
+    except InputError as error:
+        outcome = {"error": str(error)}
+    provenance.write_json(folder / "outcome.json", outcome)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -7,7 +7,7 @@ from skipclm import jobs, startup
 
 jobs.end_with_parents()
 with startup.loading():
-    from skipclm import devices, runs, snapshots, training_job, trial
+    from skipclm import base_trial, devices, runs, snapshots, training_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -37,5 +37,5 @@ with (
         tensorboard=str(Path(snakemake.log[0]).with_name("tensorboard")) if execution["tensorboard"] else None,
     )
     if not failure:
-        trial.ensure_tried(job.base, runs.trial_config(snakemake.config), Path(job.base).with_name("trial.json"))
+        base_trial.ensure_tried(job.base, runs.trial_config(snakemake.config), Path(job.base).with_name("trial.json"))
     training_job.run(job, failure)

@@ -2,13 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import jobs, startup
-
-jobs.end_with_parents()
-with startup.loading():
-    import torch
-
-    from skipclm import devices, trial
+from skipclm import base_trial, devices, jobs
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -17,5 +11,4 @@ with (
     jobs.job(snakemake.log[0], __file__, snakemake.params.code),
     devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"]),
 ):
-    torch.set_num_threads(snakemake.threads)
-    trial.ensure_tried(snakemake.input.base, snakemake.params.config, snakemake.output.trial)
+    base_trial.ensure_tried(snakemake.input.base, snakemake.params.config, snakemake.output.trial)
