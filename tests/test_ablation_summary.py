@@ -28,7 +28,7 @@ def test_summary_by_hand():
         "note",
         "reason",
     ]
-    assert list(summary.columns) == own + COMPARED[4:] + ["ceiling", "too_long", "context"]
+    assert list(summary.columns) == own + COMPARED[4:] + ["ceiling", "too_long", "context", "lines", "dropped"]
     assert list(summary["variant"]) == ["full", "base", "lost"]
     assert summary["mean"].tolist()[:2] == [24.0, 9.5]
     assert summary["sd"].tolist()[0] == 2.0  # squares 4 + 0 + 4, over n - 1 = 2
@@ -52,6 +52,22 @@ def test_ceilings_and_long_sentences_stand_beside_the_scores():
     assert summary["ceiling"].dropna().tolist() == [93.1]  # the others are near enough, or not the tokenizer's doing
     assert summary["too_long"].tolist() == [2, 0, 0]
     assert summary["context"].isna().tolist() == [False, False, True]
+
+
+def test_lines_of_the_test_set_stand_beside_the_scores():
+    counts = ["read", "blank", "long", "ratio", "duplicate", "overlap", "surplus"]
+    rows = [
+        ("en-de", "test", 1012, 2, 0, 0, 0, 5, 0),
+        ("en-de", "news", 9, 0, 0, 0, 0, 1, 0),
+        ("en-zh", "test", 500, 0, 0, 0, 0, 0, 0),
+        ("en-tr", "test", 0, 0, 0, 0, 0, 0, 3),  # carved
+    ]
+    corpus = pd.DataFrame(rows, columns=["pair", "split", *counts])
+    scores = pd.concat([tidy_scores({"a": [1.0]}, pair) for pair in ("en-de", "de-en", "en-zh", "en-tr", "tr-zh")])
+    summary = summarise(scores, None, None, corpus)
+    assert summary["lines"].tolist() == [1012, 1012, 500, pd.NA, pd.NA]
+    assert summary["dropped"].dropna().tolist() == ["2 blank, 5 in train or valid too"] * 2
+    assert summarise(scores)[["lines", "dropped"]].isna().all(axis=None)
 
 
 def test_scores_that_do_not_compare_are_refused():

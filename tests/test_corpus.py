@@ -114,6 +114,53 @@ def test_faulty_rows_are_dropped_and_counted():
     assert dropped == {"blank": 2, "long": 2, "ratio": 2, "duplicate": 1}
 
 
+# Characters that cannot be seen
+
+MARKS = ["\ufeff{}", "{}\ufeff", "{}\u200b", "\u00ad{}", "\u2060{}", "{}\u200f", "{}\ufe0f", "\u3164{}"]
+
+
+def marked(mark, *languages):
+    return [tuple(mark.format(text) for text in row) for row in numbered(10, *languages)]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_invisible_characters_make_no_other_row(mark):
+    rows = [*numbered(3, "en", "de"), *marked(mark, "en", "de")]
+    kept, dropped = clean(rows, 100, 4.0)
+    assert len(kept) == 10
+    assert dropped == {"duplicate": 3}
+    assert kept[:3] == rows[:3]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_sentence_with_an_invisible_character_is_held_out_of_train(mark):
+    test = marked(mark, "en", "other")
+    parts = {"train": {"en-de": Part("", numbered(30, "en", "de"))}, "test": {"en-de": Part("", test)}}
+    result = split_corpus(parts, {"train": None, "valid": 5, "test": None}, seed=1, largest_group=50)
+    assert result["test"]["en-de"].rows == test
+    assert {text for text, _ in result["train"]["en-de"].rows}.isdisjoint(text for text, _ in numbered(10, "en", "de"))
+    assert [len(result[split]["en-de"].rows) for split in ("train", "valid")] == [15, 5]
+
+
+def test_rows_that_differ_by_an_invisible_character_are_one_group():
+    parts = {"en-de": Part("", [("a", "A"), ("a\u200b", "B"), ("b", "C\u00ad")]), "en-tr": Part("", [("b\ufe0f", "x")])}
+    assert {name: len(rows) for name, rows in group_rows(parts).items()} == {("de", "A"): 2, ("de", "C"): 2}
+
+
+def test_invisible_characters_do_not_change_which_rows_are_drawn():
+    sizes = {"train": None, "valid": 5, "test": 8}
+    drawn = [
+        split_corpus({"train": {"en-de": Part("", rows)}}, sizes, seed=1, largest_group=50)
+        for rows in (
+            numbered(30, "en", "de"),
+            [(f"{source}\u200b", target) for source, target in numbered(30, "en", "de")],
+        )
+    ]
+    for split in SPLITS:
+        plain, with_mark = ([row[1] for row in result[split]["en-de"].rows] for result in drawn)
+        assert plain == with_mark
+
+
 # Further test sets
 
 
@@ -127,9 +174,9 @@ def test_a_further_test_set_gives_way_to_train_and_valid(tmp_path):
         ("New sentence.", valid[1]),
         test[0],
         ("", "leer"),
-        ("a", "b"),
+        ("a", "b" * 99),
         ("c", "d"),
-        ("a", "b"),
+        ("a", "b" * 99),
     ]
     write_tsv(tmp_path / "more", "en-de", new)
     more = {key: corpus[key] for key in ("folder", "seed", "cleaning")}
@@ -139,17 +186,31 @@ def test_a_further_test_set_gives_way_to_train_and_valid(tmp_path):
     corpora.add_test(more, "second", LANGUAGES, ["en-de"], out)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     written = [corpora.read_lines(out / f"en-de/second.{language}") for language in ("en", "de")]
-    assert list(zip(*written, strict=True)) == [test[0], ("a", "b"), ("c", "d")]
+    assert list(zip(*written, strict=True)) == [test[0], ("a", "b" * 99), ("c", "d"), ("a", "b" * 99)]
     header, row = [line.split("\t") for line in corpora.read_lines(out / "summary.second.tsv")]
     found = dict(zip(header, row, strict=True))
     assert [found[name] for name in ("split", "read", "blank", "duplicate", "overlap", "pairs")] == [
-        *("second", "7", "1", "1", "2", "3")
+        *("second", "7", "1", "0", "2", "4")
     ]
     more["second"]["size"] = 4
     with pytest.raises(
-        InputError, match=r"corpus\.more_tests\.second\.size: expected at least 4 pairs of en-de, found 3"
+        InputError, match=r"corpus\.more_tests\.second\.size: expected at least 4 pairs of en-de, found 2"
     ):
         corpora.add_test(more, "second", LANGUAGES, ["en-de"], out)
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_further_test_set_has_no_seen_sentence_with_an_invisible_character(tmp_path, mark):
+    corpus = config(tmp_path)
+    write_tsv(tmp_path, "en-de", numbered(20, "en", "de"))
+    build(tmp_path, corpus, ["en-de"])
+    write_tsv(tmp_path / "more", "en-de", [*marked(mark, "en", "other"), ("new", "neu")])
+    more = {key: corpus[key] for key in ("folder", "seed", "cleaning")}
+    more["second"] = {"size": None, "source": TSV | {"path": "more/{source}-{target}.tsv"}}
+    corpora.add_test(more, "second", LANGUAGES, ["en-de"], tmp_path / "out")
+    seen = {line for split in ("train", "valid") for line in corpora.read_lines(tmp_path / f"out/en-de/{split}.en")}
+    unseen = [corpora.tidy(mark.format(text)) for text, _ in numbered(10, "en", "de") if text not in seen]
+    assert corpora.read_lines(tmp_path / "out/en-de/second.en") == [*unseen, "new"]
 
 
 # Groups
@@ -172,6 +233,81 @@ def test_rows_that_share_a_sentence_are_one_group():
 def test_a_long_chain_is_one_group():
     rows = [(f"{number:06}", f"{number + step:06}") for number in range(20000) for step in (0, 1)]
     assert list(group_rows({"en-de": Part("", rows)})) == [("de", "000000")]
+
+
+# Whole test sets
+
+OFFICIAL = [
+    ("One.", "Eins."),
+    ("One.", "Eins."),
+    ("Yes", "J" * 99),
+    ("\ufeffTwo  words.", "Zwei\u00a0W\u00f6rter."),
+    ("", "leer"),
+    ("none", "\u200b"),
+    ("en sentence 3", "Drei."),
+    ("x" * 80, "lang"),
+]
+KEPT = [OFFICIAL[0], OFFICIAL[1], OFFICIAL[2], ("Two words.", "Zwei Wörter."), *OFFICIAL[6:]]
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_a_test_set_is_kept_line_by_line_if_it_has_no_size(tmp_path, size):
+    write_tsv(tmp_path, "en-de", numbered(20, "en", "de"))
+    write_tsv(tmp_path / "own", "en-de", OFFICIAL)
+    own = TSV | {"path": "own/en-de.tsv"}
+    rows, summary = build(tmp_path, config(tmp_path, test=(size, own)), ["en-de"])
+    found = counts(summary, "en-de", "test")
+    assert found["read"] == len(OFFICIAL) == sum(found[name] for name in (*corpora.DROPS, "pairs"))
+    if size is None:
+        assert rows["test", "en-de"] == KEPT
+        assert {name: count for name, count in found.items() if count} == {"read": 8, "blank": 2, "pairs": 6}
+        assert counts(summary, "en-de", "train")["overlap"] == 1
+        assert not sentences(rows, "test") & (sentences(rows, "valid") | sentences(rows, "train"))
+    else:
+        assert (found["long"], found["duplicate"], found["pairs"]) == (2, 1, 3)
+
+
+def test_validation_text_and_training_text_are_cleaned_without_a_size(tmp_path):
+    write_tsv(tmp_path, "en-de", [*numbered(20, "en", "de"), *OFFICIAL])
+    write_tsv(tmp_path / "own", "en-de", OFFICIAL)
+    rows, summary = build(tmp_path, config(tmp_path, valid=(None, TSV | {"path": "own/en-de.tsv"})), ["en-de"])
+    assert counts(summary, "en-de", "valid")["duplicate"] == 1
+    assert len(rows["valid", "en-de"]) == len(set(rows["valid", "en-de"]))
+
+
+# Text that is none
+
+
+def test_warnings_stand_in_the_summary_and_in_the_log(tmp_path, capsys):
+    odd = [("Tom &amp; Anna", "Tom und Anna"), ("One.", "<b>Eins.</b>")]
+    write_tsv(tmp_path, "en-de", [*numbered(20, "en", "de"), *odd])
+    write_tsv(tmp_path / "own", "en-de", [("Two.", "Zwei."), ("Three.", "Gr\u00c3\u00bc\u00c3\u009fe.")])
+    _, summary = build(tmp_path, config(tmp_path, test=(None, TSV | {"path": "own/en-de.tsv"})), ["en-de"])
+    printed = capsys.readouterr().out.splitlines()
+    found = {split: summary["en-de", split]["warnings"] for split in SPLITS}
+    assert found["valid"] == ""
+    first, second = found["train"].split("; de: ")
+    assert first.startswith("en: 1 of 22 sentences hold HTML entities")
+    assert second.startswith("1 of 22 sentences hold tags")
+    assert found["test"].startswith("de: 1 of 2 sentences are UTF-8 that was read as")
+    assert [line.split(": ")[:3] for line in printed] == [
+        ["warning", "en-de train", "en"],
+        ["warning", "en-de train", "de"],
+        ["warning", "en-de test", "de"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("English", "German")], r"corpus\.train\.source: .*en-de\.tsv, line 1: .* found the header English / German"),
+        ([("<seg>a</seg>", "b")] * 30, r"corpus\.train\.source: en of en-de: expected sentences, found tags"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path, rows, message):
+    write_tsv(tmp_path, "en-de", [*rows, *numbered(20, "en", "de")])
+    with pytest.raises(InputError, match=message):
+        build(tmp_path, config(tmp_path), ["en-de"])
 
 
 # Splitting

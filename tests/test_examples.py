@@ -72,6 +72,12 @@ def test_keys_are_equal_where_sentences_are(tokenizer):
     assert len(set(target)) == 3
 
 
+def test_keys_are_equal_where_sentences_look_the_same(tokenizer):
+    pairs = Examples.encoded(tokenizer, ["one", "\u200bone", "two"], ["eins", "ei\u00adns", "Eins"])
+    assert pairs.keys[0].tolist() == pairs.keys[1].tolist() != pairs.keys[2].tolist()
+    assert len(set(pairs.keys[:, 1])) == 2
+
+
 def test_item_holds_ids_and_keys():
     pairs = Examples([[4, 5], [6]], [[7], [8, 9]], np.array([[0, 1], [1, 0]]))
     assert len(pairs) == 2

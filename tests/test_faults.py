@@ -7,7 +7,10 @@ from skipclm import faults
 LANGUAGES = ("de", "en", "tr", "zh")
 
 
-@pytest.mark.parametrize(("text", "empty"), [("", True), (" ?! ", True), ("7", False), ("是", False), ("a", False)])
+@pytest.mark.parametrize(
+    ("text", "empty"),
+    [("", True), (" ?! ", True), ("\u3164\u200b", True), ("7", False), ("是", False), ("a", False)],
+)
 def test_emptiness(text, empty):
     assert faults.is_empty(text) == empty
 
@@ -19,6 +22,9 @@ def test_emptiness(text, empty):
         ("My mother sleeps", "My mother sleeps.", False),
         ("Meine Mutter", "My mother", False),
         ("", "", False),
+        ("My\u00ad mo\u200bther", "\ufeffmy mother", True),
+        ("u\u0308ber", "über", True),
+        ("", "\u200b", False),
     ],
 )
 def test_copies(hypothesis, source, copy):

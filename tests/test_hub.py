@@ -49,6 +49,12 @@ def test_one_dataset_with_nested_fields(hub):
     assert hub(files, dataset="json", fields="translation.{language}") == ROWS
 
 
+@pytest.mark.parametrize("nested", [{}, {"text": {"xx": "Anderes."}}])
+def test_a_column_with_dots_goes_before_a_path(hub, nested):
+    records = [{"text.en": en, "text.de": de} | nested for en, de in ROWS]
+    assert hub({"dots/train.jsonl": records}, dataset="dots", fields="text.{language}") == ROWS
+
+
 def test_one_dataset_of_both_codes(hub, tmp_path):
     card = "---\nconfigs:\n- config_name: de-en\n  data_files: both.jsonl\n---\n"
     write(tmp_path / "opus/README.md", card)

@@ -22,6 +22,13 @@ def test_near_sentences_share_most_runs_of_four_words():
     assert row["ngrams_seen"] == 100 * 5 / 9
 
 
+def test_invisible_characters_hide_no_overlap():
+    row = _row(
+        ["eins zwei drei vier fünf"], ["\ufeffeins zwei drei vier fünf", "ei\u00adns zwei drei\u200b vier sechs"]
+    )
+    assert (row["exact"], row["near"], row["ngrams_seen"]) == (1, 1, 100 * 3 / 4)
+
+
 def test_chinese_goes_by_characters():
     row = _row(["我今天要去学校。"], ["我今天要去学堂", "猫坐在垫子上"], "zh")
     assert (row["exact"], row["near"], row["ngrams_seen"]) == (0, 0, 100 * 3 / 7)

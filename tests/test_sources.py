@@ -1,6 +1,8 @@
 """Run with: pytest tests/test_sources.py."""
 
+import gzip
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,30 +38,6 @@ def jsonl(fields="translation.{language}", **keys):
     return {"kind": "jsonl", "path": "a.jsonl", "fields": fields, **keys}
 
 
-# Lines
-
-
-def test_only_newlines_end_a_line(tmp_path):
-    text = "\ufeffa\u2028b\x85c\x0bd\x0ce\r\n\r\nlast\rline"
-    assert sources.read_lines(write(tmp_path / "a", text)) == ["a\u2028b\x85c\x0bd\x0ce", "", "last\rline"]
-
-
-@pytest.mark.parametrize(("text", "expected"), [("", []), ("a", ["a"]), ("a\n", ["a"]), ("\n\n", ["", ""])])
-def test_the_last_newline_begins_no_line(tmp_path, text, expected):
-    assert sources.read_lines(write(tmp_path / "a", text)) == expected
-
-
-def test_invalid_utf8_is_named_by_file_and_line(tmp_path):
-    path = write(tmp_path / "latin1.txt", b"\xef\xbb\xbfgut\n\nsch\xf6n\n")
-    with pytest.raises(InputError, match=r"latin1\.txt, line 3: expected UTF-8, found the byte 0xf6"):
-        sources.read_lines(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.txt cannot be read: No such file"):
-        sources.read_lines(tmp_path / "gone.txt")
-
-
 # Tab-separated files
 
 
@@ -82,11 +60,24 @@ def test_first_must_be_of_the_pair(tmp_path):
         read(tsv(first="zh"), tmp_path)
 
 
-@pytest.mark.parametrize(("line", "columns"), [("One. Eins.", 1), ("", 1), ("One.\tEins.\tCC-BY", 3)])
+@pytest.mark.parametrize(("line", "columns"), [("One. Eins.", 1), ("One.\tEins.\tCC-BY", 3)])
 def test_a_tsv_line_must_have_two_columns(tmp_path, line, columns):
     write(tmp_path / "a.tsv", f"Zero.\tNull.\n{line}\n")
     with pytest.raises(InputError, match=rf"a\.tsv, line 2: expected two columns .* found {columns};"):
         read(tsv(), tmp_path)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\r", "\u3000"])
+def test_a_blank_line_is_a_blank_row_in_files_of_every_kind(tmp_path, blank):
+    expected = [ROWS[0], ("", ""), ROWS[1], ("", "")]
+    sides = [("One.", "Eins."), ("Two.", "Zwei.")]
+    write(tmp_path / "a.tsv", "".join("\t".join(row) + f"\n{blank}\n" for row in sides))
+    objects = [json.dumps({"translation": {"en": en, "de": de}}) for en, de in sides]
+    write(tmp_path / "a.jsonl", "".join(f"{line}\n{blank}\n" for line in objects))
+    for number, language in enumerate(("en", "de")):
+        write(tmp_path / f"text.{language}", "".join(f"{row[number]}\n{blank}\n" for row in sides))
+    for source in (tsv(), jsonl(), lines()):
+        assert [tuple(side.strip() for side in row) for row in read(source, tmp_path)] == expected
 
 
 # Line-aligned files
@@ -123,13 +114,35 @@ def test_jsonl_follows_dotted_fields(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "record",
+    [
+        {"text.en": "One.", "text.de": "Eins."},
+        {"text.en": "One.", "text.de": "Eins.", "text": {"en": "Other.", "de": "Anderes."}},
+        {"text.en": "One.", "text": {"de": "Eins."}},
+        {"text": {"en": "One."}, "text.de": "Eins.", "text.d": {"e": "Anderes."}},
+    ],
+)
+def test_a_key_with_dots_goes_before_a_path(tmp_path, record):
+    write(tmp_path / "a.jsonl", json.dumps(record))
+    assert read(jsonl("text.{language}"), tmp_path) == ROWS[:1]
+
+
+@pytest.mark.parametrize("field", ["v1.0.{language}", "v1.0.text.{language}", "a.b.c.d.{language}"])
+def test_keys_with_dots_may_be_parts_of_a_path(tmp_path, field):
+    sides = {"en": "One.", "de": "Eins."}
+    record = {"v1.0": sides | {"text": sides}, "a": {"b.c": {"d": sides}, "b": None}}
+    write(tmp_path / "a.jsonl", json.dumps(record))
+    assert read(jsonl(field), tmp_path) == ROWS[:1]
+
+
+@pytest.mark.parametrize(
     ("line", "found"),
     [
         ('{"translation": {"en": "Two."}}', r"at `translation\.de`, found nothing"),
         ('{"translation": {"en": "Two.", "de": 2}}', r"at `translation\.de`, found 2"),
         ('{"translation": "Two."}', r"at `translation\.en`, found nothing"),
         ("[]", r"at `translation\.en`, found nothing"),
-        ("", "expected one JSON object, found ''"),
+        ("{", "expected one JSON object, found '{'"),
     ],
 )
 def test_jsonl_faults_are_named_by_file_and_line(tmp_path, line, found):
@@ -227,6 +240,66 @@ def test_a_folder_that_is_closed_is_named(tmp_path, monkeypatch):
     corpus = {"folder": str(tmp_path), "train": {"source": tsv()}, "valid": {"source": None}, "test": {"source": None}}
     with pytest.raises(InputError, match=r"corpus\.train\.source\.path: .*cannot be reached: Permission denied"):
         sources.check_files(corpus, LANGUAGES, ["en-de"])
+
+
+def _check(folder):
+    corpus = {"folder": str(folder), "train": {"source": tsv()}, "valid": {"source": None}, "test": {"source": None}}
+    sources.check_files(corpus, LANGUAGES, ["en-de"])
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.mkdir()
+    with pytest.raises(InputError, match=r"corpus\.train\.source\.path: expected a file, found the folder .*a\.tsv"):
+        _check(tmp_path)
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"corpus\.train\.source\.path: expected a file, found a pipe.* .*a\.tsv"):
+        _check(tmp_path)
+    path.unlink()
+    for target in ("gone.tsv", "a.tsv"):
+        path.symlink_to(target)
+        with pytest.raises(
+            InputError, match=rf"expected a file, found a link to {target}, which does not exist, .*a\.tsv"
+        ):
+            _check(tmp_path)
+        path.unlink()
+
+
+def test_a_file_that_is_closed_is_named(tmp_path, monkeypatch):
+    write(tmp_path / "a.tsv", "One.\tEins.\n")
+    _check(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: (Path(path).name, mode) != ("a.tsv", os.R_OK))
+    with pytest.raises(InputError, match=r"corpus\.train\.source\.path: .*a\.tsv .* cannot be read: permission denied"):
+        _check(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["tsv", "jsonl", "lines"])
+def test_compressed_files_and_files_in_another_encoding(tmp_path, form):
+    source = {"tsv": tsv(), "jsonl": jsonl(), "lines": lines()}[form]
+    texts = {
+        "a.tsv": "One.\tEins.\n",
+        "a.jsonl": '{"translation": {"en": "One.", "de": "Eins."}}\n',
+        "text.en": "One.\n",
+        "text.de": "Eins.\n",
+    }
+    for name, text in texts.items():
+        write(tmp_path / name, gzip.compress(text.encode()))
+    assert read(source, tmp_path) == ROWS[:1]
+    for name, text in texts.items():
+        write(tmp_path / name, text.encode("utf-16-be"))
+    with pytest.raises(InputError, match="looks like UTF-16BE"):
+        read(source, tmp_path)
+
+
+@pytest.mark.parametrize("source", [tsv(codes="long"), lines(codes="long")])
+def test_a_header_of_the_source_s_own_codes_is_refused(tmp_path, source):
+    languages = {"en": {"codes": {"long": "eng"}}, "de": {"codes": {"long": "deu"}}}
+    write(tmp_path / "a.tsv", "eng\tdeu\nOne.\tEins.\n")
+    write(tmp_path / "text.eng", "eng\nOne.\n")
+    write(tmp_path / "text.deu", "deu\nEins.\n")
+    with pytest.raises(InputError, match=r"line 1: .* found the header eng / deu"):
+        sources.read(source, tmp_path, languages, "en-de")
 
 
 @pytest.mark.parametrize("key", ["config", "fields"])

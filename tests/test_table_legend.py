@@ -97,3 +97,15 @@ def test_what_tokenizer_and_model_cannot_do_is_said():
         assert "2 of 500 sentences of en-de are longer than the model reads (64 tokens): their translations" in said
         assert "sentences of en-zh" not in said
     assert "ceiling" not in tables.to_markdown(summarise(tidy_scores({"a": [1.0]})))
+
+
+def test_a_test_set_that_is_not_whole_is_said():
+    counts = {"read": 510, "blank": 3, "long": 0, "ratio": 0, "duplicate": 0, "overlap": 7, "surplus": 0}
+    rows = [{"pair": "en-de", "split": "test"} | counts, {"pair": "en-zh", "split": "test"} | dict.fromkeys(counts, 0)]
+    scores = pd.concat([tidy_scores({"a": [1.0]}), tidy_scores({"a": [1.0]}, "en-zh")])
+    summary = summarise(scores, None, None, pd.DataFrame(rows))
+    for show in (tables.to_markdown, tables.to_latex, tables.to_html, tables.to_text):
+        said = " ".join(show(summary).split())
+        assert "Of en-de, 500 of 510 lines are scored (left out: 3 blank, 7 in train or valid too)." in said
+        assert "Of en-zh" not in said
+    assert "left out" not in tables.to_markdown(summarise(scores))

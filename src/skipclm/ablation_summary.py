@@ -6,11 +6,22 @@ from skipclm.errors import InputError
 from skipclm.metrics import is_imperfect
 
 _CHECKED = ["ceiling", "too_long", "context"]
+_DROPPED = {  # the columns of the corpus's summary, in words
+    "blank": "blank",
+    "long": "too long",
+    "ratio": "unlike in length",
+    "duplicate": "repeated",
+    "overlap": "in train or valid too",
+    "surplus": "beyond the size asked for",
+}
 _COMPARED = ["baseline", "difference", "low", "high", "p_holm", "verdict"]
 
 
 def summarise(
-    scores: pd.DataFrame, significance: pd.DataFrame | None = None, checks: list[dict] | None = None
+    scores: pd.DataFrame,
+    significance: pd.DataFrame | None = None,
+    checks: list[dict] | None = None,
+    corpus: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Reduce tidy ablation scores over seeds, and put beside them how they compare with the baseline.
 
@@ -19,7 +30,9 @@ def summarise(
     note (why a metric did not run), reason (why the failed runs did), of `significance` (the table of
     `significance.against`) baseline, difference, low, high, p_holm and verdict, and of `checks` (the facts of the test
     sets' tokens) ceiling (the metric of the references themselves, where the tokenizer cannot write them), too_long
-    (sentences that the model cannot read) and context (its tokens). The order of `scores` is kept.
+    (sentences that the model cannot read) and context (its tokens), and of `corpus` (its summaries) lines (of the test
+    set as it was read; missing for a carved one) and dropped (how many of them for what, in words; missing for none).
+    The order of `scores` is kept.
     InputError: scores of one pair and metric with different signatures.
     """
     _check_signatures(scores)
@@ -49,7 +62,20 @@ def summarise(
     else:
         summary = summary.merge(significance[[*keys, *_COMPARED]], how="left", on=keys)
     found = pd.DataFrame([_checked(row, checks or []) for row in summary[keys].itertuples()], columns=_CHECKED)
-    return summary.join(found.astype({"ceiling": float, "too_long": "Int64", "context": "Int64"}))
+    summary = summary.join(found.astype({"ceiling": float, "too_long": "Int64", "context": "Int64"}))
+    lines = pd.DataFrame([_lines(row, corpus) for row in summary[keys].itertuples()], columns=["lines", "dropped"])
+    return summary.join(lines.astype({"lines": "Int64", "dropped": object}))
+
+
+def _lines(row: tuple, corpus: pd.DataFrame | None) -> tuple[int | None, str | None]:
+    """Return the lines of a row's test set and what was dropped of them; the way back of a pair has the same text."""
+    if corpus is None:
+        return None, None
+    pairs = (row.pair, "-".join(reversed(row.pair.split("-"))))
+    found = corpus[corpus["pair"].isin(pairs) & (corpus["split"] == row.split) & (corpus["read"] > 0)]
+    for each in found.to_dict("records"):
+        return each["read"], ", ".join(f"{each[name]} {text}" for name, text in _DROPPED.items() if each[name]) or None
+    return None, None
 
 
 def _checked(row: tuple, checks: list[dict]) -> tuple[float | None, int | None, int | None]:

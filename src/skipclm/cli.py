@@ -93,13 +93,13 @@ def _report_too_long(places: list[str], too_long: list[bool]) -> None:
 
 def _numbered_lines(files: list[Path]) -> Iterator[tuple[str, str]]:
     """Yield where each line of the files is, such as "input.txt, line 3", and the line."""
-    from skipclm import sources
+    from skipclm import text_files
 
     for path in files:
         if path == STANDARD_INPUT:
-            lines, name = sources.decode_lines(_read_standard_input(), "standard input"), "standard input"
+            lines, name = text_files.decode_lines(_read_standard_input(), "standard input"), "standard input"
         else:
-            lines, name = sources.read_lines(path), str(path)
+            lines, name = text_files.read_lines(path), str(path)
         yield from ((f"{name}, line {number}", line) for number, line in enumerate(lines, start=1))
 
 

@@ -1,7 +1,8 @@
 """Clean parallel text and split it so that no sentence of any language is in two splits.
 
 Reads   the sources of `corpus.train`, `corpus.valid`, `corpus.test` and `corpus.more_tests`
-Writes  <pair>/<split>.<language>, one sentence a line, summary.tsv, and summary.<name>.tsv of each further test set
+Writes  <pair>/<split>.<language>, one sentence a line, summary.tsv, and summary.<name>.tsv of each further test set;
+        `warnings` there says what in the text that was read is likely to be no text, see `text_checks`
 
 All pairs are split together: with English on one side of each, a sentence held out of en-de must not be
 trained on in en-tr either.
@@ -13,46 +14,51 @@ overlap                         shares a sentence with a split of higher precede
                                 valid and train, whatever test holds, further test sets
 surplus                         was left over when the size asked for was reached
 Carved splits read nothing themselves: what was read and cleaned for them stands in train's row.
+
+A test set with a source of its own and `size: null` is kept whole, line by line: of it, only rows with a blank side are
+dropped, and from further test sets what train or valid has. Train and valid give way to `test`.
 """
 
 import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
 from sacrebleu.metrics import BLEU
 
-from skipclm import faults, provenance, sources
+from skipclm import faults, provenance, sources, text_checks
 from skipclm.errors import InputError, naming
 from skipclm.sources import SPLITS, Row
-from skipclm.sources import read_lines as read_lines  # part of this module's interface
-from skipclm.text import tidy as tidy  # likewise
+from skipclm.text import key
+from skipclm.text import tidy as tidy  # part of this module's interface
+from skipclm.text_files import read_lines as read_lines  # likewise
 
 DROPS = ("blank", "long", "ratio", "duplicate", "overlap", "surplus")
 COLUMNS = (
     *("pair", "split", "origin", "read", *DROPS, "pairs"),
-    *("source_tokens", "target_tokens", "source_sha256", "target_sha256"),
+    *("source_tokens", "target_tokens", "source_sha256", "target_sha256", "warnings"),
 )
 
 LOOKED_AT = 200  # pairs of a source, to tell whether its sides are swapped
 
-Sentence = tuple[str, str]  # language, text
+Sentence = tuple[str, str]  # language, key of the text (see `text.key`)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one pair in one split, where they are from, and how many were read and dropped for what."""
+    """The rows of one pair in one split, where they are from, how many were read and dropped for what, and warnings."""
 
     origin: str
     rows: list[Row]
     counts: Counter = field(default_factory=Counter)
+    warnings: tuple[str, ...] = ()
 
     def keep(self, rows: list[Row], reason: str) -> "Part":
         """Return a part with only `rows`, the others counted as dropped for `reason`."""
-        return Part(self.origin, rows, self.counts + Counter({reason: len(self.rows) - len(rows)}))
+        return replace(self, rows=rows, counts=self.counts + Counter({reason: len(self.rows) - len(rows)}))
 
     def history(self) -> str:
         """Return the counts in words, for messages."""
@@ -79,7 +85,7 @@ def add_test(corpus: dict, name: str, languages: dict, pairs: list[str], folder:
 
     `corpus` holds folder, seed and cleaning, and under `name` the set's source and size. The other splits stay as they
     are, so that nothing is trained anew for one more test: what shares a sentence with train or valid is left out
-    here, and counted. Raises InputError as `build_corpus` does.
+    here, and counted; with `size: null` all other rows stay. Raises InputError as `build_corpus` does.
     """
     sources.check_files(corpus, languages, pairs, [name])
     built = {split: _read_built(Path(folder), split, pairs) for split in ("train", "valid")}
@@ -93,17 +99,26 @@ def clean(pairs: Iterable[Row], max_bytes: int, max_ratio: float) -> tuple[list[
 
     Sentences become NFC with single spaces. Lengths are UTF-8 bytes, for in bytes a Chinese character counts
     like the three letters it stands for: a row is `long` if a side has more than `max_bytes`, and fails by
-    `ratio` if one side is more than `max_ratio` times the other. A `duplicate` repeats both sides of a row.
+    `ratio` if one side is more than `max_ratio` times the other. A `duplicate` repeats both sides of a row, but for
+    characters that cannot be seen.
     """
     kept, dropped = {}, Counter()
     for source, target in pairs:
         row = tidy(source), tidy(target)
-        fault = _fault(row, max_bytes, max_ratio) or ("duplicate" if row in kept else None)
+        keys = key(row[0]), key(row[1])
+        fault = _fault(row, max_bytes, max_ratio) or ("duplicate" if keys in kept else None)
         if fault:
             dropped[fault] += 1
         else:
-            kept[row] = None
-    return list(kept), dropped
+            kept[keys] = row
+    return list(kept.values()), dropped
+
+
+def without_blanks(pairs: Iterable[Row]) -> tuple[list[Row], Counter]:
+    """Return all rows but those with a blank side, in order and tidy, and how many are blank."""
+    rows = [(tidy(source), tidy(target)) for source, target in pairs]
+    kept = [row for row in rows if all(map(_is_visible, row))]
+    return kept, Counter(blank=len(rows) - len(kept))
 
 
 def split_corpus(
@@ -162,8 +177,10 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
     for pair in pairs:
         with naming(sources.config_key(source, split)):
             raw = sources.read(source, corpus["folder"], languages, pair)
-            rows, dropped = clean(raw, **corpus["cleaning"])
-            part = Part(sources.origin(source, languages, pair), rows, Counter(read=len(raw)) + dropped)
+            is_whole = split not in ("train", "valid") and corpus[split]["size"] is None
+            rows, dropped = without_blanks(raw) if is_whole else clean(raw, **corpus["cleaning"])
+            counts = Counter(read=len(raw)) + dropped
+            part = Part(sources.origin(source, languages, pair), rows, counts, _warnings(raw, pair, split))
             if not rows:
                 raise InputError(
                     f"expected sentence pairs of {pair} in {part.origin}, found none fit to use "
@@ -172,6 +189,17 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
             _check_sides(rows, pair)
         parts[pair] = part
     return parts
+
+
+def _warnings(raw: list[Row], pair: str, split: str) -> tuple[str, ...]:
+    """Print and return what in the rows of a source, as they were read, is likely to be no text."""
+    found = []
+    for language, sentences in zip(_sides(pair), zip(*raw, strict=True), strict=False):  # no rows have no sides
+        with naming(f"{language} of {pair}"):
+            found += [f"{language}: {warning}" for warning in text_checks.check_text(sentences)]
+    for warning in found:
+        print(f"warning: {pair} {split}: {warning}")
+    return tuple(found)
 
 
 def _check_sides(rows: list[Row], pair: str) -> None:
@@ -209,8 +237,8 @@ def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
 
 
 def _is_visible(sentence: str) -> bool:
-    """Tell whether anything in a sentence leaves ink: not spaces, and not marks of direction or of order alone."""
-    return any(unicodedata.category(character)[0] not in "ZC" for character in sentence)
+    """Tell whether anything in a sentence leaves ink: not spaces and invisible characters alone."""
+    return any(unicodedata.category(character)[0] not in "ZC" for character in key(sentence))
 
 
 def _sides(pair: str) -> list[str]:
@@ -219,7 +247,7 @@ def _sides(pair: str) -> list[str]:
 
 def _keys(pair: str, row: Row) -> tuple[Sentence, Sentence]:
     source, target = _sides(pair)
-    return (source, row[0]), (target, row[1])
+    return (source, key(row[0])), (target, key(row[1]))
 
 
 def _sentences(parts: Parts) -> set[Sentence]:
@@ -229,7 +257,7 @@ def _sentences(parts: Parts) -> set[Sentence]:
 def _rank(seed: int, *texts: str) -> bytes:
     # A random order that is a matter of the text itself: it is the same for every input order, process and
     # pair, and a sentence more or less in the corpus leaves the others where they were.
-    return blake2b("\0".join((str(seed), *texts)).encode(), digest_size=16).digest()
+    return blake2b("\0".join((str(seed), *map(key, texts))).encode(), digest_size=16).digest()
 
 
 def _without(parts: Parts, held: set[Sentence]) -> Parts:
@@ -260,7 +288,7 @@ def _sample(rows: list[Row], size: int, seed: int) -> list[Row]:
 
 
 def _shuffle(part: Part, seed: int) -> Part:
-    return Part(part.origin, sorted(part.rows, key=lambda row: _rank(seed, *row)), part.counts)
+    return replace(part, rows=sorted(part.rows, key=lambda row: _rank(seed, *row)))
 
 
 def _carve(pool: Parts, split: str, size: int, seed: int, largest_group: int) -> tuple[Parts, Parts]:
@@ -277,7 +305,7 @@ def _carve(pool: Parts, split: str, size: int, seed: int, largest_group: int) ->
     for pair, part in pool.items():
         gone = set(dealt[pair])
         carved[pair] = Part("carved from train", dealt[pair]).keep(dealt[pair][:size], "surplus")
-        rest[pair] = Part(part.origin, [row for row in part.rows if row not in gone], part.counts)
+        rest[pair] = replace(part, rows=[row for row in part.rows if row not in gone])
     return carved, rest
 
 
@@ -309,6 +337,7 @@ def _write(folder: Path, parts: dict[str, Parts], summary: str) -> None:
 
 def _write_part(folder: Path, pair: str, split: str, part: Part) -> dict:
     row = {"pair": pair, "split": split, "origin": part.origin, "pairs": len(part.rows)}
+    row["warnings"] = "; ".join(part.warnings)
     row |= {name: part.counts[name] for name in ("read", *DROPS)}
     for number, (side, language) in enumerate(zip(("source", "target"), _sides(pair), strict=True)):
         lines = [sentences[number] for sentences in part.rows]

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from skipclm import provenance
 from skipclm.errors import InputError
-from skipclm.text import tidy
+from skipclm.text import key, tidy
 
 IGNORED = -100  # the label of tokens that carry no loss
 
@@ -71,7 +71,7 @@ class Examples(Dataset):
     """Encoded sentence pairs.
 
     An item holds `source` and `target`, lists of token ids without special tokens, and `source_key` and `target_key`,
-    numbers that are equal where sentences are.
+    numbers that are equal where sentences look the same (see `text.key`).
     """
 
     FIELDS = ("source", "target")
@@ -82,7 +82,7 @@ class Examples(Dataset):
     @classmethod
     def encoded(cls, tokenizer: PreTrainedTokenizerBase, source: list[str], target: list[str]) -> "Examples":
         """Encode sentence pairs, lists of one length."""
-        keys = [np.unique(side, return_inverse=True)[1] for side in (source, target)]
+        keys = [np.unique([key(text) for text in side], return_inverse=True)[1] for side in (source, target)]
         return cls(encode(tokenizer, source), encode(tokenizer, target), np.stack(keys, axis=1))
 
     @classmethod

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 
+from skipclm.text import key, tidy
+
 _WORD = re.compile(r"\w")
 REPEATS = 4  # so many times in a row is a loop ...
 SPAN = 60  # ... of a piece of so many characters at most
@@ -14,12 +16,13 @@ LETTERS = 2  # fewer tell no language
 
 def is_empty(hypothesis: str) -> bool:
     """Tell whether there is no letter or digit."""
-    return _WORD.search(hypothesis) is None
+    return _WORD.search(key(hypothesis)) is None
 
 
 def is_copy(hypothesis: str, source: str) -> bool:
-    """Tell whether a translation is its source, but for case and spaces."""
-    return bool(source.strip()) and hypothesis.casefold().split() == source.casefold().split()
+    """Tell whether a translation is its source, but for case, spaces and invisible characters."""
+    source, hypothesis = (key(tidy(text)).casefold() for text in (source, hypothesis))
+    return source != "" and hypothesis == source
 
 
 def is_loop(hypothesis: str, reference: str) -> bool:

@@ -31,7 +31,12 @@ def load_table(name: str, config: str | None, split: str, revision: str | None, 
 
 
 def column(table: "Dataset", field: str) -> list:
-    """Return a column's values; `field` may be the dotted name of a nested one."""
+    """Return a column's values; `field` may be the dotted name of a nested one.
+
+    A column that has the dots in its own name goes before a nested one.
+    """
+    if field in table.column_names:
+        return table[field][:]
     flat = table.flatten()  # nested fields become columns with dotted names
     if field not in flat.column_names:
         raise InputError(f"expected a field `{field}`, found {', '.join(flat.column_names)}; correct its name")

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from skipclm.rouge import tokens
+from skipclm.text import key
 
 SPAN = 4  # words in a row ...
 NEAR = 0.8  # ... of which so large a share, seen elsewhere, makes a sentence nearly the same
@@ -13,9 +14,9 @@ def table(corpus: dict[tuple[str, str], dict[str, list[str]]]) -> pd.DataFrame:
     """Return a row for each pair, language and two splits that should have nothing in common.
 
     `corpus` holds sentences by split, by (pair, language). Columns: `sentences` of `split`; how many are `exact`ly in
-    `other`, but for case and punctuation; how many are `near`: at least 80 % of their runs of four words (of characters
-    where there are no spaces; of all words in a shorter sentence) are in it; and `ngrams_seen`, the share of all runs,
-    in per cent.
+    `other`, but for case, punctuation and invisible characters; how many are `near`: at least 80 % of their runs of
+    four words (of characters where there are no spaces; of all words in a shorter sentence) are in it; and
+    `ngrams_seen`, the share of all runs, in per cent.
     """
     rows = []
     for (pair, language), splits in corpus.items():
@@ -27,7 +28,7 @@ def table(corpus: dict[tuple[str, str], dict[str, list[str]]]) -> pd.DataFrame:
 
 
 def _compare(sentences: list[str], others: list[str], language: str) -> tuple[int, int, int, float]:
-    ours, theirs = ([tokens(line, language) for line in lines] for lines in (sentences, others))
+    ours, theirs = ([tokens(key(line), language) for line in lines] for lines in (sentences, others))
     known, seen = {tuple(words) for words in theirs}, {span for words in theirs for span in _spans(words)}
     exact = sum(bool(words) and tuple(words) in known for words in ours)
     found = [(sum(span in seen for span in spans), len(spans)) for spans in map(_spans, ours) if spans]

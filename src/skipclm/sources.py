@@ -1,17 +1,20 @@
 """Read parallel text from wherever it lies: files of three kinds, the hub, the built-in demo.
 
+Files are plain or compressed (see `text_files`). A blank line is a row of two blank sides in files of every kind.
+
 A source is a mapping with a `kind`; `placeholders` explains how its other keys are read.
 """
 
-import codecs
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from skipclm import hub
+from skipclm import hub, text_checks
 from skipclm.errors import InputError, naming
 from skipclm.placeholders import View, expand, sides
+from skipclm.text_files import read_lines
 
 SPLITS = ("train", "valid", "test")
 
@@ -68,8 +71,21 @@ def _check_file(path: Path, pair: str, folder: str) -> None:
         ) from None
     if not found:
         raise InputError(
-            f"there is no file {path} (for {pair}); correct the path, or corpus.folder, which is {folder!r}"
+            f"{_what_is_at(path)} {path} (for {pair}); correct the path, or corpus.folder, which is {folder!r}"
         )
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} (for {pair}) cannot be read: permission denied; change its permissions")
+
+
+def _what_is_at(path: Path) -> str:
+    """Say what there is instead of a file."""
+    if path.is_dir():
+        return "expected a file, found the folder"
+    if path.exists():
+        return "expected a file, found a pipe, socket or device,"
+    if path.is_symlink():
+        return f"expected a file, found a link to {os.readlink(path)}, which does not exist,"
+    return "there is no file"
 
 
 def check_name(path: str | Path) -> None:
@@ -106,35 +122,6 @@ def origin(source: dict, languages: dict, pair: str) -> str:
     return f"{source['kind']}:" + ",".join(path.name for path in files(source, "", languages, pair))
 
 
-def read_lines(path: str | Path) -> list[str]:
-    """Return the lines of a file as `decode_lines` does; raises an `InputError` if it cannot be read."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    return decode_lines(data, str(path))
-
-
-def decode_lines(data: bytes, name: str) -> list[str]:
-    r"""Return the lines of a text in UTF-8, without a byte order mark and line ends; errors call it by its `name`.
-
-    Only "\n" and "\r\n" end a line: `str.splitlines` would also cut at the separators that web text holds
-    inside sentences (U+2028, U+0085, form feeds), and two files would lose their alignment.
-    """
-    data = data.removeprefix(codecs.BOM_UTF8)
-    try:
-        lines = data.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{name}, line {line}: expected UTF-8, found the byte 0x{data[error.start]:02x}; "
-            "convert the file (iconv -f ... -t utf-8) or mend the line"
-        ) from None
-    if lines[-1] == "":
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
-
-
 def _from_demo(view: View) -> list[Row]:
     from skipclm import demo
 
@@ -151,13 +138,14 @@ def _from_demo(view: View) -> list[Row]:
 def _from_tsv(view: View) -> list[Row]:
     path, rows = view.path(), []
     for number, line in enumerate(read_lines(path), start=1):
-        columns = line.split("\t")
+        columns = line.split("\t") if line.strip() else ["", ""]
         if len(columns) != 2:
             raise InputError(
                 f"{path}, line {number}: expected two columns separated by one tab, found {len(columns)}; "
                 "mend the line, or cut a file of more columns to the two sentences (cut -f 1,2)"
             )
         rows.append(tuple(columns))
+    _check_header(path, rows, view)
     turned = view.columns != view.sides
     return [(second, first) for first, second in rows] if turned else rows
 
@@ -166,7 +154,15 @@ def _from_lines(view: View) -> list[Row]:
     paths = view.paths()
     texts = [read_lines(path) for path in paths]
     _check_aligned(texts, [str(path) for path in paths], "lines")
-    return list(zip(*texts, strict=True))
+    rows = list(zip(*texts, strict=True))
+    _check_header(paths[0], rows, view)
+    return rows
+
+
+def _check_header(path: Path, rows: list[Row], view: View) -> None:
+    with naming(f"{path}, line 1"):
+        for row in rows[:1]:
+            text_checks.check_header(row, [*view.sides, *map(view.code, view.sides)])
 
 
 def _from_jsonl(view: View) -> list[Row]:
@@ -175,7 +171,7 @@ def _from_jsonl(view: View) -> list[Row]:
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
         with naming(f"{path}, line {number}"):
-            record = _parse(line)
+            record = _parse(line) if line.strip() else dict.fromkeys(fields, "")
             rows.append(tuple(_string(_look_up(record, field), field) for field in fields))
     return rows
 
@@ -188,9 +184,14 @@ def _parse(line: str) -> Any:
 
 
 def _look_up(record: Any, field: str) -> Any:
-    for key in field.split("."):
-        record = record.get(key) if isinstance(record, dict) else None
-    return record
+    """Return what is at a dotted path, or None. A key that has dots itself goes before a path."""
+    if not isinstance(record, dict):
+        return None
+    if field in record:
+        return record[field]
+    dots = [place for place, character in enumerate(field) if character == "."]
+    found = (_look_up(record.get(field[:place]), field[place + 1 :]) for place in reversed(dots))
+    return next((value for value in found if value is not None), None)
 
 
 def _string(value: Any, field: str) -> str:

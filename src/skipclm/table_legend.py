@@ -38,8 +38,11 @@ def legend(summary: pd.DataFrame, best: str = "in bold") -> str:
 
 
 def _on_text(summary: pd.DataFrame) -> list[str]:
-    """Say what the tokenizer cannot write and the model cannot read."""
-    sentences = []
+    """Say which lines of the test set are left out, what the tokenizer cannot write and the model cannot read."""
+    sentences = [
+        f"Of {row.pair}, {row.sentences} of {row.lines} lines are scored (left out: {row.dropped})."
+        for row in summary.dropna(subset="dropped").drop_duplicates("pair").itertuples()
+    ]
     for metric, rows in (
         summary.dropna(subset="ceiling").drop_duplicates(["pair", "metric"]).groupby("metric", sort=False)
     ):

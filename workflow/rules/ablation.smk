@@ -57,6 +57,7 @@ rule collect_ablation:
         checks=expand(
             f"{RESULTS}/tokens/{{pair}}/{{test}}.json", pair=ABLATION_PAIRS, test=TESTS
         ),
+        corpus=CORPUS_SUMMARIES,
     output:
         scores=f"{RESULTS}/ablation/scores.tsv",
         table=f"{RESULTS}/ablation/table.tsv",

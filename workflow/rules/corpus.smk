@@ -11,6 +11,12 @@ MORE_TESTS = {
 }
 
 
+CORPUS_SUMMARIES = [
+    f"{RESULTS}/corpus/summary.tsv",
+    *(f"{RESULTS}/corpus/summary.{name}.tsv" for name in MORE_TESTS),
+]
+
+
 rule build_corpus:
     """Read, clean and split the text of all pairs together, so that no sentence is in two splits."""
     input:

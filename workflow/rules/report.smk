@@ -100,6 +100,7 @@ rule write_report:
     """Say what was chosen and what came of it."""
     input:
         overlap=rules.measure_overlap.output.table,
+        corpus=CORPUS_SUMMARIES,
         checks=[
             f"{RESULTS}/tokens/{pair}/{split}.json"
             for pair in dict.fromkeys([*config["grid"]["pairs"], *ABLATION_PAIRS])

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from skipclm import ablation_summary, grid_statistics, jobs, provenance, selection, tables, tsv
 
 if TYPE_CHECKING:
@@ -11,7 +13,8 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     runs = [provenance.read_json(path) for path in snakemake.input.scores]
     scores = selection.ablation_scores(runs, snakemake.params.metrics)
     checks = [provenance.read_json(path) for path in snakemake.input.checks]
-    summary = ablation_summary.summarise(scores, tsv.read(snakemake.input.significance), checks)
+    corpus = pd.concat(map(tsv.read, snakemake.input.corpus))
+    summary = ablation_summary.summarise(scores, tsv.read(snakemake.input.significance), checks, corpus)
     tsv.write(snakemake.output.scores, scores)
     tsv.write(snakemake.output.table, summary)
     winner = grid_statistics.winner_table(tsv.read(snakemake.input.optimism), summary, snakemake.params.winner)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from skipclm import grid_statistics, jobs, provenance, selection, tables, tsv
 
 if TYPE_CHECKING:
@@ -17,5 +19,7 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     doubts = grid_statistics.to_text(*(tsv.read(path) for path in (snakemake.input.cells, snakemake.input.winner)))
     checks = [provenance.read_json(path) for path in snakemake.input.checks]
     warnings = [f"Warning: {each['pair']} {each['split']}: {line}\n" for each in checks for line in each["warnings"]]
+    corpus = pd.concat(map(tsv.read, snakemake.input.corpus)).dropna(subset="warnings")
+    warnings += [f"Warning: {row.pair} {row.split}: {row.warnings}\n" for row in corpus.itertuples()]
     parts = [selection.to_text(best, snakemake.params.names), doubts, tables.to_text(summary), *warnings, *listed]
     provenance.write_text(snakemake.output.report, "\n".join(parts))
