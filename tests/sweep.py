@@ -251,13 +251,13 @@ def page(found: dict[str, tuple[str, str, str]]) -> str:
     lines = [
         "# Architectures",
         "",
-        "Written by `make sweep` with "
-        f"transformers {transformers.__version__} and torch {torch.__version__.partition('+')[0]}: every decoder of "
-        "transformers that can be made with four blocks of width 32 is tried by itself.",
+        f"Written by `make sweep` with transformers {transformers.__version__} and torch "
+        f"{torch.__version__.partition('+')[0]}: every decoder of transformers that can",
+        "be made with four blocks of width 32 is tried by itself.",
         "",
-        "- **holds**: loss, gradients and the set of trained weights are those of transformers; a fresh skip changes "
-        "nothing; a trained one survives saving; the lower blocks alone have the states of the whole model; "
-        "translations are the same together, one by one and without a cache.",
+        "- **holds**: loss, gradients and the set of trained weights are those of transformers; a fresh skip changes",
+        "  nothing; a trained one survives saving; the lower blocks alone have the states of the whole model; translations",
+        "  are the same together, one by one and without a cache.",
         "- **refused**: skipclm says so in one line before any training.",
         "- **not made**: no such small decoder could be made here; nothing is known of it.",
         "- **fails**: a fault of skipclm.",
