@@ -134,7 +134,8 @@ def _run(config: dict, texts: list[str], cores: int) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     overlay = log.with_suffix(".yaml")
     provenance.write_text(overlay, yaml.safe_dump(config, sort_keys=False))
-    targets = ["all", *(f"results/{config['experiment']}/tokens/{text}.safetensors" for text in texts)]
+    tokens = f"results/{config['experiment']}/tokens"
+    targets = ["all", *(f"{tokens}/{text}.{kind}" for text in texts for kind in ("safetensors", "json"))]
     command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(overlay)]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
     # On this machine: a cluster's profile would measure its queue.
