@@ -19,7 +19,7 @@ def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
     died; nothing is recorded then.
     """
     facts = {"config": config, "versions": provenance.versions()}
-    identity = snapshots.fingerprint(facts, [Path(base, provenance.RECORD), Path(base, "config.json")])
+    identity = snapshots.fingerprint(facts, snapshots.model_files(base))
     with jobs.alone(f"{record}.attempt"):
         before = provenance.read_json(record) if Path(record).exists() else {}
         if before.get("fingerprint") != identity:

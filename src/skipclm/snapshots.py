@@ -26,6 +26,12 @@ def fingerprint(facts: dict, files: Iterable[str | Path]) -> str:
     return hashlib.sha256(json.dumps([facts, digests], sort_keys=True).encode()).hexdigest()
 
 
+def model_files(folder: str | Path) -> list[Path]:
+    """Return the files that make a model, in order, without those that hold times."""
+    dated = (provenance.RECORD, "history.tsv")
+    return [path for path in sorted(Path(folder).rglob("*")) if path.is_file() and path.name not in dated]
+
+
 def release(folder: Path, splits: list[str], keep_weights: bool = True) -> None:
     """Remove the snapshots of a run, which lie in its folder, once all its splits are scored since it was trained.
 

@@ -22,9 +22,8 @@ from transformers.integrations import TensorBoardCallback
 from skipclm import checkout, checkpoints, devices, jobs, provenance, runs, training, tsv
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.examples import Examples, Prompt
-from skipclm.snapshots import DONE, Snapshots, fingerprint, link
+from skipclm.snapshots import DONE, Snapshots, fingerprint, link, model_files
 
-DATED = (provenance.RECORD, "history.tsv")  # of a base model: with times in them, and nothing that others do not show
 PATIENCE = 600  # seconds that processes which are told to end have for their snapshot
 
 
@@ -57,8 +56,8 @@ class TrainingJob:
     def fingerprint(self) -> str:
         """A digest of all that decides the outcome."""
         facts = {"pair": self.pair, "seed": self.seed, "settings": self.settings, "code": self.code}
-        files = [path for path in sorted(Path(self.base).rglob("*")) if path.is_file() and path.name not in DATED]
-        return fingerprint(facts | {"versions": provenance.versions()}, [self.train, self.valid, *files])
+        files = [self.train, self.valid, *model_files(self.base)]
+        return fingerprint(facts | {"versions": provenance.versions()}, files)
 
     @property
     def facts(self) -> dict:
