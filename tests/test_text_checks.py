@@ -134,3 +134,14 @@ def test_a_warning_is_one_line_without_tabs():
     assert len(warning.splitlines()) == 1
     assert "\t" not in warning
     assert len(warning) < 200
+
+
+@pytest.mark.parametrize("row", [("eng", "deu"), ("en-US", "de-DE"), ("eng_Latn", "zho_Hans"), ("en_US", "tr_TR")])
+def test_a_header_of_language_codes_is_refused(row):
+    with pytest.raises(InputError, match="found the header"):
+        check_header(row, ["en", "de", "tr", "zh"])
+
+
+@pytest.mark.parametrize("row", [("Go!", "Los!"), ("No", "Non"), ("OK", "OK"), ("Yes", "Ja")])
+def test_a_word_is_no_header(row):
+    check_header(row, ["en", "de", "tr", "zh"])

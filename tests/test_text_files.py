@@ -145,3 +145,12 @@ def test_what_is_no_text_is_named(data, form):
 
 def test_text_may_begin_like_an_archive():
     assert decode_lines(b"BZh9 is a name.\nPK\n", "a") == ["BZh9 is a name.", "PK"]
+
+
+def test_an_empty_archive_has_no_lines():
+    assert [decode_lines(compress(b""), "a") for compress in COMPRESS.values()] == [[]] * len(COMPRESS)
+
+
+def test_an_archive_may_begin_with_a_frame_to_skip():
+    frame = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"skip"
+    assert decode_lines(frame + COMPRESS["zstd"](b"one\ntwo\n"), "a.zst") == ["one", "two"]

@@ -331,7 +331,8 @@ def _write(folder: Path, parts: dict[str, Parts], summary: str) -> None:
     """Write every part's sentences, and a table of what became of its rows."""
     pairs = next(iter(parts.values()))
     rows = [_write_part(folder, pair, split, parts[split][pair]) for pair in pairs for split in parts]
-    table = [COLUMNS, *([str(row[name]) for name in COLUMNS] for row in rows)]
+    # The name of a file may hold tabs and line breaks.
+    table = [COLUMNS, *([tidy(str(row[name])) for name in COLUMNS] for row in rows)]
     provenance.write_lines(folder / summary, ["\t".join(row) for row in table])
 
 

@@ -16,12 +16,15 @@ arabic bengali bulgarian catalan chinese croatian czech danish dutch english est
 hebrew hindi hungarian icelandic indonesian irish italian japanese khmer korean latvian lithuanian malay maltese
 norwegian persian polish portuguese romanian russian serbian slovak slovenian spanish swahili swedish tamil thai turkish
 ukrainian urdu vietnamese deutsch englisch français anglais español inglés italiano inglese português türkçe ingilizce
+ara ben bul cat ces cze dan deu ger dut ell eng est fas fin fra fre heb hin hrv hun ind isl ita jpn kor lav lit nld
+nor pol por ron rum rus slk slv spa srp swe tur ukr urd vie zho cmn
 русский английский 中文 汉语 英文 英语 日本語 英語 한국어 영어
 """
 _HEADERS = frozenset(
     "source target src tgt trg text sentence segment translation translated original reference ref input output lang "
     f"language id {_LANGUAGES}".split()
 )
+_SUBTAG = re.compile(r"(?<=[a-z])[-_](?:[A-Z]{2}|[A-Z][a-z]{3})\b")  # region or script: en-US, eng_Latn
 _MOST = 0.5  # share of the sentences that makes a form certain
 _QUOTED = 0.9  # share of the sentences in quotes that is more than dialogue has
 _FEW = 5  # fewer sentences tell nothing by their share
@@ -101,7 +104,8 @@ def _short(text: str) -> str:
 
 def _words(cell: str) -> set[str]:
     """Return the words of a column's name, without numbers that end them: none if it ends like a sentence."""
-    words = {word.rstrip("0123456789") for word in re.findall(r"[^\W_]+", key(tidy(cell)).casefold())}
+    name = _SUBTAG.sub("", key(tidy(cell))).casefold()
+    words = {word.rstrip("0123456789") for word in re.findall(r"[^\W_]+", name)}
     return set() if cell.rstrip().endswith((".", "!", "?", "。")) else words
 
 

@@ -121,7 +121,7 @@ def _count_ascii(sample: bytes, encoding: str) -> int:
 # By their first bytes, none of which begins a text in UTF-8; "BZh" alone would.
 _COMPRESSED: dict[re.Pattern, tuple[str, Callable[[bytes], bytes]]] = {
     re.compile(rb"\x1f\x8b"): ("gzip", gzip.decompress),
-    re.compile(rb"BZh[1-9]1AY&SY"): ("bzip2", bz2.decompress),
+    re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"): ("bzip2", bz2.decompress),  # the second is an empty file's
     re.compile(rb"\xfd7zXZ\x00"): ("xz", lzma.decompress),
-    re.compile(rb"\x28\xb5\x2f\xfd"): ("zstd", _unzstd),
+    re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): ("zstd", _unzstd),  # the second is a skippable frame's
 }
