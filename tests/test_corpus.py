@@ -12,7 +12,7 @@ from itertools import combinations
 import pytest
 
 from skipclm import corpus as corpora
-from skipclm import demo
+from skipclm import demo, tsv
 from skipclm.corpus import SPLITS, Part, clean, group_rows, split_corpus
 from skipclm.errors import InputError
 
@@ -567,3 +567,10 @@ def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path):
         written.append({path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()})
     assert len(written[0]) == 13
     assert written[0] == written[1]
+
+
+def test_a_file_name_with_a_tab_does_not_break_the_summary(tmp_path):
+    part = Part("tsv:a\tb\nc.tsv", [("One.", "Eins.")], Counter(read=1))
+    corpora._write(tmp_path, {"test": {"en-de": part}}, "summary.tsv")
+    table = tsv.read(tmp_path / "summary.tsv")
+    assert table[["origin", "read", "pairs"]].to_dict("records") == [{"origin": "tsv:a b c.tsv", "read": 1, "pairs": 1}]
