@@ -1,12 +1,14 @@
 """A model folder gives back what was saved, to this package and to plain transformers."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 import torch
 from helpers import CONTRASTIVE, OFF, SKIP, TRAINING, logits_of, trained_skip
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from skipclm import checkpoints, provenance, training, translation
 from skipclm.errors import InputError
@@ -65,6 +67,19 @@ def test_missing_folder_is_refused(tmp_path):
         checkpoints.load(tmp_path / "missing")
     with pytest.raises(InputError, match="missing: expected a tokenizer"):
         checkpoints.load_tokenizer(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama", "gpt2"])
+@pytest.mark.parametrize("name", checkpoints.GENERIC_CLASSES)
+def test_a_generic_tokenizer_is_what_its_file_says(tmp_path, tokenizer, kind, name):
+    """AutoTokenizer reads the files of a qwen2 by that architecture's own class."""
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": name}))
+    text = "vier Übel sind  nah"
+    ids = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode(text).ids
+    assert checkpoints.load_tokenizer(tmp_path)(text).input_ids == ids
 
 
 def test_broken_tokenizer_is_one_error(tmp_path, new_decoder, tokenizer):

@@ -3,7 +3,15 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
 from skipclm import modeling, provenance
@@ -11,6 +19,9 @@ from skipclm.errors import InputError
 from skipclm.examples import Prompt
 
 logging.disable_progress_bar()  # loading takes no time worth a bar in a log
+
+# Classes of tokenizers that are what tokenizer.json says, by their present and their former name.
+GENERIC_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path, record: dict) -> None:
@@ -35,7 +46,7 @@ def load(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, `options` go to `from_pretrained`; raises an `InputError` if there is none."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **{"trust_remote_code": False} | options)
+        tokenizer = _tokenizer_class(folder, **options).from_pretrained(folder, trust_remote_code=False, **options)
     except Exception as error:  # a broken file ends in whatever its reader trips over
         raise InputError(
             f"{folder}: expected a tokenizer beside the model, but {modeling.loading_fault(error)}"
@@ -44,6 +55,16 @@ def load_tokenizer(folder: str | Path, **options: object) -> PreTrainedTokenizer
     if set(tokenizer("a", add_special_tokens=False)["input_ids"]) <= {tokenizer.unk_token_id}:
         raise InputError(f"{folder}: expected a tokenizer beside the model, found one that knows no letter")
     return tokenizer
+
+
+def _tokenizer_class(folder: str | Path, **options: object) -> type:
+    """Return the class that reads a tokenizer.
+
+    For some architectures, Qwen2 among them, `AutoTokenizer` takes the architecture's own class where the folder names
+    a generic one, and that class splits the text in its own way, whatever tokenizer.json says.
+    """
+    name = get_tokenizer_config(folder, **options).get("tokenizer_class")
+    return PreTrainedTokenizerFast if name in GENERIC_CLASSES else AutoTokenizer
 
 
 def read_context(folder: str | Path) -> int | None:
