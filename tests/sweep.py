@@ -43,8 +43,10 @@ SIZES = {
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "linear_head_dim", "index_head_dim"), 16),
     **dict.fromkeys(("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts", "index_n_heads"), 2),
+    **dict.fromkeys(("num_experts_per_token",), 2),
     **dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads", "linear_num_heads", "zero_expert_num"), 2),
     **dict.fromkeys(("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "n_group", "topk_group"), 1),
+    **dict.fromkeys(("num_expert_group",), 1),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "hidden_size_per_layer_input", "index_topk"), 8),
     **{"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8},
 }
@@ -53,12 +55,13 @@ SMALL_HEADS = {"head_dim": 8}
 HALVES = {"decoder_layers": LAYERS, "encoder_layers": LAYERS}
 HALVES |= {"decoder_attention_heads": HEADS, "encoder_attention_heads": HEADS}
 SHAPES: dict[str, dict] = {
-    **dict.fromkeys(("axk1", "deepseek_v3", "longcat_flash", "youtu", "mimo_v2_flash"), SMALL_HEADS),
+    **dict.fromkeys(("axk1", "deepseek_v3", "longcat_flash", "youtu"), SMALL_HEADS),
     **dict.fromkeys(("bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "mvp"), HALVES),
     **dict.fromkeys(("pegasus", "plbart", "whisper"), HALVES),
     "bailing_hybrid": {"layer_group_size": 2},
     "bamba": {"mamba_d_head": 16, "attn_layer_indices": [1, 3]},
-    "codegen": {"rotary_dim": 8},
+    "codegen": {"rotary_dim": 8, "num_attention_heads": 4},  # it splits its heads among four devices
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
     "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gemma3n_text": {"num_kv_shared_layers": 0, "vocab_size_per_layer_input": 400, "laurel_rank": 8},
@@ -67,9 +70,12 @@ SHAPES: dict[str, dict] = {
     "gptj": {"rotary_dim": 8},
     "granitemoehybrid": {"mamba_d_head": 16, "layer_types": ["mamba", "attention"] * 2},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
-    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2, "num_local_experts": 16},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2, "num_experts": 4},
+    "mimo_v2_flash": {"head_dim": 24, "num_attention_heads": 8, "num_key_value_heads": 4},  # a third of a head rotates
+    "zamba2": {"layers_block_type": ["linear_attention", "hybrid"] * 2, "n_mamba_heads": 2, "mamba_headdim": 32},
+    "zaya": {"num_experts_per_tok": 1, "layer_types": ["hybrid"] * LAYERS},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
-    "longcat_flash": SMALL_HEADS | {"num_layers": LAYERS},
+    "longcat_flash": SMALL_HEADS | {"num_hidden_layers": 2 * LAYERS, "num_layers": LAYERS},
     "mamba2": {"num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1},
     "nemotron_h": {"n_groups": 1},
 }

@@ -179,6 +179,16 @@ def test_recurrent_decoder_translates_too(tokenizer, sources):
     assert translate(decoder, tokenizer, same, length_ratio=2.0, length_extra=2) == expected
 
 
+def test_a_block_with_attention_and_a_recurrent_state_translates_too(tokenizer, sources):
+    """Both parts of the cache go on with the sentences that have not ended."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"num_key_value_heads": 2, "mamba_d_ssm": 32, "mamba_n_heads": 2, "mamba_d_head": 16, "mamba_d_state": 8}
+    config = AutoConfig.for_model("falcon_h1", vocab_size=len(tokenizer), **sizes)
+    decoder = AutoModelForCausalLM.from_config(config).eval()
+    options = {"length_ratio": 1.5, "length_extra": 3}
+    assert translate(decoder, tokenizer, sources, **options) == _by_hand(decoder, tokenizer, sources, 1.5, 3)[0]
+
+
 def test_translations_that_were_cut_are_told(model, tokenizer, sources):
     _, tokens = _by_hand(model, tokenizer, sources, 1.5, 3)
     limits = [int(1.5 * len(ids)) + 3 for ids in sources]

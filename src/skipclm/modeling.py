@@ -141,7 +141,7 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
             pad_token_id=text.pad_token_id,
             bos_token_id=text.bos_token_id,
             eos_token_id=text.eos_token_id,
-            tie_word_embeddings=decoder.config.tie_word_embeddings,
+            tie_word_embeddings=getattr(decoder.config, "tie_word_embeddings", False),
         )
         model = cls(config, decoder)
         model.skip.to(decoder.device, decoder.dtype)

@@ -154,8 +154,8 @@ def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, limits: Tensor, e
             finished[row] = written
         rows, limits, ids, cache = rows[~ended], limits[~ended], output.sequences[~ended], output.get("past_key_values")
         try:
-            cache.batch_select_indices(~ended)
-        except AttributeError:  # a recurrent model's state is no such cache: it reads again what there is
+            cache.reorder_cache((~ended).nonzero().flatten())
+        except AttributeError:  # some recurrent models have no such cache: they read again what there is
             cache = None
         mask = torch.cat([mask[~ended], mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
     return finished
