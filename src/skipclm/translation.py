@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 from transformers import (
+    DynamicCache,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
@@ -152,13 +153,21 @@ def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, limits: Tensor, e
         ended = enough.ended(output.sequences)
         for row, written in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
             finished[row] = written
-        rows, limits, ids, cache = rows[~ended], limits[~ended], output.sequences[~ended], output.get("past_key_values")
-        try:
-            cache.reorder_cache((~ended).nonzero().flatten())
-        except AttributeError:  # some recurrent models have no such cache: they read again what there is
-            cache = None
+        rows, limits, ids = rows[~ended], limits[~ended], output.sequences[~ended]
+        cache = _select_rows(output.get("past_key_values"), (~ended).nonzero().flatten())
         mask = torch.cat([mask[~ended], mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
     return finished
+
+
+def _select_rows(cache: object, rows: Tensor) -> DynamicCache | None:
+    """Return the cache of some rows of a batch, given by their numbers; None for a cache of an architecture's own.
+
+    Without it the model reads again what there is. Such caches may hold states that they do not select.
+    """
+    if type(cache) is not DynamicCache:
+        return None
+    cache.reorder_cache(rows)
+    return cache
 
 
 class _Enough(StoppingCriteria):
