@@ -98,6 +98,18 @@ def test_stray_zeros_and_control_characters_are_no_other_encoding(text):
         assert len(decode_lines(bytes(data), "a.txt")) == 2 * TEXTS[text].count("\n")
 
 
+@pytest.mark.parametrize("data", [b"Hello \0you", b"abcd\0efg", b"x" * 40 + b"\0" + b"y" * 39])
+def test_a_zero_in_a_single_line_is_no_other_encoding(data):
+    assert decode_lines(data, "a.txt") == [data.decode()]
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE"])
+@pytest.mark.parametrize("text", ["ฉันอยากดื่มชาสักถ้วยเพราะว่าอากาศหนาวมาก\n", "Я не знаю.\n", "中一\n"])
+def test_text_in_utf16_with_few_zeros_is_named(text, encoding):
+    with pytest.raises(InputError, match=encoding):
+        decode_lines(text.encode(encoding), "a.txt")
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "gb18030", "big5", "shift_jis", "koi8-r"])
 def test_other_encodings_are_not_taken_for_utf16(encoding):
     text = {"latin-1": TEXTS["german"], "koi8-r": "Где вокзал?\nЯ не знаю.\n"}.get(encoding, TEXTS["chinese"])
@@ -123,6 +135,28 @@ def test_a_damaged_archive_is_one_clear_line(form, damage):
         decode_lines(damage(data), "a.gz")
 
 
+@pytest.mark.parametrize("form", ["gzip", "bzip2", "xz"])  # zstd's checksums are optional, and pyarrow writes none
+@pytest.mark.parametrize("damaged", [0, 1, 3])
+def test_damage_in_any_of_several_streams_is_seen(form, damaged):
+    streams = [bytearray(COMPRESS[form](f"line {number}\n".encode() * 99)) for number in range(4)]
+    assert len(decode_lines(b"".join(streams), "a")) == 4 * 99
+    streams[damaged][len(streams[damaged]) // 2] ^= 8
+    with pytest.raises(InputError, match="found a damaged one"):
+        decode_lines(b"".join(streams), "a")
+
+
+@pytest.mark.parametrize("form", ["bzip2", "xz"])
+def test_what_follows_the_last_stream_is_damage(form):
+    with pytest.raises(InputError, match="found a damaged one"):
+        decode_lines(COMPRESS[form](b"one\n") + b"garbage", "a")
+
+
+def test_streams_of_xz_may_be_padded():
+    streams = [lzma.compress(f"{number}\n".encode()) for number in range(3)]
+    data = streams[0] + bytes(4) + streams[1] + bytes(8) + streams[2] + bytes(4)
+    assert decode_lines(data, "a.xz") == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize("form", COMPRESS)
 def test_text_in_another_encoding_is_named_within_an_archive(form):
     with pytest.raises(InputError, match="UTF-16BE"):
@@ -134,9 +168,10 @@ def test_text_in_another_encoding_is_named_within_an_archive(form):
     [
         (b"PK\x03\x04rest", "a zip archive"),
         (b"PAR1rest", "a Parquet file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n", "a pointer of Git LFS"),
         (gzip.compress(b"a.txt" + bytes(252) + b"ustar\x0000" + bytes(248), mtime=0), "a tar archive"),
     ],
-    ids=["zip", "parquet", "tar"],
+    ids=["zip", "parquet", "LFS", "tar"],
 )
 def test_what_is_no_text_is_named(data, form):
     with pytest.raises(InputError, match=rf"a: expected text, found {form}"):

@@ -27,9 +27,10 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
+import pandas as pd
 from sacrebleu.metrics import BLEU
 
-from skipclm import faults, provenance, sources, text_checks
+from skipclm import faults, provenance, sources, text_checks, tsv
 from skipclm.errors import InputError, naming
 from skipclm.sources import SPLITS, Row
 from skipclm.text import key
@@ -331,14 +332,12 @@ def _write(folder: Path, parts: dict[str, Parts], summary: str) -> None:
     """Write every part's sentences, and a table of what became of its rows."""
     pairs = next(iter(parts.values()))
     rows = [_write_part(folder, pair, split, parts[split][pair]) for pair in pairs for split in parts]
-    # The name of a file may hold tabs and line breaks.
-    table = [COLUMNS, *([tidy(str(row[name])) for name in COLUMNS] for row in rows)]
-    provenance.write_lines(folder / summary, ["\t".join(row) for row in table])
+    tsv.write(folder / summary, pd.DataFrame(rows, columns=COLUMNS))
 
 
 def _write_part(folder: Path, pair: str, split: str, part: Part) -> dict:
-    row = {"pair": pair, "split": split, "origin": part.origin, "pairs": len(part.rows)}
-    row["warnings"] = "; ".join(part.warnings)
+    row = {"pair": pair, "split": split, "pairs": len(part.rows)}
+    row |= {"origin": tidy(part.origin), "warnings": tidy("; ".join(part.warnings))}  # names of files may hold tabs
     row |= {name: part.counts[name] for name in ("read", *DROPS)}
     for number, (side, language) in enumerate(zip(("source", "target"), _sides(pair), strict=True)):
         lines = [sentences[number] for sentences in part.rows]

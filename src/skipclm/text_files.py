@@ -7,6 +7,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from skipclm.errors import InputError
@@ -20,8 +21,10 @@ _MARKS = {
 }
 _SAMPLE = 1 << 16  # bytes that are looked at, to tell the encoding
 _PRINTABLE = 0.99  # share of the characters in a text of the right encoding
+_CONTROL = 0.2  # share of control characters; text in UTF-16 that is read as UTF-8 has more
 _ESCAPE = re.compile(rb"\x1b[$(][@A-Z(-/]")  # switches the character set in ISO-2022-JP and its like
 _CANNOT_BE_TEXT = {
+    re.compile(rb"version https://git-lfs"): ("a pointer of Git LFS", "fetch the file itself (git lfs pull)"),
     re.compile(rb"PK\x03\x04"): ("a zip archive or an office document", "take the text out of it"),
     re.compile(rb"PAR1"): ("a Parquet file", "read its folder with `kind: hub`"),
     re.compile(rb".{257}ustar", re.DOTALL): ("a tar archive", "unpack it (tar -xf)"),
@@ -73,6 +76,21 @@ def _decompress(data: bytes, name: str) -> bytes:
     return data
 
 
+def _join_streams(new_decompressor: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor], data: bytes) -> bytes:
+    """Return the content of streams that follow each other, padded with zeros perhaps.
+
+    `bz2.decompress` and `lzma.decompress` leave out everything from a damaged stream on if it is not the first.
+    """
+    parts = []
+    while data:
+        decompressor = new_decompressor()
+        parts.append(decompressor.decompress(data))
+        if not decompressor.eof:
+            raise EOFError("the end of a stream is missing")
+        data = decompressor.unused_data.lstrip(b"\0")
+    return b"".join(parts)
+
+
 def _unzstd(data: bytes) -> bytes:
     import pyarrow  # a third of a second
 
@@ -98,9 +116,20 @@ def _other_encoding(data: bytes) -> str | None:
     sample = data[:_SAMPLE]
     if _ESCAPE.search(sample) and sample.isascii():
         return "ISO-2022-JP"
-    ascii_in = {encoding: _count_ascii(sample, encoding) for encoding in _MARKS.values() if b"\0" in sample}
-    likeliest = max(ascii_in, key=ascii_in.__getitem__, default=None)
-    return likeliest if likeliest and ascii_in[likeliest] else None
+    if b"\0" not in sample or _reads_as_utf8(sample):
+        return None
+    ascii_in = {encoding: _count_ascii(sample, encoding) for encoding in _MARKS.values()}
+    likeliest = max(ascii_in, key=ascii_in.__getitem__)
+    return likeliest if ascii_in[likeliest] else None
+
+
+def _reads_as_utf8(sample: bytes) -> bool:
+    """Tell whether a sample is UTF-8 with few control characters."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(sample)
+    except UnicodeDecodeError:
+        return False
+    return sum(character < " " and character not in "\t\r\n" for character in text) < _CONTROL * len(text)
 
 
 def _count_ascii(sample: bytes, encoding: str) -> int:
@@ -121,7 +150,10 @@ def _count_ascii(sample: bytes, encoding: str) -> int:
 # By their first bytes, none of which begins a text in UTF-8; "BZh" alone would.
 _COMPRESSED: dict[re.Pattern, tuple[str, Callable[[bytes], bytes]]] = {
     re.compile(rb"\x1f\x8b"): ("gzip", gzip.decompress),
-    re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"): ("bzip2", bz2.decompress),  # the second is an empty file's
-    re.compile(rb"\xfd7zXZ\x00"): ("xz", lzma.decompress),
+    re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"): (
+        "bzip2",
+        partial(_join_streams, bz2.BZ2Decompressor),
+    ),  # the second is an empty file's
+    re.compile(rb"\xfd7zXZ\x00"): ("xz", partial(_join_streams, lzma.LZMADecompressor)),
     re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): ("zstd", _unzstd),  # the second is a skippable frame's
 }

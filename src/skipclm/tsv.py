@@ -12,7 +12,7 @@ from skipclm.errors import InputError
 # The columns of all tables that hold text, and those that hold True or False; all others hold numbers.
 TEXT = {
     *("pair", "split", "variant", "metric", "status", "verdict", "baseline", "signature", "note", "reason"),
-    *("origin", "source_sha256", "target_sha256", "language", "other", "stage"),
+    *("origin", "source_sha256", "target_sha256", "language", "other", "stage", "warnings", "dropped"),
 }
 TRUTH = {"like_best"}
 MISSING = ["", "NA", "-"]  # Snakemake's benchmarks write the last two for numbers that it could not measure
@@ -79,9 +79,12 @@ def _numbers(column: pd.Series, path: str | Path) -> pd.Series:
 def write(path: str | Path, frame: pd.DataFrame) -> None:
     """Write a table without its index: no quotes, missing cells empty, floats in full, so equal runs agree.
 
-    InputError: a tab or a line break inside a cell or the name of a column.
+    InputError: a tab or a line break inside a cell or the name of a column. ValueError: text in a column that `read`
+    would take for numbers.
     """
     for name in frame.columns:
+        if not is_text(name) and any(isinstance(cell, str) for cell in frame[name]):
+            raise ValueError(f"column {name!r} holds text; add it to tsv.TEXT")
         _check_cell(name, f"{path}, header")
         for number, cell in enumerate(frame[name], start=1):
             _check_cell(cell, f"{path}, row {number}, column {name!r}")
