@@ -7,7 +7,7 @@ import torch
 from helpers import logits_of, stack_of, states_of, trained_skip
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from skipclm import decoders
+from skipclm import base, decoders
 from skipclm.decoders import Head, Recorder, embedded, find_blocks, find_stack, first_blocks, fuse_attention
 from skipclm.errors import InputError
 from skipclm.examples import pad
@@ -255,3 +255,17 @@ def test_other_decoders_are_left_as_they_are(decoder, ids):
     fuse_attention(decoder)
     if decoder.config.model_type != "xglm":
         assert torch.equal(logits_of(decoder, ids), expected)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [("llama", True), ("gemma3_text", True), ("lfm2", True), ("recurrent_gemma", False), ("minimax", False)]
+    + [("mamba", False), ("rwkv", False)],
+)
+def test_caches_that_can_be_sorted_are_known(architecture, expected, pairs):
+    decoder, _ = base.untrained(architecture, pairs[0], 3, 32, 2, 400, 1)
+    with torch.no_grad():
+        for weight in decoder.parameters():
+            if weight.ndim > 1:
+                weight.mul_(3.0)
+    assert decoders.has_sortable_cache(decoder.eval()) == expected

@@ -24,6 +24,16 @@ def model(new_decoder):
     return model
 
 
+def sensitive_decoder(architecture, pairs):
+    """A random decoder of weights that react to their input, and its tokenizer."""
+    decoder, tokenizer = base.untrained(architecture, pairs[0] + pairs[1], 3, 32, 2, 400, 1)
+    with torch.no_grad():
+        for weight in decoder.parameters():
+            if weight.ndim > 1:
+                weight.mul_(3.0)
+    return decoder.eval(), tokenizer
+
+
 @pytest.fixture
 def sources(examples):
     """Twenty sentences of two to five tokens."""
@@ -87,6 +97,39 @@ def test_beams_are_those_of_generate(model, tokenizer, sources, batch_tokens):
     options = {"batch_tokens": batch_tokens, "length_ratio": 0.0, "length_extra": 8}
     assert translate(model, tokenizer, sources, beams=3, **options) == expected
     assert translate(model, tokenizer, sources, **options) != expected
+
+
+def test_beams_do_not_depend_on_their_neighbours(model, tokenizer, sources):
+    """A beam search goes on to the longest limit of its batch, and may then end elsewhere for others."""
+    options = {"beams": 3, "length_ratio": 1.0, "length_extra": 2}
+    alone = [translate(model, tokenizer, [ids], **options)[0] for ids in sources]
+    assert translate(model, tokenizer, sources, **options) == alone
+    assert len({len(ids) for ids in sources}) > 2
+
+
+@pytest.mark.parametrize("architecture", ["recurrent_gemma", "minimax", "lfm2"])
+def test_beams_of_decoders_with_states_of_their_own(architecture, pairs, examples):
+    decoder, tokenizer = sensitive_decoder(architecture, pairs)
+    expected = []
+    for ids in examples.source[:6]:
+        prompt = torch.tensor([[2, *ids, 2]])
+        options = {"num_beams": 3, "max_new_tokens": 6, "eos_token_id": 2, "pad_token_id": 1, "use_cache": False}
+        row = decoder.generate(prompt, attention_mask=torch.ones_like(prompt), **options)[0, prompt.shape[1] :]
+        expected.append(corpus.tidy(tokenizer.decode(row, skip_special_tokens=True)))
+    options = {"length_ratio": 0.0, "length_extra": 6}
+    assert translate(decoder, tokenizer, examples.source[:6], beams=3, **options) == expected
+
+
+@pytest.mark.parametrize("architecture", ["recurrent_gemma", "minimax", "lfm2", "rwkv"])
+def test_what_is_left_of_a_batch_goes_on_with_states_of_its_own(architecture, pairs, examples):
+    decoder, tokenizer = sensitive_decoder(architecture, pairs)
+    with torch.no_grad():
+        decoder.get_output_embeddings().weight[2] *= 4  # many end at once
+    sources = [(ids * 5)[:5] for ids in examples.source[:30]]
+    options = {"length_ratio": 0.0, "length_extra": 20}
+    found = translation.translate(decoder, tokenizer, sources, progress=False, **options)
+    assert found.texts == [translate(decoder, tokenizer, [ids], **options)[0] for ids in sources]
+    assert found.cut.count(False) > 10
 
 
 def test_dropout_is_off(new_decoder, tokenizer, sources):
@@ -203,14 +246,15 @@ def test_where_memory_is_short_half_of_a_batch_goes_after_the_other(
 ):
     expected, generate = translate(model, tokenizer, sources, beams=beams), translation._generate
 
-    def short_of_memory(model, prompt, prompts, *rest):
+    def short_of_memory(model, search, prompts, *rest):
         if len(prompts) > 3:
             raise torch.OutOfMemoryError("injected")
-        return generate(model, prompt, prompts, *rest)
+        return generate(model, search, prompts, *rest)
 
     monkeypatch.setattr(translation, "_generate", short_of_memory)
     assert translate(model, tokenizer, sources, beams=beams) == expected
-    assert "out of memory with 20 sentences at a time: now 10" in capsys.readouterr().err
+    largest = 20 if beams == 1 else 4  # with beams, those of one limit
+    assert f"out of memory with {largest} sentences at a time: now {largest // 2}" in capsys.readouterr().err
 
 
 def test_lack_of_memory_for_a_single_sentence_is_an_error(model, tokenizer, sources, monkeypatch):
@@ -230,12 +274,8 @@ def test_lack_of_memory_for_a_single_sentence_is_an_error(model, tokenizer, sour
     [("llama", "any"), ("recurrent_gemma", "equal_length"), ("rwkv", "single"), ("mamba", "any")],
 )
 def test_translations_do_not_depend_on_their_neighbours(architecture, batching, pairs, examples):
-    decoder, tokenizer = base.untrained(architecture, pairs[0] + pairs[1], 3, 32, 2, 400, 1)
-    with torch.no_grad():
-        for weight in decoder.parameters():
-            if weight.ndim > 1:
-                weight.mul_(3.0)  # more sensitive to their input
-    assert decoders.find_batching(decoder.eval()) == batching
+    decoder, tokenizer = sensitive_decoder(architecture, pairs)
+    assert decoders.find_batching(decoder) == batching
     sources = examples.source[:7]
     together = translate(decoder, tokenizer, sources, length_extra=6)
     assert together == [translate(decoder, tokenizer, [ids], length_extra=6)[0] for ids in sources]

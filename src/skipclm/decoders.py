@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.xglm.modeling_xglm import XGLMAttention
 
@@ -22,6 +23,8 @@ from .errors import InputError
 BLOCKS = {
     "longcat_flash": "model.layers",  # counts the two halves of each block
 }
+# The names that configurations give to the weight of the router loss.
+ROUTER_WEIGHTS = ("router_aux_loss_coef", "aux_loss_coef")
 
 
 def find_stack(decoder: PreTrainedModel) -> tuple[str, nn.ModuleList]:
@@ -120,11 +123,14 @@ class Head:
         not ask for it (`output_router_logits`).
         """
         settings = self.decoder.config.get_text_config()
-        if not getattr(settings, "output_router_logits", False) or getattr(output, "router_logits", None) is None:
+        weights = [getattr(settings, name) for name in ROUTER_WEIGHTS if hasattr(settings, name)]
+        wants_loss = weights and getattr(settings, "output_router_logits", False)
+        if not wants_loss or getattr(output, "router_logits", None) is None:
             return None
         self.output = _States(last_hidden_state=output.last_hidden_state[:, :1], router_logits=output.router_logits)
-        balance = self.decoder(input_ids=mask.long()[:, :1], attention_mask=mask, output_router_logits=True).aux_loss
-        return settings.router_aux_loss_coef * balance
+        whole = self.decoder(input_ids=mask.long()[:, :1], attention_mask=mask, output_router_logits=True)
+        loss = getattr(whole, "aux_loss", None)
+        return None if loss is None else weights[0] * loss
 
 
 @dataclass
@@ -248,6 +254,32 @@ def _generation_logits(decoder: PreTrainedModel, prompts: list[list[int]]) -> Te
     width = max(map(len, prompts))
     ids = torch.tensor([[5] * (width - len(prompt)) + prompt for prompt in prompts], device=decoder.device)
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=decoder.device)
-    options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
-    options |= {"return_dict_in_generate": True, "output_logits": True}
-    return torch.stack(decoder.generate(input_ids=ids, attention_mask=mask, **options).logits)[:, 0]
+    return torch.stack(_generate_steps(decoder, ids, 4, attention_mask=mask).logits)[:, 0]
+
+
+def _generate_steps(decoder: PreTrainedModel, ids: Tensor, count: int, **inputs: object) -> ModelOutput:
+    """Generate `count` tokens after each row of `ids` (rows, tokens); return sequences, logits and cache."""
+    options = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": False}
+    options |= {"return_dict_in_generate": True, "output_logits": True, "attention_mask": torch.ones_like(ids)}
+    return decoder.generate(input_ids=ids, **options | inputs)
+
+
+@torch.inference_mode()
+def has_sortable_cache(decoder: PreTrainedModel) -> bool:
+    """Return whether `reorder_cache` puts all that a decoder remembers of a batch into another order.
+
+    Beam search relies on it. Some recurrent decoders keep a part of their states elsewhere. Compared are the logits of
+    two steps of `generate`, with the cache in another order and without it.
+    """
+    if "past_key_values" not in signature(decoder.forward).parameters:
+        return False  # generate takes no cache of another name
+    ids = torch.tensor([[7, 6, 5], [5, 8, 6], [8, 5, 7]], device=decoder.device)
+    first = _generate_steps(decoder, ids, 1)
+    cache, order = first.get("past_key_values"), torch.tensor([2, 0, 1], device=decoder.device)
+    if not hasattr(cache, "reorder_cache"):
+        return False
+    cache.reorder_cache(order)
+    ids = first.sequences[order]
+    sorted_logits = torch.stack(_generate_steps(decoder, ids, 2, past_key_values=cache).logits)
+    logits = torch.stack(_generate_steps(decoder, ids, 2).logits)
+    return torch.allclose(sorted_logits, logits, rtol=0.0, atol=1e-3 * float(logits.std()))

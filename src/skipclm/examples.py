@@ -47,6 +47,14 @@ class Prompt:
         """Return the tokens of a prompt for a source sentence; of any sentence, in the place that a source has."""
         return [*self.begin, *ids, self.end]
 
+    def room(self, ids: list[int], context: int | None, length_ratio: float, length_extra: int) -> int:
+        """Return how many tokens a translation of a source may have, with its end; at most 0 if the source is too long.
+
+        That is `length_ratio` for each source token and `length_extra` more, as far as the model's `context` reaches.
+        """
+        limit = int(length_ratio * len(ids)) + length_extra
+        return limit if context is None else min(limit, context - len(self.source(ids)))
+
     def target(self, ids: list[int]) -> list[int]:
         """Return the tokens that should follow the prompt."""
         return [*ids, self.end]

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 from transformers import (
-    DynamicCache,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
@@ -18,7 +17,7 @@ from transformers import (
 )
 
 from skipclm import checkpoints, memory, modeling
-from skipclm.decoders import find_batching, fuse_attention, router_loss_omitted
+from skipclm.decoders import find_batching, fuse_attention, has_sortable_cache, router_loss_omitted
 from skipclm.examples import Prompt, batches_within, decode, pad
 
 
@@ -55,35 +54,50 @@ def translate(
     translates a sentence differently beside others gets sentences of one length at a time, or single ones. With
     `progress`, a bar on standard error counts the batches.
     """
-    prompt, context = Prompt.of(tokenizer), _context(model)
+    prompt, context = Prompt.of(tokenizer), modeling.context(model)
     prompts = [prompt.source(ids) for ids in sources]
-    too_long = [len(row) >= context for row in prompts]
+    rooms = [prompt.room(ids, context, length_ratio, length_extra) for ids in sources]
+    too_long = [context is not None and len(row) >= context for row in prompts]
     found = Translated([""] * len(sources), list(too_long), too_long)
-    limits = [int(length_ratio * len(ids)) + length_extra for ids in sources]
-    tokens = [len(row) + limit for row, limit in zip(prompts, limits, strict=True)]
     readable = [i for i in range(len(sources)) if not too_long[i]]
-    by_length = sorted(readable, key=tokens.__getitem__, reverse=True)  # little padding, and little waiting
-
-    def fits(batch: list[int]) -> bool:
-        longest = tokens[batch[0]]  # beyond the context, its room is cut, and would be for others too
-        lengths = {len(prompts[i]) for i in batch}
-        is_allowed = batching == "any" or (batching == "equal_length" and len(lengths) == 1)
-        return is_allowed and longest <= context and len(batch) * longest * beams <= batch_tokens
-
+    lengths = [
+        len(row) + int(length_ratio * len(ids)) + length_extra for row, ids in zip(prompts, sources, strict=True)
+    ]
+    by_length = sorted(readable, key=lengths.__getitem__, reverse=True)  # little padding, and little waiting
     with _neutral_generation(model, prompt):
-        batching = find_batching(modeling.decoder_of(model))
+        decoder = modeling.decoder_of(model)
+        batching, search = find_batching(decoder), _Search(prompt, beams, has_sortable_cache(decoder))
+
+        def fits(batch: list[int]) -> bool:
+            longest = lengths[batch[0]]  # beyond the context, its room is cut, and would be for others too
+            is_allowed = batching == "any" or (
+                batching == "equal_length" and _are_equal(len(prompts[i]) for i in batch)
+            )
+            is_allowed &= beams == 1 or _are_equal(rooms[i] for i in batch)  # a beam search ends for all at a time
+            return (
+                is_allowed and (context is None or longest <= context) and len(batch) * longest * beams <= batch_tokens
+            )
+
         for batch in tqdm(batches_within(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
-            room = [min(limits[i], context - len(prompts[i])) for i in batch]
-            generated = _generate_in_memory(model, prompt, [prompts[i] for i in batch], room, beams)
-            for i, ids, limit in zip(batch, generated, room, strict=True):
-                found.texts[i] = decode(tokenizer, [ids[:limit]])[0]
-                found.cut[i] = prompt.end not in ids[:limit]
+            limits = [rooms[i] for i in batch]
+            generated = _generate_in_memory(model, search, [prompts[i] for i in batch], limits)
+            for i, ids in zip(batch, generated, strict=True):
+                found.texts[i] = decode(tokenizer, [ids[: rooms[i]]])[0]
+                found.cut[i] = prompt.end not in ids[: rooms[i]]
     return found
 
 
-def _context(model: PreTrainedModel) -> float:
-    context = modeling.context(model)
-    return float("inf") if context is None else context
+@dataclass(frozen=True)
+class _Search:
+    """How to generate; `sorts_cache` says whether the model's cache can be put into another order."""
+
+    prompt: Prompt
+    beams: int
+    sorts_cache: bool
+
+
+def _are_equal(values: Iterable[int]) -> bool:
+    return len(set(values)) == 1
 
 
 @contextmanager
@@ -103,11 +117,11 @@ def _neutral_generation(model: PreTrainedModel, prompt: Prompt) -> Iterator[None
 
 
 def _generate_in_memory(
-    model: PreTrainedModel, prompt: Prompt, prompts: list[list[int]], limits: list[int], beams: int
+    model: PreTrainedModel, search: _Search, prompts: list[list[int]], limits: list[int]
 ) -> list[list[int]]:
     """Return what `_generate` does; if memory does not suffice, one half of the prompts after the other."""
     try:
-        return _generate(model, prompt, prompts, limits, beams)
+        return _generate(model, search, prompts, limits)
     except RuntimeError as error:
         if not memory.is_lacking(error) or len(prompts) == 1:
             raise
@@ -116,22 +130,21 @@ def _generate_in_memory(
     said = f"out of memory with {len(prompts)} sentences at a time: now {half}"
     print(said, file=sys.stderr)  # for standard output may be for translations
     parts = ((prompts[:half], limits[:half]), (prompts[half:], limits[half:]))
-    return [ids for part in parts for ids in _generate_in_memory(model, prompt, *part, beams)]
+    return [ids for part in parts for ids in _generate_in_memory(model, search, *part)]
 
 
-def _generate(
-    model: PreTrainedModel, prompt: Prompt, prompts: list[list[int]], limits: list[int], beams: int
-) -> list[list[int]]:
+def _generate(model: PreTrainedModel, search: _Search, prompts: list[list[int]], limits: list[int]) -> list[list[int]]:
     """Return what the model puts after each prompt, at least up to its limit or `</s>`, and perhaps padding."""
-    ids = pad(prompts, prompt.pad, left=True).to(model.device)
+    ids = pad(prompts, search.prompt.pad, left=True).to(model.device)
     mask = pad([[1] * len(row) for row in prompts], 0, left=True).to(model.device)
-    if beams == 1:
-        return _greedy(model, ids, mask, torch.tensor(limits, device=model.device), prompt.end)
-    options = {"max_new_tokens": max(limits), "num_beams": beams, "do_sample": False}
-    return model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :].tolist()
+    if search.beams == 1:
+        return _greedy(model, search, ids, mask, torch.tensor(limits, device=model.device))
+    options = {"max_new_tokens": max(limits), "num_beams": search.beams, "do_sample": False}
+    written = model.generate(input_ids=ids, attention_mask=mask, use_cache=search.sorts_cache, **options)
+    return written[:, ids.shape[1] :].tolist()
 
 
-def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, limits: Tensor, end: int) -> list[list[int]]:
+def _greedy(model: PreTrainedModel, search: _Search, ids: Tensor, mask: Tensor, limits: Tensor) -> list[list[int]]:
     """Generate, and each time that half of the sentences have ended go on with the others alone.
 
     Otherwise a batch costs as much as if all were as long as the longest. `ids` and `mask` (rows, tokens) are prompts
@@ -140,7 +153,7 @@ def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, limits: Tensor, e
     width, cache = ids.shape[1], None
     rows, finished = torch.arange(len(ids), device=ids.device), [[] for _ in ids]
     while len(rows):
-        enough = _Enough(width, limits, end)
+        enough = _Enough(width, limits, search.prompt.end)
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -154,20 +167,11 @@ def _greedy(model: PreTrainedModel, ids: Tensor, mask: Tensor, limits: Tensor, e
         for row, written in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
             finished[row] = written
         rows, limits, ids = rows[~ended], limits[~ended], output.sequences[~ended]
-        cache = _select_rows(output.get("past_key_values"), (~ended).nonzero().flatten())
+        cache = output.past_key_values if search.sorts_cache else None  # without it the model reads again what there is
+        if cache is not None:
+            cache.reorder_cache((~ended).nonzero().flatten())
         mask = torch.cat([mask[~ended], mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
     return finished
-
-
-def _select_rows(cache: object, rows: Tensor) -> DynamicCache | None:
-    """Return the cache of some rows of a batch, given by their numbers; None for a cache of an architecture's own.
-
-    Without it the model reads again what there is. Such caches may hold states that they do not select.
-    """
-    if type(cache) is not DynamicCache:
-        return None
-    cache.reorder_cache(rows)
-    return cache
 
 
 class _Enough(StoppingCriteria):
