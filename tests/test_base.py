@@ -296,6 +296,45 @@ def test_weights_that_are_no_numbers_are_named(new_decoder, tokenizer, tmp_path,
     assert "found others in model.layers.2.mlp.up_proj.weight" in message
 
 
+def test_nan_in_a_buffer_is_named(tokenizer, tmp_path):
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1}
+    config = AutoConfig.for_model("dots1", vocab_size=len(tokenizer), first_k_dense_replace=0, **sizes)
+    decoder = AutoModelForCausalLM.from_config(config)
+    decoder.model.layers[1].mlp.gate.e_score_correction_bias[2] = float("nan")
+    message = _refused(_saved(decoder, tokenizer, tmp_path / "base"))
+    assert "found others in model.layers.1.mlp.gate.e_score_correction_bias" in message
+
+
+def test_logits_that_are_no_numbers_are_refused(new_decoder, tokenizer, tmp_path):
+    decoder = new_decoder("llama")
+    decoder.model.layers[0].mlp.down_proj.weight.data.fill_(3e38)
+    decoder.model.layers[1].input_layernorm.weight.data.fill_(3e38)
+    assert "expected logits that are finite numbers" in _refused(_saved(decoder, tokenizer, tmp_path / "base"))
+
+
+def test_a_further_table_of_embeddings_may_be_too_small(tokenizer, tmp_path):
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2}
+    sizes |= {"num_key_value_heads": 2, "head_dim": 16, "hidden_size_per_layer_input": 8}
+    for rows in (len(tokenizer) - 1, len(tokenizer)):
+        options = {"vocab_size_per_layer_input": rows, "vocab_size": len(tokenizer), "pad_token_id": 1}
+        decoder = AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma4_text", **sizes, **options))
+        folder = _saved(decoder, tokenizer, tmp_path / str(rows))
+        if rows < len(tokenizer):
+            assert f"it fails at number {len(tokenizer) - 1}" in _refused(folder)
+        else:
+            base.fetch(str(folder), None, None)
+
+
+@pytest.mark.parametrize("context", [8, 15])
+def test_a_model_that_reads_next_to_nothing_is_refused(tokenizer, tmp_path, context):
+    config = AutoConfig.for_model(
+        "gpt2", vocab_size=len(tokenizer), n_positions=context, n_embd=32, n_layer=2, n_head=2
+    )
+    folder = _saved(AutoModelForCausalLM.from_config(config), tokenizer, tmp_path / "base")
+    assert f"at least 16 tokens, found one that reads {context}" in _refused(folder)
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "xglm"])
 def test_weights_of_more_blocks_than_the_configuration_has_are_refused(new_decoder, tokenizer, tmp_path, architecture):
     folder = _saved(new_decoder(architecture), tokenizer, tmp_path / "base")

@@ -33,6 +33,15 @@ def test_a_trial_that_dies_is_told(new_decoder, save_base, tmp_path):
     assert not (tmp_path / "trial.json").exists()
 
 
+@pytest.mark.parametrize("text", ['{"fingerprint"', "[]", "{}", '{"fingerprint": 3}'])
+def test_a_damaged_record_is_made_anew(new_decoder, save_base, tmp_path, monkeypatch, text):
+    folder, record = save_base(new_decoder()), tmp_path / "trial.json"
+    record.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(base_trial, "_run_trial", lambda *inputs: ["full"])
+    base_trial.ensure_tried(folder, trial_config(), record)
+    assert json.loads(record.read_text(encoding="utf-8"))["tried"] == ["full"]
+
+
 def test_a_base_model_is_tried_once(new_decoder, save_base, tmp_path, monkeypatch):
     folder, record = save_base(new_decoder()), tmp_path / "trial.json"
     tries = []

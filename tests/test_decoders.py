@@ -259,8 +259,10 @@ def test_other_decoders_are_left_as_they_are(decoder, ids):
 
 @pytest.mark.parametrize(
     ("architecture", "expected"),
-    [("llama", True), ("gemma3_text", True), ("lfm2", True), ("recurrent_gemma", False), ("minimax", False)]
-    + [("mamba", False), ("rwkv", False)],
+    [
+        *(("llama", True), ("gemma3_text", True), ("lfm2", True)),
+        *(("recurrent_gemma", False), ("minimax", False), ("mamba", False), ("rwkv", False)),
+    ],
 )
 def test_caches_that_can_be_sorted_are_known(architecture, expected, pairs):
     decoder, _ = base.untrained(architecture, pairs[0], 3, 32, 2, 400, 1)

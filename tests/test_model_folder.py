@@ -50,6 +50,20 @@ def test_quantised_weights_are_refused(folder, method):
     assert f"whose weights are quantised ({method}), and cannot be trained" in refusal(folder)
 
 
+@pytest.mark.parametrize("part", [None, [], {"num_hidden_layers": 7}])
+def test_the_depth_of_a_part_counts_if_it_is_one(folder, part):
+    configure(folder, text_config=part)
+    assert model_folder.depth(folder) == (7 if part else 4)
+    model_folder.check(folder)
+
+
+@pytest.mark.parametrize("value", [True, "4", 4.0])
+def test_a_depth_is_a_whole_number(folder, value):
+    configure(folder, num_hidden_layers=value)
+    with pytest.raises(InputError, match="expected the number of blocks"):
+        model_folder.depth(folder)
+
+
 @pytest.mark.parametrize("count", [3, 5])
 def test_layer_types_must_be_as_many_as_blocks(folder, count):
     configure(folder, layer_types=["full_attention"] * count)

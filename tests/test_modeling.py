@@ -15,6 +15,7 @@ from helpers import logits_of, stack_of, states_of, trained_skip
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import EntryNotFoundError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
@@ -333,6 +334,38 @@ def test_context_is_what_the_model_reads_at_most(new_decoder):
     for architecture in ("xglm", "gpt2", "llama"):
         decoder = new_decoder(architecture)
         assert modeling.context(decoder) == modeling.context(SkipCLMForCausalLM.around(decoder, 1, 3)) == 64
+
+
+def test_context_of_mpt_has_another_name():
+    assert modeling.context_of(AutoConfig.for_model("mpt", max_seq_len=48)) == 48
+
+
+@pytest.mark.parametrize("architecture", ["xglm", "opt"])
+def test_no_layer_is_dropped(new_decoder, tmp_path, capsys, architecture):
+    """A dropped block has no state to align or to carry."""
+    decoder = new_decoder(architecture)
+    decoder.config.layerdrop = 0.5
+    decoder.save_pretrained(tmp_path)
+    loaded = modeling.load(tmp_path).train()
+    assert "layerdrop 0.5 is set to 0" in capsys.readouterr().err
+    assert loaded.config.layerdrop == 0
+    runs = []
+    stack_of(loaded)[2].register_forward_hook(lambda *_: runs.append(1))
+    for _ in range(20):
+        loaded(torch.tensor([[5, 6]]))
+    assert len(runs) == 20
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_outputs_have_names_whatever_the_folder_says(new_decoder, tmp_path, architecture):
+    decoder = new_decoder(architecture)
+    decoder.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    extras = {"return_dict": False, "output_hidden_states": True, "output_attentions": True}
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | extras), encoding="utf-8")
+    output = modeling.load(tmp_path)(torch.tensor([[5, 6, 7]]))
+    assert (output.hidden_states, output.attentions) == (None, None)
+    torch.testing.assert_close(output.logits, decoder(torch.tensor([[5, 6, 7]])).logits)
 
 
 # What a folder tells

@@ -54,6 +54,24 @@ def test_another_loss_than_transformers_own_is_refused(new_decoder, save_base, m
     assert "c2-s1-t3: expected the loss that transformers computes" in _refusal(folder)
 
 
+@pytest.mark.parametrize("architecture", ["jetmoe", "deepseek_v2", "lfm2_moe"])
+def test_router_losses_are_those_of_the_architecture(save_base, tokenizer, architecture):
+    """JetMoe gives the weight another name; the others return router logits, and have no such loss."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2}
+    sizes |= {"num_key_value_heads": 2, "output_router_logits": True, "max_position_embeddings": 64}
+    options = {
+        "jetmoe": {"kv_channels": 16, "num_local_experts": 4, "num_experts_per_tok": 2, "aux_loss_coef": 0.5},
+        "deepseek_v2": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
+        | {"moe_intermediate_size": 16, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 8}
+        | {"qk_nope_head_dim": 8, "v_head_dim": 16},
+        "lfm2_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+        | {"layer_types": ["conv", "full_attention"] * 2},
+    }[architecture]
+    tokens = {"vocab_size": len(tokenizer), "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    decoder = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes, **options, **tokens))
+    assert trial.try_base(save_base(decoder), trial_config()) == ["c2-s1-t3", "skip_only", "finetune"]
+
+
 def test_a_weight_without_its_gradient_is_refused(save_base, pairs, tokenizer, monkeypatch):
     decoder, _ = base.untrained("modernbert-decoder", pairs[0] + pairs[1], 4, 32, 2, 400, 1)
     folder = save_base(decoder)

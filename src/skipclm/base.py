@@ -25,6 +25,8 @@ from skipclm.examples import Prompt, encode
 from skipclm.runs import CONTEXT
 from skipclm.snapshots import Snapshots
 
+SHORTEST_CONTEXT = 16  # tokens
+
 
 def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a decoder and its tokenizer from the hub or a folder.
@@ -36,18 +38,20 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
         model = modeling.load(source, revision=revision)
         encoder = checkpoints.load_tokenizer(source, revision=revision)
         Prompt.of(encoder)
-        _check_ids(model, encoder)
     if isinstance(model, modeling.SkipCLMForCausalLM):
         raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
     with naming("model.source"):
+        _check_context(model)
         _check_finite(model)
         _check_causal(model)
+        _check_ids(model, encoder)
     found = len(find_blocks(model))
     if layers not in (None, found):
         raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
     return model, encoder
 
 
+@torch.inference_mode()
 def _check_ids(model: PreTrainedModel, encoder: PreTrainedTokenizerBase) -> None:
     """Raise an `InputError` if the tokenizer gives a token a number for which there is no embedding or no logit."""
     prompt = Prompt.of(encoder)
@@ -58,12 +62,30 @@ def _check_ids(model: PreTrainedModel, encoder: PreTrainedTokenizerBase) -> None
             f"expected an embedding for each of the tokenizer's tokens, numbered up to {highest}, found {rows}; "
             "choose a model with its own tokenizer"
         )
+    try:
+        model(torch.tensor([[highest]], device=model.device), use_cache=False)
+    except IndexError as error:
+        raise InputError(
+            f"expected a model that reads all of the tokenizer's tokens, found that it fails at number {highest}: a "
+            "further table of embeddings is smaller; choose a model with its own tokenizer"
+        ) from error
+
+
+def _check_context(model: PreTrainedModel) -> None:
+    """Raise an `InputError` for a model that reads fewer tokens than its checks give it."""
+    context = modeling.context(model)
+    if context is not None and context < SHORTEST_CONTEXT:
+        raise InputError(
+            f"expected a model that reads at least {SHORTEST_CONTEXT} tokens, found one that reads {context}; choose "
+            "another"
+        )
 
 
 def _check_finite(model: PreTrainedModel) -> None:
-    """Raise an `InputError` for weights that are no numbers."""
-    for name, weight in model.named_parameters():
-        if not torch.isfinite(weight).all():
+    """Raise an `InputError` for weights that are not finite, and for NaN in buffers."""
+    weights = {name for name, _ in model.named_parameters()}
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all() and (name in weights or tensor.isnan().any()):
             raise InputError(f"expected weights that are finite numbers, found others in {name}; save the model anew")
 
 
@@ -77,6 +99,8 @@ def _check_causal(model: PreTrainedModel) -> None:
             f"expected a decoder that reads plain text, found that one of type {model.config.model_type} fails "
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); choose another"
         ) from error
+    if not all(torch.isfinite(each).all() for each in logits):
+        raise InputError("expected logits that are finite numbers, found others; save the model anew")
     if not torch.allclose(*logits, rtol=1e-4, atol=1e-5):
         raise InputError(
             f"expected a causal decoder, found one of type {model.config.model_type}, whose tokens see those that "

@@ -21,9 +21,16 @@ def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
     facts = {"config": config, "versions": provenance.versions()}
     identity = snapshots.fingerprint(facts, snapshots.model_files(base))
     with jobs.alone(f"{record}.attempt"):
-        before = provenance.read_json(record) if Path(record).exists() else {}
-        if before.get("fingerprint") != identity:
+        if _read_fingerprint(Path(record)) != identity:
             provenance.write_json(record, {"fingerprint": identity, "tried": _run_trial(base, config)})
+
+
+def _read_fingerprint(record: Path) -> str | None:
+    """Return the fingerprint of the last trial; None if there is none, or if its record is damaged."""
+    try:
+        return provenance.read_record(record, fingerprint=str)["fingerprint"]
+    except (FileNotFoundError, InputError):
+        return None
 
 
 def _run_trial(base: str | Path, config: dict) -> list[str]:

@@ -78,12 +78,18 @@ def read_config(folder: Path) -> dict:
     return settings
 
 
+def _text_settings(settings: dict) -> dict:
+    """Return what config.json says of the decoder: a part of it where the model reads images, say, as well."""
+    part = settings.get("text_config")
+    return part if isinstance(part, dict) else settings
+
+
 def _check_architecture(settings: dict, wanted: str) -> None:
-    names = settings.get("architectures") or []
+    names, is_compound = settings.get("architectures") or [], _text_settings(settings) is not settings
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{wanted}, whose config.json has no list of names under architectures; save the model anew")
     # A model of several kinds of input names its decoder's part.
-    endings = ("ForCausalLM", "LMHeadModel", *(["ForConditionalGeneration"] if "text_config" in settings else []))
+    endings = ("ForCausalLM", "LMHeadModel", *(["ForConditionalGeneration"] if is_compound else []))
     if not any(name.endswith(endings) for name in names):
         raise InputError(
             f"{wanted}, whose config.json names the architecture {', '.join(names) or 'nowhere'}; "
@@ -103,7 +109,7 @@ def _check_extras(folder: Path, settings: dict, wanted: str) -> None:
         raise InputError(
             f"{wanted}, whose weights are quantised ({method}), and cannot be trained; name the model that is not"
         )
-    text = settings.get("text_config") if isinstance(settings.get("text_config"), dict) else settings
+    text = _text_settings(settings)
     types, blocks = text.get("layer_types"), text.get("num_hidden_layers")
     if isinstance(types, list) and isinstance(blocks, int) and len(types) != blocks:
         raise InputError(
@@ -164,10 +170,9 @@ def _check_shards(folder: Path, wanted: str) -> None:
 def depth(folder: Path) -> int:
     """Return the number of blocks that config.json says; raise an `InputError` if it says none."""
     with naming(KEY):
-        settings = read_config(folder)
-        settings = settings.get("text_config", settings)
+        settings = _text_settings(read_config(folder))
         for key in DEPTH_KEYS:
-            if isinstance(settings.get(key), int):
+            if type(settings.get(key)) is int:
                 return settings[key]
         raise InputError(
             f"expected the number of blocks in {folder}/config.json under {', '.join(DEPTH_KEYS)}, found none of them; "

@@ -270,7 +270,8 @@ def context(model: PreTrainedModel) -> int | None:
 
 def context_of(config: PreTrainedConfig) -> int | None:
     """Return what `context` does, from the decoder's configuration alone."""
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
+    text = config.get_text_config()
+    return getattr(text, "max_position_embeddings", getattr(text, "max_seq_len", None))  # the latter is MPT's
 
 
 def load(folder: str | Path, **options: object) -> PreTrainedModel:
@@ -290,7 +291,20 @@ def load(folder: str | Path, **options: object) -> PreTrainedModel:
             "save the model anew"
         )
     _check_unused(folder, model, sorted(loaded["unexpected_keys"]))
+    _set_passes(folder, decoder_of(model))
     return model
+
+
+def _set_passes(folder: str | Path, decoder: PreTrainedModel) -> None:
+    """Have forward passes run every block and return states under their names, whatever config.json says."""
+    for config in (decoder.config, decoder.config.get_text_config()):
+        config.return_dict, config.output_hidden_states, config.output_attentions = True, False, False
+        if getattr(config, "layerdrop", 0):
+            print(f"warning: {folder}: layerdrop {config.layerdrop} is set to 0; every layer is used", file=sys.stderr)
+            config.layerdrop = 0.0
+    for module in decoder.modules():
+        if getattr(module, "layerdrop", 0):
+            module.layerdrop = 0.0
 
 
 def loading_fault(error: Exception) -> str:
