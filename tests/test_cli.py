@@ -137,7 +137,7 @@ def test_a_wrong_option_is_named(skipclm, arguments, words):
 
 def test_a_line_gives_a_line_and_an_empty_one_an_empty_one(skipclm, model, expected, text):
     one, two, three = LINES
-    path = text(f"{one}\n\n \t\n{two}\r\n\ufeff\n{three}")
+    path = text(f"{one}\n\u200b\u00ad\n \t\n{two}\r\n\ufeff\n{three}")
     status, output, _ = skipclm("translate", "--model", model, "--pair", "en-de", path)
     assert status == 0
     lines = output.split("\n")

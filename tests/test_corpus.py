@@ -20,6 +20,7 @@ LANGUAGES = {
     name: {"name": name, "bleu_tokenizer": tokenizer}
     for name, tokenizer in {"en": "13a", "de": "13a", "tr": "none", "zh": "zh"}.items()
 }
+NOUNS = {"en": "sentence", "de": "Straßenbahn", "tr": "cümleyi söyledi", "zh": "句子"}
 TSV = {"kind": "tsv", "path": "{source}-{target}.tsv"}
 LINES = {"kind": "lines", "path": "{language}.txt"}
 
@@ -44,8 +45,11 @@ def write_tsv(folder, pair, rows):
 
 
 def numbered(count, *languages):
-    """`count` rows of unlike sentences."""
-    return [tuple(f"{language} sentence {number}" for language in languages) for number in range(count)]
+    """`count` rows of unlike sentences, each in its language."""
+    return [
+        tuple(f"{language} {NOUNS.get(language, 'sentence')} {number}" for language in languages)
+        for number in range(count)
+    ]
 
 
 def build(folder, corpus, pairs):
@@ -449,7 +453,7 @@ def test_too_few_pairs_are_counted(sizes, message):
 
 def test_carved_corpus_on_disk(tmp_path):
     for pair, extra in {
-        "en-de": [("", "leer"), ("a" * 61, "b" * 50), ("kurz", "c" * 17), ("en sentence 1", "de sentence 1")],
+        "en-de": [("", "leer"), ("a" * 61, "b" * 50), ("kurz", "c" * 17), numbered(2, "en", "de")[1]],
         "en-zh": [("Hi.", " "), ("Hi.", "你好。")],
     }.items():
         write_tsv(tmp_path, pair, numbered(12, *pair.split("-")) + extra)
@@ -543,6 +547,39 @@ def test_swapped_sides_are_refused_where_the_languages_are_known(tmp_path, pair)
     with pytest.raises(InputError, match=message):
         corpora.build_corpus(config(tmp_path, **keys), languages, [pair], tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def _build_sides(folder, first, second, pair="en-de"):
+    """Build a corpus of 60 rows: `first` and `second` give the two sides of a row of the built-in corpus."""
+    write_tsv(folder, pair, [(first(row), second(row)) for row in demo.generate(60, 3)])
+    keys = {"cleaning": {"max_bytes": 400, "max_ratio": 9.0}}
+    corpora.build_corpus(config(folder, **keys), LANGUAGES, [pair], folder / "out")
+    return tsv.read(folder / "out/summary.tsv").set_index("split")["warnings"].fillna("")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (lambda row: row["en"], lambda row: f"Yes, {row['en']}", "expected de on its side of en-de, found en in"),
+        (lambda row: f"Ja, {row['de']}", lambda row: row["de"], "expected en on its side of en-de, found de in"),
+        (lambda row: row["en"], lambda row: row["en"].upper(), "found the same text on both sides in 60 of 60"),
+    ],
+    ids=["the source's language", "the target's language", "the same text"],
+)
+def test_a_side_in_the_other_sides_language_is_refused(tmp_path, first, second, message):
+    with pytest.raises(InputError, match=rf"corpus\.train\.source: .*{message}"):
+        _build_sides(tmp_path, first, second)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_side_in_a_third_language_is_warned_of(tmp_path):
+    said = _build_sides(tmp_path, lambda row: row["en"], lambda row: row["tr"])
+    assert "de: 60 of 60 sentences looked at seem to be in another language" in said["train"]
+
+
+def test_some_sentences_in_another_language_are_no_warning(tmp_path):
+    rows = iter(["en"] * 10 + ["de"] * 50)
+    assert set(_build_sides(tmp_path, lambda row: row["en"], lambda row: row[next(rows)])) == {""}
 
 
 def test_signs_that_leave_no_ink_are_blank():

@@ -115,3 +115,20 @@ def test_what_does_not_load_is_one_error(hub, keys, message):
 def test_needs_a_language_somewhere():
     with pytest.raises(InputError, match=r"expected \{language\} in `dataset` or `config` or `fields`"):
         read(dataset="x", fields="text")
+
+
+def test_text_that_is_not_utf8_is_named(hub, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train.jsonl").write_bytes('{"en": "beautiful", "de": "schön"}\n'.encode("latin-1"))
+    with pytest.raises(InputError, match=r"expected UTF-8 in `de`, found b'sch\\xf6n'; convert the files"):
+        read(dataset="data", fields="{language}")
+
+
+@pytest.mark.parametrize(("cell", "found"), [("NA", "nothing"), ("null", "nothing"), ("007", "7")])
+def test_what_readers_of_csv_take_for_no_text_is_explained(hub, tmp_path, cell, found):
+    write(tmp_path / "data/train.csv", f"en,de\none,{cell}\n")
+    with pytest.raises(
+        InputError, match=rf"row 1: expected a string at `de`, found {found}.*from CSV, words such as NA"
+    ):
+        read(dataset="data", fields="{language}")

@@ -65,8 +65,32 @@ def test_the_ceiling_is_the_score_of_what_comes_back(words, normalizer, written,
     assert found["example"] == {"line": 1, "reference": REFERENCES[0], "written": written[0]}
     assert found["unknown"] == pytest.approx(unknown)
     (warning,) = split_check.warnings(found | {"too_long": [], "pairs": 3, "context": None})
-    assert f"does not give back {found['changed']} of 3 references" in warning
+    assert f"{found['changed']} of 3 references change when they are encoded and decoded" in warning
     assert f"BLEU {found['ceiling']['bleu']['value']:.1f}" in warning
+
+
+@pytest.mark.parametrize("rooms", [[7, 7, 9], [7, 4, 5], [3, 0, 9]])
+def test_the_ceiling_is_of_references_as_long_as_a_translation_may_be(rooms):
+    """The references have 6, 6 and 8 tokens; a translation has its end besides."""
+    tokenizer = _tokenizer(WORDS)
+    texts = Translations(REFERENCES, REFERENCES, ["x"] * 3, "en", "de")
+    found = split_check.round_trip(tokenizer, examples.encode(tokenizer, REFERENCES), texts, ["bleu"], rooms)
+    written = [" ".join(line.split()[:room]) for line, room in zip(REFERENCES, rooms, strict=True)]
+    assert found["ceiling"]["bleu"]["value"] == pytest.approx(BLEU().corpus_score(written, [REFERENCES]).score)
+    assert found["cut"] == [n for n, (room, count) in enumerate(zip(rooms, (6, 6, 8), strict=True), 1) if room <= count]
+    said = split_check.warnings(found | {"too_long": [], "pairs": 3, "context": None})
+    assert any("references have more tokens than a translation may have" in line for line in said) == bool(found["cut"])
+
+
+def test_what_the_tokenizer_loses_of_the_sources_is_warned_of():
+    tokenizer = _tokenizer(WORDS)
+    sources = ["Der Hund 睡觉", "eine Katze", "das ist gut"]
+    texts = Translations(sources, sources, sources, "de", "en")
+    found = split_check.round_trip(tokenizer, examples.encode(tokenizer, sources), texts, ["chrf"])
+    assert (found["changed"], found["unknown"]) == (1, pytest.approx(100 / 8))
+    (warning,) = split_check.warnings({"too_long": [], "pairs": 3, "source": found})
+    assert warning.startswith("1 of 3 sources change when they are encoded and decoded: the model reads another text")
+    assert "line 1 is 'Der Hund 睡觉' and becomes 'Der Hund'" in warning
 
 
 def test_a_translation_ends_at_the_first_end_token_in_a_reference():

@@ -32,6 +32,11 @@ TEXT = [
         ('"src"', '"tgt"'),
         ("text (en)", "text (de)"),
         ("\u200bsource", "target"),
+        ("Quelle", "Ziel"),
+        ("Text", "Übersetzung"),
+        ("English (US)", "German (DE)"),
+        ("sentence_A", "sentence_B"),
+        ("0", "1"),
     ],
 )
 def test_a_header_is_refused(row):
@@ -49,6 +54,8 @@ def test_a_header_is_refused(row):
         ("", ""),
         ("1", "2"),
         ("a", "A"),
+        ("Text", "Text"),
+        ("Original", "original"),
         ("Go.", "Geh."),
     ],
 )
@@ -101,6 +108,10 @@ def windows(text):
         (as_csv('"Hi"'), "quotes of CSV"),
         ("trans@@ lation", "marks of a tokenizer"),
         ("▁One ▁two", "marks of a tokenizer"),
+        ("the trans ##lation", "marks of a tokenizer"),
+        ("good ￭.", "marks of a tokenizer"),
+        ("-LRB- one -RRB-", "marks of a tokenizer"),
+        ("One.\\nTwo.", "escapes"),
     ],
 )
 def test_what_is_no_text_is_counted_and_shown(sentence, what):

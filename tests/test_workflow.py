@@ -81,15 +81,21 @@ def test_every_split_is_checked(finished):
         assert train["trainings"] == [
             {"max_tokens": 256, "batch_size": 8, "validations": 2, "used": train["pairs"], "of": train["pairs"]}
         ]
-        assert (valid["pairs"], test["pairs"], test["changed"], test["too_long"], test["context"]) == (
-            12,
-            15,
-            0,
-            [],
-            512,
-        )
-        assert valid["ceiling"]["bleu"]["value"] == pytest.approx(100)
-    assert "Warning" not in (finished / RESULTS / "report.txt").read_text(encoding="utf-8")
+        assert (valid["pairs"], test["pairs"], test["too_long"], test["context"]) == (12, 15, [], 512)
+        assert test["source"]["changed"] == 0
+        # Translations have 8 tokens at most, and all references have more.
+        assert (len(test["cut"]), test["changed"]) == (15, 15)
+        assert 0 < valid["ceiling"]["chrf"]["value"] < 80
+
+
+def test_warnings_and_lines_left_out_stand_in_tables_and_report(finished):
+    report = (finished / RESULTS / "report.txt").read_text(encoding="utf-8")
+    assert "Warning: en-de test: en: 1 of 16 sentences hold tags, first number 3: '<i>" in report
+    assert "Warning: en-zh test: 15 of 15 references have more tokens than a translation may have" in report
+    table = rows(finished / RESULTS / "ablation/table.tsv")
+    assert {(row["lines"], row["dropped"]) for row in table} == {("16", "1 blank")}
+    assert all(float(row["ceiling"]) < 80 for row in table if row["metric"] == "bleu")
+    assert "15 of 16 lines are scored" in (finished / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
 
 
 def test_figures_tables_and_report_are_there(finished):
@@ -241,9 +247,9 @@ def test_no_job_before_the_selection_reads_the_test_split(finished):
     ("german", "message"),
     [
         (b"Eins.\nZw\xf6lf\n", "de.txt, line 2: expected UTF-8, found the byte 0xf6"),
-        (b"Eins.\n", "expected as many lines on both sides, found 15 in"),
-        (b"", "expected as many lines on both sides, found 15 in"),
-        (b"\n" * 15, "corpus.sources.held_out: expected sentence pairs of en-de in lines:en.txt,de.txt, found none"),
+        (b"Eins.\n", "expected as many lines on both sides, found 16 in"),
+        (b"", "expected as many lines on both sides, found 16 in"),
+        (b"\n" * 16, "corpus.sources.held_out: expected sentence pairs of en-de in lines:en.txt,de.txt, found none"),
     ],
     ids=["not UTF-8", "a line lost", "empty", "blank"],
 )

@@ -29,7 +29,7 @@ def summarise(
     seeds do not touch), seeds (with a score), runs (asked for), diverged (runs), failed (runs), sentences, signature,
     note (why a metric did not run), reason (why the failed runs did), of `significance` (the table of
     `significance.against`) baseline, difference, low, high, p_holm and verdict, and of `checks` (the facts of the test
-    sets' tokens) ceiling (the metric of the references themselves, where the tokenizer cannot write them), too_long
+    sets' tokens) ceiling (the score of a perfect model, where tokenizer or limit of length lower it), too_long
     (sentences that the model cannot read) and context (its tokens), and of `corpus` (its summaries) lines (of the test
     set as it was read; missing for a carved one) and dropped (how many of them for what, in words; missing for none).
     The order of `scores` is kept.

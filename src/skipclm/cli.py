@@ -64,13 +64,16 @@ def translate(
     once all others are translated.
     """
     with startup.loading():  # which takes seconds that --help need not wait for
-        from skipclm import checkpoints, corpus, examples, translation
+        from skipclm import checkpoints, examples, text, translation
 
     _check_trained(model, checkpoints.read_record(model), pair)
-    lines = [(place, corpus.tidy(line)) for place, line in _numbered_lines(files or [STANDARD_INPUT])]
+    lines = [
+        (place, text.tidy(line) if text.is_visible(line) else "")
+        for place, line in _numbered_lines(files or [STANDARD_INPUT])
+    ]
     decoder, tokenizer = checkpoints.load(model)
     _check_beams(beams, len(tokenizer))
-    # An empty line stays one: there is nothing to translate, and the model would make something up.
+    # A line without ink becomes an empty one: there is nothing to translate, and the model would make something up.
     filled = [line for _, line in lines if line]
     sources = examples.encode(tokenizer, filled) if filled else []
     options = {"length_ratio": length_ratio, "length_extra": length_extra, "progress": sys.stderr.isatty()}

@@ -20,7 +20,6 @@ dropped, and from further test sets what train or valid has. Train and valid giv
 """
 
 import math
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -33,7 +32,7 @@ from sacrebleu.metrics import BLEU
 from skipclm import faults, provenance, sources, text_checks, tsv
 from skipclm.errors import InputError, naming
 from skipclm.sources import SPLITS, Row
-from skipclm.text import key
+from skipclm.text import is_visible, key
 from skipclm.text import tidy as tidy  # part of this module's interface
 from skipclm.text_files import read_lines as read_lines  # likewise
 
@@ -43,7 +42,10 @@ COLUMNS = (
     *("source_tokens", "target_tokens", "source_sha256", "target_sha256", "warnings"),
 )
 
-LOOKED_AT = 200  # pairs of a source, to tell whether its sides are swapped
+LOOKED_AT = 200  # pairs of a source, to tell the languages of its sides
+ENOUGH = 20  # fewer pairs tell nothing of one side by itself
+CERTAIN = 0.8  # share of sentences in the other side's language that leaves no doubt
+DOUBTFUL = 0.3  # share of sentences in another language that is more than the identifier's mistakes
 
 Sentence = tuple[str, str]  # language, key of the text (see `text.key`)
 
@@ -118,7 +120,7 @@ def clean(pairs: Iterable[Row], max_bytes: int, max_ratio: float) -> tuple[list[
 def without_blanks(pairs: Iterable[Row]) -> tuple[list[Row], Counter]:
     """Return all rows but those with a blank side, in order and tidy, and how many are blank."""
     rows = [(tidy(source), tidy(target)) for source, target in pairs]
-    kept = [row for row in rows if all(map(_is_visible, row))]
+    kept = [row for row in rows if all(map(is_visible, row))]
     return kept, Counter(blank=len(rows) - len(kept))
 
 
@@ -180,35 +182,74 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
             raw = sources.read(source, corpus["folder"], languages, pair)
             is_whole = split not in ("train", "valid") and corpus[split]["size"] is None
             rows, dropped = without_blanks(raw) if is_whole else clean(raw, **corpus["cleaning"])
-            counts = Counter(read=len(raw)) + dropped
-            part = Part(sources.origin(source, languages, pair), rows, counts, _warnings(raw, pair, split))
+            part = Part(sources.origin(source, languages, pair), rows, Counter(read=len(raw)) + dropped)
             if not rows:
                 raise InputError(
                     f"expected sentence pairs of {pair} in {part.origin}, found none fit to use "
                     f"({part.history() or '0 read'}); check the source, or loosen corpus.cleaning"
                 )
-            _check_sides(rows, pair)
-        parts[pair] = part
+            warnings = (*_text_warnings(raw, pair), *_check_languages(rows, pair, sorted(languages)))
+        for warning in warnings:
+            print(f"warning: {pair} {split}: {warning}")
+        parts[pair] = replace(part, warnings=warnings)
     return parts
 
 
-def _warnings(raw: list[Row], pair: str, split: str) -> tuple[str, ...]:
-    """Print and return what in the rows of a source, as they were read, is likely to be no text."""
+def _text_warnings(raw: list[Row], pair: str) -> list[str]:
+    """Say what in the rows of a source, as they were read, is likely to be no text."""
     found = []
-    for language, sentences in zip(_sides(pair), zip(*raw, strict=True), strict=False):  # no rows have no sides
+    for language, sentences in zip(_sides(pair), zip(*raw, strict=True), strict=True):
         with naming(f"{language} of {pair}"):
             found += [f"{language}: {warning}" for warning in text_checks.check_text(sentences)]
-    for warning in found:
-        print(f"warning: {pair} {split}: {warning}")
-    return tuple(found)
+    return found
 
 
-def _check_sides(rows: list[Row], pair: str) -> None:
-    """Raise an `InputError` if the sides seem to be swapped: if most of the text is in each other's language."""
+def _check_languages(rows: list[Row], pair: str, languages: list[str]) -> list[str]:
+    """Say which side is likely to be in another of the `languages` than in its own.
+
+    Raises an `InputError` if the sides are swapped, if one is in the other's language, or if they are the same text.
+    """
+    looked_at = rows[:: math.ceil(len(rows) / LOOKED_AT)]
+    copies = sum(faults.is_copy(target, source) for source, target in looked_at)
+    if len(looked_at) >= ENOUGH and copies > len(looked_at) / 2:
+        raise InputError(
+            f"expected sentences and translations, found the same text on both sides in {copies} of {len(looked_at)} "
+            "pairs looked at; correct the source's files or fields"
+        )
+    _check_swapped(looked_at, pair)
+    return [
+        warning
+        for number, language in enumerate(_sides(pair))
+        for warning in _check_side([row[number] for row in looked_at], language, pair, languages)
+    ]
+
+
+def _check_side(sentences: list[str], language: str, pair: str, languages: list[str]) -> list[str]:
+    """Do for one side what `_check_languages` does; `sentences` are the ones that are looked at."""
+    known = [each for each in languages if faults.knows(each)]
+    if len(sentences) < ENOUGH or language not in known:
+        return []
+    (other,) = set(_sides(pair)) - {language}
+    wrong = [text for text in sentences if other in known and faults.is_wrong_language(text, language, _sides(pair))]
+    if len(wrong) > CERTAIN * len(sentences):
+        raise InputError(
+            f"expected {language} on its side of {pair}, found {other} in {len(wrong)} of {len(sentences)} "
+            f"sentences looked at, such as {wrong[0]!r}; correct the source's files or fields"
+        )
+    wrong = [text for text in sentences if faults.is_wrong_language(text, language, known)]
+    if len(wrong) <= DOUBTFUL * len(sentences):
+        return []
+    return [
+        f"{language}: {len(wrong)} of {len(sentences)} sentences looked at seem to be in another language, such as "
+        f"{wrong[0]!r}"
+    ]
+
+
+def _check_swapped(looked_at: list[Row], pair: str) -> None:
+    """Raise an `InputError` if most of the text is in each other's language."""
     languages = _sides(pair)
     if not all(map(faults.knows, languages)):
         return
-    looked_at = rows[:: math.ceil(len(rows) / LOOKED_AT)]
     swapped = [
         all(faults.is_wrong_language(text, language, languages) for text, language in zip(row, languages, strict=True))
         for row in looked_at
@@ -230,16 +271,11 @@ def _read_built(folder: Path, split: str, pairs: list[str]) -> Parts:
 def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
     # Surrogates are gone by now, so encoding cannot fail.
     short, long = sorted(len(sentence.encode()) for sentence in row)
-    if not all(map(_is_visible, row)):
+    if not all(map(is_visible, row)):
         return "blank"
     if long > max_bytes:
         return "long"
     return "ratio" if long > max_ratio * short else None
-
-
-def _is_visible(sentence: str) -> bool:
-    """Tell whether anything in a sentence leaves ink: not spaces and invisible characters alone."""
-    return any(unicodedata.category(character)[0] not in "ZC" for character in key(sentence))
 
 
 def _sides(pair: str) -> list[str]:

@@ -33,14 +33,17 @@ def load_table(name: str, config: str | None, split: str, revision: str | None, 
 def column(table: "Dataset", field: str) -> list:
     """Return a column's values; `field` may be the dotted name of a nested one.
 
-    A column that has the dots in its own name goes before a nested one.
+    A column that has the dots in its own name goes before a nested one. Raises an `InputError` if there is none, or if
+    its text is not UTF-8.
     """
-    if field in table.column_names:
+    if field not in table.column_names:
+        table = table.flatten()  # nested fields become columns with dotted names
+    if field not in table.column_names:
+        raise InputError(f"expected a field `{field}`, found {', '.join(table.column_names)}; correct its name")
+    try:
         return table[field][:]
-    flat = table.flatten()  # nested fields become columns with dotted names
-    if field not in flat.column_names:
-        raise InputError(f"expected a field `{field}`, found {', '.join(flat.column_names)}; correct its name")
-    return flat[field][:]
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected UTF-8 in `{field}`, found {error.object!r:.80}; convert the files") from error
 
 
 def join_rows(texts: list[list[str]], keys: list[list], languages: tuple[str, str], join: str) -> list[tuple[str, str]]:

@@ -197,7 +197,10 @@ def _look_up(record: Any, field: str) -> Any:
 def _string(value: Any, field: str) -> str:
     if not isinstance(value, str):
         found = "nothing" if value is None else repr(value)[:60]
-        raise InputError(f"expected a string at `{field}`, found {found}; correct `fields` or the data")
+        raise InputError(
+            f"expected a string at `{field}`, found {found}; correct `fields` or the data (from CSV, words such as NA "
+            "are read as nothing and digits as numbers: write it as JSONL or TSV)"
+        )
     return value
 
 

@@ -30,25 +30,32 @@ def too_long(sources: list[list[int]], prompt: Prompt, context: int | None) -> l
 
 
 def round_trip(
-    tokenizer: PreTrainedTokenizerBase, targets: list[list[int]], texts: metrics.Translations, names: list[str]
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: list[list[int]],
+    texts: metrics.Translations,
+    names: list[str],
+    rooms: list[int] | None = None,
 ) -> dict:
-    """Score the references as the tokenizer writes them: the ceiling of what any model can reach with it.
+    """Score references as the tokenizer writes them: the ceiling of what any model can reach with it.
 
-    `texts` holds sources and references, and the references again as hypotheses. Returns `ceiling` (value and
-    signature by metric), `changed` (how many references come back as another text), an `example` of them, and
-    `unknown`, the share of unknown tokens in per cent.
+    `encoded` are their tokens, `rooms` how many tokens a translation of each may have, with its end. `texts` holds
+    sources and references, and the references again as hypotheses. Returns `ceiling` (value and signature by metric),
+    `changed` (how many references come back as another text), an `example` of them, `unknown`, the share of unknown
+    tokens in per cent, and `cut`, the numbers, from 1, of references that are longer than their room.
     """
     end, unknown = tokenizer.eos_token_id, tokenizer.unk_token_id
-    written = decode(tokenizer, [ids[: ids.index(end)] if end in ids else ids for ids in targets])
+    whole = [ids[: ids.index(end)] if end in ids else ids for ids in encoded]
+    written = decode(tokenizer, [ids[:room] for ids, room in zip(whole, rooms or map(len, whole), strict=True)])
     changed = [n for n, pair in enumerate(zip(texts.references, written, strict=True), start=1) if len(set(pair)) > 1]
     scores, _ = metrics.measure(replace(texts, hypotheses=written), names)
     examples = [{"line": n, "reference": texts.references[n - 1], "written": written[n - 1]} for n in changed[:1]]
-    count = sum(map(len, targets))
+    count = sum(map(len, encoded))
     return {
         "ceiling": {name: score for name, score in scores.items() if score["value"] is not None},
         "changed": len(changed),
         "example": examples[0] if examples else None,
-        "unknown": 100 * sum(ids.count(unknown) for ids in targets) / count if count and end != unknown else 0.0,
+        "unknown": 100 * sum(ids.count(unknown) for ids in encoded) / count if count and end != unknown else 0.0,
+        "cut": [n for n, (ids, room) in enumerate(zip(whole, rooms or [], strict=False), start=1) if len(ids) >= room],
     }
 
 
@@ -60,16 +67,13 @@ def warnings(found: dict) -> list[str]:
             f"{len(long)} of {found['pairs']} sentences are longer than the model reads ({found['context']} tokens), "
             f"such as line {long[0]}; their translations are empty and count as cut"
         )
-    ceiling = {name: score["value"] for name, score in found.get("ceiling", {}).items()}
-    low = {name: value for name, value in ceiling.items() if metrics.is_imperfect(name, value)}
-    if found.get("changed") and low:
-        values = ", ".join(f"{metrics.label(name)} {value:.1f}" for name, value in low.items())
-        example = found["example"]
+    if cut := found.get("cut"):
         lines.append(
-            f"the tokenizer does not give back {found['changed']} of {found['pairs']} references, so that a perfect "
-            f"model reaches {values}; line {example['line']} is {example['reference']!r} and becomes "
-            f"{example['written']!r}; {found['unknown']:.1f} % of the tokens are unknown"
+            f"{len(cut)} of {found['pairs']} references have more tokens than a translation may have, such as line "
+            f"{cut[0]}; raise evaluation.length_ratio or evaluation.length_extra, unless the context is the limit"
         )
+    lines += _losses("references", found["pairs"], found) if "ceiling" in found else []
+    lines += _losses("sources", found["pairs"], found["source"]) if "source" in found else []
     for training in found.get("trainings", []):
         if 2 * training["used"] < training["of"]:
             lines.append(
@@ -77,3 +81,18 @@ def warnings(found: dict) -> list[str]:
                 "that short; the others are left out"
             )
     return lines
+
+
+def _losses(side: str, pairs: int, found: dict) -> list[str]:
+    """Say what a round trip through the tokenizer loses of one side, if it is much."""
+    ceiling = {name: score["value"] for name, score in found["ceiling"].items()}
+    low = {name: value for name, value in ceiling.items() if metrics.is_imperfect(name, value)}
+    if not found["changed"] or not low:
+        return []
+    values, example = ", ".join(f"{metrics.label(name)} {value:.1f}" for name, value in low.items()), found["example"]
+    consequence = {"references": "a perfect model reaches", "sources": "the model reads another text, with"}[side]
+    return [
+        f"{found['changed']} of {pairs} {side} change when they are encoded and decoded: {consequence} {values}; line "
+        f"{example['line']} is {example['reference']!r} and becomes {example['written']!r}; {found['unknown']:.1f} % "
+        "of the tokens are unknown"
+    ]

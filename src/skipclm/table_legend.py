@@ -48,7 +48,8 @@ def _on_text(summary: pd.DataFrame) -> list[str]:
     ):
         values = ", ".join(f"{row.ceiling:.1f} ({row.pair})" for row in rows.itertuples())
         sentences.append(
-            f"The ceiling of {label(metric)} is {values}: the tokenizer cannot write the references as they are."
+            f"A perfect model scores {label(metric)} {values}: the tokenizer cannot write the references as they are, "
+            "or they are longer than a translation may be."
         )
     for row in summary[summary["too_long"] > 0].drop_duplicates("pair").itertuples():
         sentences.append(

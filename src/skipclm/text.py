@@ -28,3 +28,8 @@ def key(sentence: str) -> str:
     part of emoji. Case, punctuation and width count: full-width letters are not the same as others.
     """
     return tidy(_INVISIBLE.sub("", sentence)) if _INVISIBLE.search(sentence) else sentence
+
+
+def is_visible(sentence: str) -> bool:
+    """Tell whether anything in a sentence leaves ink: not spaces and invisible characters alone."""
+    return any(unicodedata.category(character)[0] not in "ZC" for character in key(sentence))

@@ -22,9 +22,11 @@ nor pol por ron rum rus slk slv spa srp swe tur ukr urd vie zho cmn
 """
 _HEADERS = frozenset(
     "source target src tgt trg text sentence segment translation translated original reference ref input output lang "
-    f"language id {_LANGUAGES}".split()
+    "language id sources targets inputs outputs mt hypothesis premise instruction response quelle ziel übersetzung "
+    f"kaynak hedef çeviri {_LANGUAGES}".split()
 )
-_SUBTAG = re.compile(r"(?<=[a-z])[-_](?:[A-Z]{2}|[A-Z][a-z]{3})\b")  # region or script: en-US, eng_Latn
+# Region or script: en-US, eng_Latn, English (US); or the letter of one of two columns: sentence_A.
+_SUBTAG = re.compile(r"(?<=[a-z])[-_](?:[A-Z]{1,2}|[A-Z][a-z]{3})\b|\s*\([A-Z]{2}\)")
 _MOST = 0.5  # share of the sentences that makes a form certain
 _QUOTED = 0.9  # share of the sentences in quotes that is more than dialogue has
 _FEW = 5  # fewer sentences tell nothing by their share
@@ -38,8 +40,8 @@ _TAG = re.compile(
 )
 _TAGGED = re.compile(rf"\s*(?:{_TAG.pattern})(?:.*(?:{_TAG.pattern}))?\s*", re.DOTALL)
 _ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});")
-_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}")
-_SEGMENTED = re.compile(r"\w@@(?:\s|$)|\s@-@\s|▁\w")
+_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[nrt](?![a-z])")
+_SEGMENTED = re.compile(r"\w@@(?:\s|$)|\s@-@\s|▁\w|\s##\w|￭|Ġ\w|-[LR][RSC]B-")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 
@@ -57,7 +59,9 @@ def check_header(row: tuple[str, str], names: Collection[str]) -> None:
     `names` are what the source calls the pair's languages.
     """
     known = _HEADERS | {word for name in names for word in _words(name)}
-    if all(0 < len(words) <= 3 and words <= known for words in map(_words, row)):
+    are_names = all(0 < len(words) <= 3 and words <= known for words in map(_words, row))
+    are_numbers = row == ("0", "1")  # what pandas calls columns without names
+    if are_numbers or (are_names and len({cell.strip().casefold() for cell in row}) > 1):
         raise InputError(
             f"expected sentences from the first line on, found the header {' / '.join(row)}; remove it (tail -n +2)"
         )

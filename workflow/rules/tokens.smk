@@ -55,6 +55,7 @@ rule check_split:
             else [name for name in QUALITY if name not in NEURAL]
         ),
         options=get_scoring,
+        lengths={k: config["evaluation"][k] for k in ("length_ratio", "length_extra")},
         trainings=get_trainings,
         code=source_hash("check_split"),
     message:

@@ -1,5 +1,6 @@
 """Say what the tokenizer and the model cannot do with a split, and refuse trainings that it is too long for."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from skipclm import jobs, startup
@@ -21,7 +22,11 @@ with jobs.job(snakemake.log[0]):
     if params.metrics:
         sources, references = (corpus.read_lines(path) for path in (snakemake.input.source, snakemake.input.target))
         texts = metrics.Translations(references, references, sources, *which.pair.split("-"), **params.options)
-        found |= split_check.round_trip(tokenizer, pairs.target, texts, params.metrics)
+        prompt = examples.Prompt.of(tokenizer)
+        rooms = [prompt.room(ids, context, **params.lengths) for ids in pairs.source]
+        found |= split_check.round_trip(tokenizer, pairs.target, texts, params.metrics, rooms)
+        texts = replace(texts, hypotheses=sources, references=sources)
+        found["source"] = split_check.round_trip(tokenizer, pairs.source, texts, ["chrf"])
     found["trainings"] = split_check.check_trainings(which.split, pairs, params.trainings)
     found["warnings"] = split_check.warnings(found)
     for line in found["warnings"]:
