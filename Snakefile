@@ -60,18 +60,18 @@ rule all:
 onstart:
     try:
         if workflow.local_exec:  # not known when the rules are read
-            experiment.check_devices(config, devices.visible())
+            validation.check_devices(config, devices.visible())
             if GPUS:
                 devices.lock_folder()
         else:
-            experiment.check_paths(workflow.basedir, PYTHON, on_cluster=True)
+            validation.check_paths(workflow.basedir, PYTHON, on_cluster=True)
     except InputError as error:
         raise WorkflowError(str(error))
     # With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has
     # ever ended: after some hundred, that takes a third of a core.
     workflow.scheduler.job_rate_limiter = None
     invocation.begin(PLANNED)
-    provenance.write_json(f"{RESULTS}/{cost.CONFIG}", config)
+    storage.write_json(f"{RESULTS}/{cost.CONFIG}", config)
 
 
 onsuccess:

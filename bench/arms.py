@@ -21,8 +21,10 @@ from transformers import (
     XGLMForCausalLM,
 )
 
-from skipclm import decoders, runs, training
-from skipclm.examples import Examples, LengthGroupedBatches, Prompt
+from skipclm.config import runs
+from skipclm.data.examples import Examples, LengthGroupedBatches, Prompt
+from skipclm.models import decoders
+from skipclm.training import fine_tuning
 
 BATCH = 16
 BATCH_TOKENS = 1536  # of ours, with padding: a batch of the longest sentences is cut in two
@@ -121,7 +123,7 @@ def ours(contrastive: int | None) -> Callable[..., None]:
         settings["training"] |= {"learning_rate": LEARNING_RATE, "validations": 0, "log_every": turns.steps(rounds)}
         if contrastive is None:
             settings["contrastive"] = settings["skip"] = {"enabled": False}
-        training.train(new_model(), prompt, settings, pairs, pairs, 1, tempfile.mkdtemp(), callbacks=[turns])
+        fine_tuning.train(new_model(), prompt, settings, pairs, pairs, 1, tempfile.mkdtemp(), callbacks=[turns])
 
     return train
 

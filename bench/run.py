@@ -17,8 +17,12 @@ import translation
 from arms import ARMS, BATCH, BATCH_TOKENS, REPOSITORY, VOCABULARY
 from rounds import alternate
 
-from skipclm import corpus, demo, figures, tokenizer, tsv
-from skipclm.examples import Examples
+from skipclm.data import bpe
+from skipclm.data.examples import Examples
+from skipclm.data.text_files import read_lines
+from skipclm.demo import generator
+from skipclm.report import figures
+from skipclm.runtime import tsv
 
 PAGE = REPOSITORY / "docs/performance.md"
 FOLDER = REPOSITORY / "docs/performance"
@@ -34,9 +38,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.source:
-        sides = [corpus.read_lines(options.source), corpus.read_lines(options.target)]
+        sides = [read_lines(options.source), read_lines(options.target)]
     else:
-        sides = [[row[language] for row in demo.generate(2000, 1)] for language in ("en", "de")]
+        sides = [[row[language] for row in generator.generate(2000, 1)] for language in ("en", "de")]
     trained = train(sides, options.sample, options.rounds)
     translated = translate(options.rounds)
     tsv.write(FOLDER / "training.tsv", trained)
@@ -48,7 +52,7 @@ def main() -> None:
 
 def train(sides: list[list[str]], sample: int, rounds: int) -> pd.DataFrame:
     """Return a row per arm: sentences per second of every round, their median, ratios and peak memory."""
-    encoder = tokenizer.train(sides[0] + sides[1], VOCABULARY, 512)
+    encoder = bpe.train(sides[0] + sides[1], VOCABULARY, 512)
     chosen = random.Random(1).sample(range(len(sides[0])), sample)
     pairs = Examples.encoded(encoder, *[[side[i] for i in chosen] for side in sides])
     seconds, memory = alternate(list(ARMS), (encoder, pairs), rounds)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skipclm import demo, significance
-from skipclm.metrics import METRICS, Translations, measure
+from skipclm.analysis import significance
+from skipclm.demo import generator
+from skipclm.evaluation.metrics import METRICS, Translations, measure
 
 PAGE = Path(__file__).parents[1] / "docs/statistics.md"
 TRIALS = 2000
@@ -58,7 +59,7 @@ class DamagedText:
     SENTENCES = 600
 
     def __init__(self, shares: list[float], spread: float = 0.003) -> None:
-        references = [row["de"] for row in demo.generate(self.SENTENCES, 5)]
+        references = [row["de"] for row in generator.generate(self.SENTENCES, 5)]
         chance = np.random.default_rng(3)
         self.kinds = [
             np.stack([self._system(references, share, chance) for share in chance.normal(kind, spread, self.SEEDS)])

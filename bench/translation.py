@@ -8,8 +8,12 @@ import torch
 from arms import default_config
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from skipclm import base, checkpoints, demo, runs, training, translation
-from skipclm.examples import Examples, Prompt, decode, encode, pad
+from skipclm.config import runs
+from skipclm.data.examples import Examples, Prompt, decode, encode, pad
+from skipclm.demo import generator
+from skipclm.evaluation import decoding
+from skipclm.models import checkpoints
+from skipclm.training import base_model, fine_tuning
 
 BATCH = 128
 TEST = 500
@@ -19,15 +23,15 @@ LIMITS = {"length_ratio": 2.0, "length_extra": 10}
 
 def trained_model() -> tuple[Path, Examples]:
     """Train a model on the built-in corpus by the default configuration; return its folder and held-out pairs."""
-    config, sentences = default_config(), demo.generate(8000, 1)
+    config, sentences = default_config(), generator.generate(8000, 1)
     source, target = ([row[language] for row in sentences] for language in ("en", "de"))
     folder = Path(tempfile.mkdtemp())
     texts = {"en": source[TEST:], "de": target[TEST:]}
-    decoder, tokenizer, _ = base.from_scratch(texts, config["model"]["scratch"], folder)
+    decoder, tokenizer, _ = base_model.from_scratch(texts, config["model"]["scratch"], folder)
     settings = runs.cell_settings(config, runs.Cell(2, 2, 3))
     pairs = Examples.encoded(tokenizer, source, target)
     seen, held_out = pairs.chosen(list(range(TEST, len(pairs)))), pairs.chosen(list(range(TEST)))
-    outcome = training.train(decoder, Prompt.of(tokenizer), settings, seen, held_out, 1, folder)
+    outcome = fine_tuning.train(decoder, Prompt.of(tokenizer), settings, seen, held_out, 1, folder)
     checkpoints.save(outcome.model, tokenizer, folder / "model", {})
     return folder / "model", held_out
 
@@ -65,7 +69,7 @@ def compare(rounds: int, beams: int, folder: Path, pairs: Examples) -> dict[str,
         texts = decode(tokenizer, rows)
         found["stock"].append(time.perf_counter() - started)
         started = time.perf_counter()
-        own = translation.translate(
+        own = decoding.translate(
             ours, tokenizer, pairs.source, beams=beams, batch_tokens=TOKENS, progress=False, **LIMITS
         ).texts
         found["ours"].append(time.perf_counter() - started)

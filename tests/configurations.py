@@ -6,7 +6,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from skipclm import experiment
+from skipclm.config import validation
 from skipclm.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -35,5 +35,5 @@ def overlaid(overlay=""):
 
 def refusal(overlay):
     with pytest.raises(InputError) as caught:
-        experiment.check(overlaid(overlay), SCHEMA)
+        validation.check(overlaid(overlay), SCHEMA)
     return str(caught.value)

@@ -12,9 +12,10 @@ import workflows
 from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from skipclm import checkpoints, demo
-from skipclm import tokenizer as tokenizers
-from skipclm.examples import Examples, Prompt
+from skipclm.data import bpe as tokenizers
+from skipclm.data.examples import Examples, Prompt
+from skipclm.demo import generator
+from skipclm.models import checkpoints
 
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
@@ -137,7 +138,7 @@ def ids(tokenizer):
 @pytest.fixture(scope="session")
 def words():
     """The words of the built-in corpus by name."""
-    frames = demo.load_frames()
+    frames = generator.load_frames()
     return {word.name: word for frame in frames for group in frame.slots.values() for word in group}
 
 
@@ -147,7 +148,7 @@ def pieces(tmp_path_factory):
     sentencepiece = pytest.importorskip("sentencepiece")
     folder = tmp_path_factory.mktemp("pieces")
     text = folder / "text"
-    text.write_text("\n".join(row["de"] for row in demo.generate(200, 1)), encoding="utf-8")
+    text.write_text("\n".join(row["de"] for row in generator.generate(200, 1)), encoding="utf-8")
     options = {"model_prefix": str(folder / "pieces"), "vocab_size": 120, "minloglevel": 2}
     sentencepiece.SentencePieceTrainer.train(input=str(text), **options)
     return folder / "pieces.model"

@@ -2,7 +2,7 @@
 
 import torch
 
-from skipclm.modeling import SkipCLMForCausalLM
+from skipclm.models.modeling import SkipCLMForCausalLM
 
 # Method settings for small decoders and the toy pair.
 OFF = {"enabled": False}

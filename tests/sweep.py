@@ -26,10 +26,14 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from skipclm import base, checkpoints, decoders, provenance, tokenizer, training, translation, trial
+from skipclm.data import bpe
+from skipclm.data.examples import Collator, Examples, Prompt, decode
 from skipclm.errors import InputError
-from skipclm.examples import Collator, Examples, Prompt, decode
-from skipclm.modeling import SkipCLMForCausalLM
+from skipclm.evaluation import decoding
+from skipclm.models import checkpoints, decoders
+from skipclm.models.modeling import SkipCLMForCausalLM
+from skipclm.runtime import storage
+from skipclm.training import base_model, fine_tuning, trial
 
 PAGE = Path(__file__).parents[1] / "docs/architectures.md"
 STATUSES = ("holds", "refused", "not made", "fails")
@@ -88,7 +92,7 @@ def small_config(kind: str, vocabulary: int) -> PreTrainedConfig:
     sizes = {"vocab_size": vocabulary, "num_hidden_layers": LAYERS, "hidden_size": WIDTH, "num_attention_heads": HEADS}
     sizes |= {"max_position_embeddings": 64} | tokens
     sizes |= {name: size for name, size in SIZES.items() if names.get(name) is not None}
-    return base.sized(kind, sizes | SHAPES.get(kind, {}))
+    return base_model.sized(kind, sizes | SHAPES.get(kind, {}))
 
 
 def small_decoder(kind: str, vocabulary: int) -> PreTrainedModel:
@@ -129,7 +133,7 @@ class Compared:
             model = self.load()
             decoders.fuse_attention(model)
             if ours:
-                loss = training.Objective(model, OFF)(**batch)["loss"]
+                loss = fine_tuning.Objective(model, OFF)(**batch)["loss"]
             else:
                 mask = (torch.arange(batch["input_ids"].shape[1]) < batch["length"][:, None]).long()
                 loss = model(batch["input_ids"], attention_mask=mask, labels=batch["labels"], use_cache=False).loss
@@ -177,8 +181,8 @@ class Compared:
         """Translations together, one by one, and by transformers without a cache are the same."""
         sources, model = [*self.examples.source[:4], self.examples.source[5][:1]], self.load()
         options = {"length_ratio": 0, "length_extra": 6, "progress": False}
-        together = translation.translate(model, self.encoder, sources, **options).texts
-        single = [translation.translate(model, self.encoder, [ids], **options).texts[0] for ids in sources]
+        together = decoding.translate(model, self.encoder, sources, **options).texts
+        single = [decoding.translate(model, self.encoder, [ids], **options).texts[0] for ids in sources]
         assert together == single, "translations depend on their neighbours"
         model.generation_config = transformers.GenerationConfig(eos_token_id=2, pad_token_id=1)
         for ids, text in zip(sources, single, strict=True):
@@ -193,7 +197,7 @@ class Compared:
 def try_one(kind: str) -> tuple[str, str]:
     """Return `holds`, `refused`, `fails` or `not made`, and why."""
     lines = [f"{one} {other}" for one in ("one", "two", "three", "four", "five") for other in ("six", "seven", "eight")]
-    encoder = tokenizer.train(lines, 330, 64)
+    encoder = bpe.train(lines, 330, 64)
     try:
         decoder = small_decoder(kind, len(encoder))
     except Exception as error:  # whatever an architecture says to sizes that it cannot have
@@ -203,7 +207,7 @@ def try_one(kind: str) -> tuple[str, str]:
         encoder.save_pretrained(folder)
         compared = Compared(Path(folder), encoder, [lines, lines[::-1]])
         try:
-            base.fetch(folder, None, None)
+            base_model.fetch(folder, None, None)
             trial.try_base(folder, trial_config())
         except InputError as error:
             return "refused", str(error)
@@ -289,7 +293,7 @@ def main(only: list[str]) -> None:
     if only:
         print("\n".join(output for *_, output in found.values()))
     else:
-        provenance.write_text(PAGE, page(found))
+        storage.write_text(PAGE, page(found))
     failed = [kind for kind, (status, *_) in found.items() if status == "fails"]
     sys.exit(f"fails: {', '.join(failed)}" if failed else 0)
 

@@ -11,8 +11,13 @@ import pytest
 import torch
 from transformers import XGLMForCausalLM
 
-from skipclm import base, checkpoints, cli, examples, provenance, translation
-from skipclm import tokenizer as tokenizers
+from skipclm import cli
+from skipclm.data import bpe as tokenizers
+from skipclm.data import examples
+from skipclm.evaluation import decoding
+from skipclm.models import checkpoints
+from skipclm.runtime import provenance
+from skipclm.training import base_model
 
 LINES = ["one two three", "seven eight", "nine"]
 
@@ -23,7 +28,7 @@ def model(tmp_path_factory, pairs):
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("model")
     encoder = tokenizers.train(pairs[0] + pairs[1], 400, 64)
-    decoder = XGLMForCausalLM(base.architecture({"width": 16, "layers": 2, "heads": 2}, len(encoder)))
+    decoder = XGLMForCausalLM(base_model.architecture({"width": 16, "layers": 2, "heads": 2}, len(encoder)))
     checkpoints.save(decoder, encoder, folder, {"pair": "en-de"})
     return folder
 
@@ -32,7 +37,7 @@ def model(tmp_path_factory, pairs):
 def expected(model):
     """What the library makes of `LINES`."""
     decoder, encoder = checkpoints.load(model)
-    translations = translation.translate(decoder, encoder, examples.encode(encoder, LINES)).texts
+    translations = decoding.translate(decoder, encoder, examples.encode(encoder, LINES)).texts
     assert len(set(translations)) == len(LINES)  # or mixed lines would not show
     return translations
 

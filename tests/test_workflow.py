@@ -24,7 +24,7 @@ from workflows import (
     without_clocks,
 )
 
-from skipclm import invocation
+from skipclm.runtime import invocation
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from skipclm import demo, invocation
+from skipclm.demo import generator
+from skipclm.runtime import invocation
 
 REPO = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "src", "workflow", "resources", "profiles", "envs"]
@@ -91,7 +92,7 @@ def make_copy(folder):
         copy = shutil.copytree if place.is_dir() else shutil.copy
         copy(place, folder / name)
     configure(folder)
-    demo.write_corpus(folder / "held_out", count=15, seed=99)
+    generator.write_corpus(folder / "held_out", count=15, seed=99)
     for path in (folder / "held_out").iterdir():
         # A blank line, which is left out, and markup, which is warned of.
         text = path.read_text(encoding="utf-8").replace("\n", "\n\n<i>", 1)

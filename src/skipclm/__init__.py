@@ -10,4 +10,4 @@ from wrapt import when_imported
 # These modules register themselves, as soon as transformers is asked for its Auto classes and not before: most of our
 # jobs need no torch.
 for auto, own in {"configuration_auto": "configuration", "modeling_auto": "modeling"}.items():
-    when_imported(f"transformers.models.auto.{auto}")(lambda _, own=own: import_module(f"skipclm.{own}"))
+    when_imported(f"transformers.models.auto.{auto}")(lambda _, own=own: import_module(f"skipclm.models.{own}"))

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from skipclm import console, startup
 from skipclm.errors import InputError
+from skipclm.runtime import console, startup, storage
 
 STANDARD_INPUT = Path("-")
 MAX_SEED = 2**32 - 1  # as the configuration has it
@@ -64,7 +64,10 @@ def translate(
     once all others are translated.
     """
     with startup.loading():  # which takes seconds that --help need not wait for
-        from skipclm import checkpoints, examples, text, translation
+        from skipclm import text
+        from skipclm.data import examples
+        from skipclm.evaluation import decoding
+        from skipclm.models import checkpoints
 
     _check_trained(model, checkpoints.read_record(model), pair)
     lines = [
@@ -77,7 +80,7 @@ def translate(
     filled = [line for _, line in lines if line]
     sources = examples.encode(tokenizer, filled) if filled else []
     options = {"length_ratio": length_ratio, "length_extra": length_extra, "progress": sys.stderr.isatty()}
-    translated = translation.translate(decoder, tokenizer, sources, beams=beams, batch_tokens=batch_tokens, **options)
+    translated = decoding.translate(decoder, tokenizer, sources, beams=beams, batch_tokens=batch_tokens, **options)
     texts = iter(translated.texts)
     console.write("".join(f"{next(texts) if line else ''}\n" for _, line in lines))
     _report_too_long([place for place, line in lines if line], translated.too_long)
@@ -96,13 +99,14 @@ def _report_too_long(places: list[str], too_long: list[bool]) -> None:
 
 def _numbered_lines(files: list[Path]) -> Iterator[tuple[str, str]]:
     """Yield where each line of the files is, such as "input.txt, line 3", and the line."""
-    from skipclm import text_files
+    from skipclm.data import text_files
+    from skipclm.data.text_files import read_lines
 
     for path in files:
         if path == STANDARD_INPUT:
             lines, name = text_files.decode_lines(_read_standard_input(), "standard input"), "standard input"
         else:
-            lines, name = text_files.read_lines(path), str(path)
+            lines, name = read_lines(path), str(path)
         yield from ((f"{name}, line {number}", line) for number, line in enumerate(lines, start=1))
 
 
@@ -155,7 +159,7 @@ def explain(
     split: Annotated[str | None, typer.Option(help="Test set; by default test, or valid for a cell.")] = None,
 ) -> None:
     """Say where a number in a results table comes from: runs, settings, data, code, libraries and machine."""
-    from skipclm import explanation
+    from skipclm.planning import explanation
 
     console.write(explanation.explain(results, pair, run, metric, split))
 
@@ -169,7 +173,7 @@ def status(
     It goes by the configuration that the workflow was last started with; what `snakemake -n` would redo because text or
     base model has changed is still said to be done.
     """
-    from skipclm import status as under_way
+    from skipclm.planning import status as under_way
 
     console.write(under_way.report(results))
 
@@ -186,7 +190,7 @@ def plan(
     cores: Annotated[int, typer.Option(min=1, help="Cores that the workflow is to have.")] = CORES,
 ) -> None:
     """Say what an experiment will cost, after a few real steps of each training: steps, hours, memory and disk."""
-    from skipclm import plan as planning
+    from skipclm.planning import plan as planning
 
     overlays, settings = planning.options(configfile or [], config or [], more or [])
     console.write(planning.plan(overlays, settings, cores))
@@ -199,10 +203,11 @@ def demo_corpus(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Decides which sentences.")] = 1,
 ) -> None:
     """Write the built-in corpus, line-aligned in four languages."""
-    from skipclm import demo, experiment
+    from skipclm.config import validation
+    from skipclm.demo import generator
 
-    experiment.check_writable(output)
-    console.write("".join(f"{path}\n" for path in demo.write_corpus(output, count, seed)))
+    validation.check_writable(output)
+    console.write("".join(f"{path}\n" for path in generator.write_corpus(output, count, seed)))
 
 
 @app.command("random-model")
@@ -220,9 +225,13 @@ def random_model(
 ) -> None:
     """Write a small random decoder with its tokenizer: to try the workflow with an architecture."""
     with startup.loading():
-        from skipclm import base, checkpoints, demo, experiment, provenance
+        from skipclm.config import validation
+        from skipclm.demo import generator
+        from skipclm.models import checkpoints
+        from skipclm.runtime import provenance
+        from skipclm.training import base_model
 
-    experiment.check_writable(output)
+    validation.check_writable(output)
     if output.exists():
         raise InputError(f"{output}: expected a folder that does not exist yet, found one; remove it or name another")
     if files:
@@ -230,9 +239,9 @@ def random_model(
         if not sentences:
             raise InputError("files: expected text for the tokenizer, found none in them; name others")
     else:
-        sentences = [sentence for row in demo.generate(8000, 1) for sentence in row.values()]
-    model, tokenizer = base.untrained(architecture, sentences, layers, width, heads, vocabulary, seed)
-    with provenance.new_folder(output) as folder:
+        sentences = [sentence for row in generator.generate(8000, 1) for sentence in row.values()]
+    model, tokenizer = base_model.untrained(architecture, sentences, layers, width, heads, vocabulary, seed)
+    with storage.new_folder(output) as folder:
         checkpoints.save(model, tokenizer, folder, {"random": architecture} | provenance.environment())
     console.write(f"{output}\n")
 

@@ -33,3 +33,9 @@ def key(sentence: str) -> str:
 def is_visible(sentence: str) -> bool:
     """Tell whether anything in a sentence leaves ink: not spaces and invisible characters alone."""
     return any(unicodedata.category(character)[0] not in "ZC" for character in key(sentence))
+
+
+def is_copy(sentence: str, source: str) -> bool:
+    """Tell whether a sentence is a copy of another, but for case, spaces and invisible characters."""
+    source, sentence = (key(tidy(text)).casefold() for text in (source, sentence))
+    return source != "" and sentence == source

@@ -8,18 +8,18 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from skipclm import (
-    console,
-    corpus_config,
-    cost,
-    devices,
-    experiment,
-    invocation,
-    metrics,
-    provenance,
-    runs,
-)
+from skipclm.config import corpus_config, runs, validation
 from skipclm.errors import InputError
+from skipclm.evaluation import metrics
+from skipclm.planning import cost
+from skipclm.runtime import (
+    code_digest,
+    console,
+    devices,
+    invocation,
+    provenance,
+    storage,
+)
 
 console.open_outputs()  # before any job inherits them
 provenance.share_package()
@@ -38,16 +38,16 @@ RULE_FILES = [
 PLANNED = {
     "config": config,
     "code": {},
-    "rules": provenance.text_digest(map(Path, RULE_FILES)),
+    "rules": code_digest.text_digest(map(Path, RULE_FILES)),
 }
 
 try:
     if workflow.is_main_process:
-        experiment.check_command(sys.argv)
-        experiment.check_paths(workflow.basedir, sys.executable)
+        validation.check_command(sys.argv)
+        validation.check_paths(workflow.basedir, sys.executable)
         schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
-        experiment.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
-        experiment.check_selection(config["evaluation"], HAS_COMET or uses_conda)
+        validation.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
+        validation.check_selection(config["evaluation"], HAS_COMET or uses_conda)
         invocation.announce(f"logs/{config['experiment']}")
     else:
         PLANNED = invocation.planned(PLANNED["rules"])
@@ -57,7 +57,7 @@ try:
     LOGS = f"logs/{config['experiment']}"
     BENCHMARKS = f"benchmarks/{config['experiment']}"
     for folder in (RESULTS, LOGS, BENCHMARKS):
-        experiment.check_writable(folder)
+        validation.check_writable(folder)
 except InputError as error:
     raise WorkflowError(str(error))
 
@@ -101,12 +101,12 @@ TEXT_OF = corpus_config.texts_of(PAIRS)  # de-en reads the text of en-de
 TEXT_PAIRS = corpus_config.text_pairs(config)
 TESTS = corpus_config.test_sets(config)
 SPLITS = ["train", "valid", *TESTS]
-DEPTH = experiment.depth(config)
+DEPTH = validation.depth(config)
 CELLS = {cell.name: cell for cell in runs.grid_cells(config["grid"], DEPTH)}
 VARIANTS = runs.variants(config)
 METRICS = config["evaluation"]["metrics"]
 NEURAL = [name for name in METRICS if name in metrics.NEURAL]
-SPBLEU = experiment.spbleu_file(config["evaluation"])
+SPBLEU = validation.spbleu_file(config["evaluation"])
 QUALITY = [name for name in METRICS if name not in metrics.RATES]
 
 
@@ -124,7 +124,7 @@ def source_hash(script):
     """Digest a script and the modules it uses, so that an edit of either reruns the rule."""
     if script not in PLANNED["code"]:
         path = Path(workflow.basedir, f"workflow/scripts/{script}.py")
-        PLANNED["code"][script] = provenance.code_digest(path)
+        PLANNED["code"][script] = code_digest.code_digest(path)
     return PLANNED["code"][script]
 
 
@@ -157,7 +157,7 @@ def get_resolved_settings(wildcards):
     A function of the wildcards alone: Snakemake looks for no changes in parameters that it derives from inputs.
     """
     path, settings = get_best(wildcards), get_settings(wildcards)
-    best = provenance.read_json(path).get(wildcards.pair) if path else None
+    best = storage.read_json(path).get(wildcards.pair) if path else None
     if (
         path and not best
     ):  # of an earlier configuration; the selection will be made anew, and this asked again

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, jobs
+from skipclm.data import corpus
+from skipclm.runtime import jobs
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,11 +3,14 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from skipclm import jobs, startup
+from skipclm.runtime import jobs, startup, storage
 
 jobs.end_with_parents()
 with startup.loading():
-    from skipclm import checkpoints, corpus, examples, metrics, provenance, split_check
+    from skipclm.data import examples
+    from skipclm.data.text_files import read_lines
+    from skipclm.evaluation import metrics, split_check
+    from skipclm.models import checkpoints
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -20,7 +23,7 @@ with jobs.job(snakemake.log[0]):
     found["longest_source"] = max(map(len, pairs.source))
     found["too_long"] = split_check.too_long(pairs.source, examples.Prompt.of(tokenizer), context)
     if params.metrics:
-        sources, references = (corpus.read_lines(path) for path in (snakemake.input.source, snakemake.input.target))
+        sources, references = (read_lines(path) for path in (snakemake.input.source, snakemake.input.target))
         texts = metrics.Translations(references, references, sources, *which.pair.split("-"), **params.options)
         prompt = examples.Prompt.of(tokenizer)
         rooms = [prompt.room(ids, context, **params.lengths) for ids in pairs.source]
@@ -31,4 +34,4 @@ with jobs.job(snakemake.log[0]):
     found["warnings"] = split_check.warnings(found)
     for line in found["warnings"]:
         print(f"warning: {which.pair} {which.split}: {line}")
-    provenance.write_json(snakemake.output.check, found)
+    storage.write_json(snakemake.output.check, found)

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import jobs, provenance, selection, tsv
+from skipclm.analysis import selection
+from skipclm.runtime import jobs, storage, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
-    runs = [provenance.read_json(path) for path in snakemake.input.scores]
+    runs = [storage.read_json(path) for path in snakemake.input.scores]
     tsv.write(snakemake.output.table, selection.grid_scores(runs, snakemake.params.metrics))

@@ -2,14 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import evaluation, grid_statistics, jobs, provenance, tsv
+from skipclm.analysis import grid_statistics
+from skipclm.evaluation import score_files
+from skipclm.runtime import jobs, storage, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
-    runs = [provenance.read_json(path) for path in snakemake.input.scores]
-    segments = [evaluation.load_segments(*each) for each in zip(snakemake.input.segments, runs, strict=True)]
-    best, metric = provenance.read_json(snakemake.input.best), snakemake.params.metric
+    runs = [storage.read_json(path) for path in snakemake.input.scores]
+    segments = [score_files.load_segments(*each) for each in zip(snakemake.input.segments, runs, strict=True)]
+    best, metric = storage.read_json(snakemake.input.best), snakemake.params.metric
     tsv.write(snakemake.output.cells, grid_statistics.cells_table(runs, segments, best, metric))
     tsv.write(snakemake.output.optimism, grid_statistics.optimism_table(runs, segments, best, metric))

@@ -2,13 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import evaluation, jobs, provenance, significance, tsv
+from skipclm.analysis import significance
+from skipclm.evaluation import score_files
+from skipclm.runtime import jobs, storage, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
-    runs = [provenance.read_json(path) for path in snakemake.input.scores]
-    segments = [evaluation.load_segments(*each) for each in zip(snakemake.input.segments, runs, strict=True)]
+    runs = [storage.read_json(path) for path in snakemake.input.scores]
+    segments = [score_files.load_segments(*each) for each in zip(snakemake.input.segments, runs, strict=True)]
     table = significance.against(snakemake.params.baseline, runs, segments, snakemake.params.metrics)
     tsv.write(snakemake.output.table, table)

@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import jobs, startup
+from skipclm.runtime import jobs, startup
 
 jobs.end_with_parents()
 with startup.loading():
-    from skipclm import checkpoints, corpus, examples
+    from skipclm.data import examples
+    from skipclm.data.text_files import read_lines
+    from skipclm.models import checkpoints
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,6 +16,6 @@ if TYPE_CHECKING:
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     examples.Examples.encoded(
         checkpoints.load_tokenizer(snakemake.input.base),
-        corpus.read_lines(snakemake.input.source),
-        corpus.read_lines(snakemake.input.target),
+        read_lines(snakemake.input.source),
+        read_lines(snakemake.input.target),
     ).save(snakemake.output.tokens)

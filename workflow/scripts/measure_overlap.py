@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, jobs, overlap, tsv
+from skipclm.analysis import overlap
+from skipclm.data.text_files import read_lines
+from skipclm.runtime import jobs, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -12,7 +14,7 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     folder = Path(snakemake.output.table).parent
     texts = {
         (pair, language): {
-            split: corpus.read_lines(folder / pair / f"{split}.{language}") for split in snakemake.params.splits
+            split: read_lines(folder / pair / f"{split}.{language}") for split in snakemake.params.splits
         }
         for pair in snakemake.params.pairs
         for language in pair.split("-")

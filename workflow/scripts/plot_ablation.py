@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import ablation_figure, jobs, tsv
+from skipclm.report import ablation_figure
+from skipclm.runtime import jobs, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

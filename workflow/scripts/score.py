@@ -3,25 +3,28 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, corpus_config, evaluation, jobs, metrics, provenance, runs, snapshots
+from skipclm.config import corpus_config, runs
+from skipclm.data.text_files import read_lines
+from skipclm.evaluation import metrics, score_files
+from skipclm.runtime import jobs, provenance, snapshots, storage
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code), jobs.alone(f"{snakemake.output.scores}.attempt"):
     run, options = snakemake.wildcards, snakemake.params.options
-    record = provenance.read_json(snakemake.input.record) if snakemake.input.record else {}
-    generation = provenance.read_json(snakemake.input.generation)
-    whose = evaluation.identity(run)
-    hypotheses, cut = evaluation.read_hypotheses(snakemake.input.hypotheses, generation, whose)
-    sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
+    record = storage.read_json(snakemake.input.record) if snakemake.input.record else {}
+    generation = storage.read_json(snakemake.input.generation)
+    whose = score_files.identity(run)
+    hypotheses, cut = score_files.read_hypotheses(snakemake.input.hypotheses, generation, whose)
+    sources, references = (read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     scores, segments = {}, {}
-    if generation["status"] in evaluation.TRANSLATES:
-        neural = {Path(path).suffixes[-2][1:]: provenance.read_json(path) for path in snakemake.input.neural}
+    if generation["status"] in score_files.TRANSLATES:
+        neural = {Path(path).suffixes[-2][1:]: storage.read_json(path) for path in snakemake.input.neural}
         options |= {"cut": cut, "neural": neural}
         texts = metrics.Translations(hypotheses, references, sources, *run.pair.split("-"), **options)
         scores, segments = metrics.measure(texts, snakemake.params.metrics)
-    evaluation.save_segments(snakemake.output.segments, segments)
+    score_files.save_segments(snakemake.output.segments, segments)
     result = whose | {
         "status": generation["status"],
         "reason": generation["reason"],
@@ -29,10 +32,10 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code), jobs.alone(f"{
         "metrics": scores,
         "layers": runs.used_layers(record.get("settings")),
         "hypotheses_sha256": generation["sha256"],
-        "segments_sha256": provenance.sha256(snakemake.output.segments),
+        "segments_sha256": storage.sha256(snakemake.output.segments),
     }
     facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds", "micro_batch")}
-    provenance.write_json(snakemake.output.scores, result | facts | provenance.environment())
+    storage.write_json(snakemake.output.scores, result | facts | provenance.environment())
     splits = ["valid"] if run.stage == "grid" else corpus_config.test_sets(snakemake.config)
     # No parameter of the rule: what becomes of weights is no reason to score again.
     keep_weights = snakemake.config[run.stage]["keep_weights"]

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import jobs, provenance, selection, tsv
+from skipclm.analysis import selection
+from skipclm.runtime import jobs, storage, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -11,4 +12,4 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     scores = tsv.read(snakemake.input.scores)
     asked = snakemake.params
     best = selection.select_best(scores, asked.metric, asked.pairs, asked.allow_missing)
-    provenance.write_json(snakemake.output.best, best)
+    storage.write_json(snakemake.output.best, best)

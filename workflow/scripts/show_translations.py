@@ -2,20 +2,23 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import corpus, evaluation, jobs, provenance, side_by_side, tsv
+from skipclm.analysis import side_by_side
+from skipclm.data.text_files import read_lines
+from skipclm.evaluation import score_files
+from skipclm.runtime import jobs, storage, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
-    sources, references = (corpus.read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
+    sources, references = (read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     metric, hypotheses, contributions, untrained = snakemake.params.metric, {}, {}, []
     inputs = (snakemake.input.hypotheses, snakemake.input.segments, snakemake.input.scores)
     for variant, lines, segments, scores in zip(snakemake.params.variants, *inputs, strict=True):
-        score = provenance.read_json(scores)
-        measured = evaluation.load_segments(segments, score)
+        score = storage.read_json(scores)
+        measured = score_files.load_segments(segments, score)
         if metric in measured:  # not of a diverged run
-            hypotheses[variant], contributions[variant] = evaluation.read_scored(lines, score), measured[metric]
+            hypotheses[variant], contributions[variant] = score_files.read_scored(lines, score), measured[metric]
         if score["status"] == "untrained":
             untrained.append(variant)
     table = side_by_side.lay_out(sources, references, hypotheses, contributions, metric, untrained)

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import jobs, startup
+from skipclm.runtime import jobs, startup
 
 jobs.end_with_parents()
 with startup.loading():
-    from skipclm import base_trial, devices, runs, snapshots, training_job
+    from skipclm.config import runs
+    from skipclm.runtime import devices, snapshots
+    from skipclm.training import base_trial, training_job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

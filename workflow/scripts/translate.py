@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm import jobs, startup
+from skipclm.runtime import jobs, startup, storage
 
 jobs.end_with_parents()
 with startup.loading():
     import torch
 
-    from skipclm import checkpoints, devices, evaluation, provenance, snapshots, translation
-    from skipclm.examples import Examples
+    from skipclm.data.examples import Examples
+    from skipclm.evaluation import decoding, score_files
+    from skipclm.models import checkpoints
+    from skipclm.runtime import devices, provenance, snapshots
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -19,16 +21,16 @@ execution, options = snakemake.config["execution"], snakemake.params.options
 hypotheses, generation = outputs = Path(snakemake.output.hypotheses), Path(snakemake.output.generation)
 
 
-def translate(run: dict) -> translation.Translated:
+def translate(run: dict) -> decoding.Translated:
     """Translate the split if the run, as its record has it, is one that translates."""
-    if run["status"] not in evaluation.TRANSLATES:
-        return translation.Translated([], [], [])
+    if run["status"] not in score_files.TRANSLATES:
+        return decoding.Translated([], [], [])
     torch.set_num_threads(snakemake.threads)
     model, tokenizer = checkpoints.load(snakemake.input.model)
     sources = Examples.load(snakemake.input.tokens).source
     # No parameter of the rule: how much at a time is a matter of memory, and no reason to translate again.
     batch_tokens = snakemake.config["evaluation"]["batch_tokens"]
-    found = translation.translate(model, tokenizer, sources, batch_tokens=batch_tokens, **options)
+    found = decoding.translate(model, tokenizer, sources, batch_tokens=batch_tokens, **options)
     if count := sum(found.too_long):
         print(f"warning: {count} of {len(sources)} sentences are longer than the model reads; translations left empty")
     return found
@@ -45,14 +47,14 @@ with (
     if snapshots.recall(outputs, kept, of):
         print("was done before")
     else:
-        run = provenance.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
+        run = storage.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
         if failure:
             print(f"given up: {failure}")
             run = {"status": "failed", "reason": f"in translation, {failure.partition(chr(10))[0]}"}
         found = translate(run)
-        provenance.write_lines(hypotheses, found.texts)
-        whose = evaluation.describe(hypotheses, found.cut, evaluation.identity(snakemake.wildcards))
+        storage.write_lines(hypotheses, found.texts)
+        whose = score_files.describe(hypotheses, found.cut, score_files.identity(snakemake.wildcards))
         facts = {"status": run["status"], "reason": run.get("reason"), "options": options}
-        provenance.write_json(generation, facts | whose | provenance.environment())
-        if run["status"] in evaluation.TRANSLATES:
+        storage.write_json(generation, facts | whose | provenance.environment())
+        if run["status"] in score_files.TRANSLATES:
             snapshots.keep(outputs, kept, of)

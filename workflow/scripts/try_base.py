@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm import base_trial, devices, jobs
+from skipclm.runtime import devices, jobs
+from skipclm.training import base_trial
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

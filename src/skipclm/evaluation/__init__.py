@@ -1,0 +1,1 @@
+"""Translations, their metrics and their errors."""

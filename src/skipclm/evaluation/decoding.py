@@ -1,0 +1,192 @@
+"""Translate sentences with a trained decoder."""
+
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+from skipclm.data.examples import Prompt, batches_within, decode, pad
+from skipclm.models import checkpoints, modeling
+from skipclm.models.decoders import find_batching, fuse_attention, has_sortable_cache, router_loss_omitted
+from skipclm.runtime import memory
+
+
+@dataclass(frozen=True)
+class Translated:
+    """Translations in the order of their sources, each on one line.
+
+    `cut` says which ended at the limit of length. `too_long` says which sources leave no room for a translation within
+    the positions of the model: their translations are empty, and count as cut.
+    """
+
+    texts: list[str]
+    cut: list[bool]
+    too_long: list[bool]
+
+
+@torch.inference_mode()
+def translate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: list[list[int]],
+    *,
+    beams: int = 1,
+    batch_tokens: int = 16384,
+    length_ratio: float = 2.0,
+    length_extra: int = 10,
+    progress: bool = True,
+) -> Translated:
+    """Translate sentences, given as token ids without special tokens.
+
+    A translation has at most `length_ratio` tokens for each source token and `length_extra` more, and ends where the
+    model reads no further. As many sentences are translated at a time as `batch_tokens` leaves room for: prompts and
+    what may follow them, with padding, times the beams; where memory is short, one half after the other. A model that
+    translates a sentence differently beside others gets sentences of one length at a time, or single ones. With
+    `progress`, a bar on standard error counts the batches.
+    """
+    prompt, context = Prompt.of(tokenizer), modeling.context(model)
+    prompts = [prompt.source(ids) for ids in sources]
+    rooms = [prompt.room(ids, context, length_ratio, length_extra) for ids in sources]
+    too_long = [context is not None and len(row) >= context for row in prompts]
+    found = Translated([""] * len(sources), list(too_long), too_long)
+    readable = [i for i in range(len(sources)) if not too_long[i]]
+    lengths = [
+        len(row) + int(length_ratio * len(ids)) + length_extra for row, ids in zip(prompts, sources, strict=True)
+    ]
+    by_length = sorted(readable, key=lengths.__getitem__, reverse=True)  # little padding, and little waiting
+    with _neutral_generation(model, prompt):
+        decoder = modeling.decoder_of(model)
+        batching, search = find_batching(decoder), _Search(prompt, beams, has_sortable_cache(decoder))
+
+        def fits(batch: list[int]) -> bool:
+            longest = lengths[batch[0]]  # beyond the context, its room is cut, and would be for others too
+            is_allowed = batching == "any" or (
+                batching == "equal_length" and _are_equal(len(prompts[i]) for i in batch)
+            )
+            is_allowed &= beams == 1 or _are_equal(rooms[i] for i in batch)  # a beam search ends for all at a time
+            return (
+                is_allowed and (context is None or longest <= context) and len(batch) * longest * beams <= batch_tokens
+            )
+
+        for batch in tqdm(batches_within(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
+            limits = [rooms[i] for i in batch]
+            generated = _generate_in_memory(model, search, [prompts[i] for i in batch], limits)
+            for i, ids in zip(batch, generated, strict=True):
+                found.texts[i] = decode(tokenizer, [ids[: rooms[i]]])[0]
+                found.cut[i] = prompt.end not in ids[: rooms[i]]
+    return found
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How to generate; `sorts_cache` says whether the model's cache can be put into another order."""
+
+    prompt: Prompt
+    beams: int
+    sorts_cache: bool
+
+
+def _are_equal(values: Iterable[int]) -> bool:
+    return len(set(values)) == 1
+
+
+@contextmanager
+def _neutral_generation(model: PreTrainedModel, prompt: Prompt) -> Iterator[None]:
+    """Leave out what a checkpoint says of generation, such as a penalty on repetition, and dropout."""
+    decoder = modeling.decoder_of(model)
+    fuse_attention(decoder)
+    config, training = decoder.generation_config, model.training
+    decoder.generation_config = checkpoints.greedy_generation(prompt)
+    model.eval()
+    try:
+        with router_loss_omitted(decoder):
+            yield
+    finally:
+        decoder.generation_config = config
+        model.train(training)
+
+
+def _generate_in_memory(
+    model: PreTrainedModel, search: _Search, prompts: list[list[int]], limits: list[int]
+) -> list[list[int]]:
+    """Return what `_generate` does; if memory does not suffice, one half of the prompts after the other."""
+    try:
+        return _generate(model, search, prompts, limits)
+    except RuntimeError as error:
+        if not memory.is_lacking(error) or len(prompts) == 1:
+            raise
+    memory.release()
+    half = math.ceil(len(prompts) / 2)
+    said = f"out of memory with {len(prompts)} sentences at a time: now {half}"
+    print(said, file=sys.stderr)  # for standard output may be for translations
+    parts = ((prompts[:half], limits[:half]), (prompts[half:], limits[half:]))
+    return [ids for part in parts for ids in _generate_in_memory(model, search, *part)]
+
+
+def _generate(model: PreTrainedModel, search: _Search, prompts: list[list[int]], limits: list[int]) -> list[list[int]]:
+    """Return what the model puts after each prompt, at least up to its limit or `</s>`, and perhaps padding."""
+    ids = pad(prompts, search.prompt.pad, left=True).to(model.device)
+    mask = pad([[1] * len(row) for row in prompts], 0, left=True).to(model.device)
+    if search.beams == 1:
+        return _greedy(model, search, ids, mask, torch.tensor(limits, device=model.device))
+    options = {"max_new_tokens": max(limits), "num_beams": search.beams, "do_sample": False}
+    written = model.generate(input_ids=ids, attention_mask=mask, use_cache=search.sorts_cache, **options)
+    return written[:, ids.shape[1] :].tolist()
+
+
+def _greedy(model: PreTrainedModel, search: _Search, ids: Tensor, mask: Tensor, limits: Tensor) -> list[list[int]]:
+    """Generate, and each time that half of the sentences have ended go on with the others alone.
+
+    Otherwise a batch costs as much as if all were as long as the longest. `ids` and `mask` (rows, tokens) are prompts
+    padded on the left, `limits` (rows,) how much may follow.
+    """
+    width, cache = ids.shape[1], None
+    rows, finished = torch.arange(len(ids), device=ids.device), [[] for _ in ids]
+    while len(rows):
+        enough = _Enough(width, limits, search.prompt.end)
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            max_new_tokens=width + int(limits.max()) - ids.shape[1],
+            stopping_criteria=StoppingCriteriaList([enough]),
+            do_sample=False,
+            return_dict_in_generate=True,
+        )
+        ended = enough.ended(output.sequences)
+        for row, written in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
+            finished[row] = written
+        rows, limits, ids = rows[~ended], limits[~ended], output.sequences[~ended]
+        cache = output.past_key_values if search.sorts_cache else None  # without it the model reads again what there is
+        if cache is not None:
+            cache.reorder_cache((~ended).nonzero().flatten())
+        mask = torch.cat([mask[~ended], mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
+    return finished
+
+
+class _Enough(StoppingCriteria):
+    """Stop when half of the sentences have ended: by `</s>` after the prompt's `width`, or at their limit."""
+
+    def __init__(self, width: int, limits: Tensor, end: int) -> None:
+        self.width, self.limits, self.end = width, limits, end
+
+    def ended(self, ids: Tensor) -> Tensor:
+        """Tell which rows have ended."""
+        written = ids[:, self.width :]
+        return (written == self.end).any(dim=1) | (self.limits <= written.shape[1])
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **named: object) -> Tensor:
+        """Stop rows that have ended, and all if they are half of them."""
+        ended = self.ended(input_ids)
+        return ended | (2 * ended.sum() >= len(ended))

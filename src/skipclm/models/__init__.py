@@ -1,0 +1,1 @@
+"""The skip connection around any decoder, and how models are loaded and saved."""

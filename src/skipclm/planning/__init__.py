@@ -1,0 +1,1 @@
+"""What an experiment costs, how far it is, and where a score comes from."""

@@ -1,0 +1,144 @@
+"""Where a number of a results table comes from: runs, settings, data, code and libraries, read off the files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+import pandas as pd
+
+from skipclm.config import runs
+from skipclm.errors import InputError, reading, suggestion
+from skipclm.evaluation import metrics, score_files
+from skipclm.runtime import provenance, storage, tsv
+
+
+def explain(results: Path, pair: str, run: str, metric: str, split: str | None = None) -> str:
+    """Say in lines how a mean of the ablation, or of a cell of the grid, came about.
+
+    `results` is an experiment's folder, `run` a variant or a cell such as c3-s1-t18, and `split` by default `test` for
+    the one and `valid` for the other. Raises an `InputError` for what is not there.
+    """
+    stage = "grid" if runs.is_cell_name(run) else "ablation"
+    with reading(results):
+        return _explain(results, stage, pair, run, metric, split)
+
+
+def _explain(results: Path, stage: str, pair: str, run: str, metric: str, split: str | None) -> str:
+    if not (results / "corpus").is_dir():
+        raise InputError(
+            f"expected the results of an experiment, such as results/demo, found none in {results}; correct the path"
+        )
+    folder = results / stage / pair / run
+    _check_known(pair, "pair", results / stage)
+    _check_known(run, "run", results / stage / pair)
+    seeds, splits = _in_table(results / stage / "scores.tsv", stage, pair, run)
+    split = split or splits[0]
+    if split not in splits:
+        raise InputError(f"expected a split among {', '.join(splits)}, found {split!r}; {suggestion(split, splits)}")
+    files = [folder / f"seed{seed}" / f"{split}.scores.json" for seed in seeds]
+    facts = {"seed": int, "status": str, "split": str, "sentences": int, "metrics": dict}
+    scores = [storage.read_record(path, **facts) for path in files]
+    known = list(dict.fromkeys(name for score in scores for name in score["metrics"]))
+    if metric not in known and known:
+        raise InputError(f"expected a metric among {', '.join(known)}, found {metric!r}; {suggestion(metric, known)}")
+    of_seeds = [_run(path, score, metric) for path, score in zip(files, scores, strict=True)]
+    parts = [_number(scores, pair, run, metric), *of_seeds, _data(results, pair, split), _base(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _in_table(path: Path, stage: str, pair: str, run: str) -> tuple[list[int], list[str]]:
+    """Return the seeds and splits that the table of scores has of a run: folders of earlier ones may lie about."""
+    columns = runs.Cell.__dataclass_fields__ if stage == "grid" else ("variant", "split")
+    scores = tsv.read(path, ["pair", "seed", *columns])
+    scores = scores[scores["pair"] == pair]
+    if stage == "grid":
+        names = [runs.Cell(*row).name for row in scores[list(columns)].itertuples(index=False)]
+        scores = scores.assign(variant=names, split="valid")
+    scores = scores[scores["variant"] == run]
+    if scores.empty:
+        raise InputError(f"{path}: expected scores of {run} on {pair}, found none; run the workflow again")
+    return list(scores["seed"].unique()), list(scores["split"].unique())
+
+
+def _check_known(name: str, what: str, parent: Path) -> None:
+    known = sorted(each.name for each in parent.glob("*") if each.is_dir()) if parent.is_dir() else []
+    if name not in known:
+        raise InputError(
+            f"expected a {what} among {', '.join(known) or 'none'} in {parent}, found {name!r}; "
+            f"{suggestion(name, known)}"
+        )
+
+
+def _number(scores: list[dict], pair: str, run: str, metric: str) -> str:
+    values = [score["metrics"].get(metric, {}).get("value") for score in scores]
+    known = [value for value in values if value is not None]
+    mean = f"{fmean(known):.4f}, the mean over {len(known)} of {len(values)} seeds" if known else "no value"
+    signatures = {score["metrics"][metric]["signature"] for score in scores if metric in score["metrics"]} - {None}
+    split = scores[0]["split"]
+    lines = [f"{metrics.label(metric)} of {run} on {pair}, {split} ({scores[0]['sentences']} sentences): {mean}"]
+    return "\n".join(lines + [f"  signature: {signature}" for signature in sorted(signatures)])
+
+
+def _run(path: Path, score: dict, metric: str) -> str:
+    """Describe one seed's run."""
+    entry = score["metrics"].get(metric, {})
+    value = entry.get("not_run") or (entry and f"{entry['value']:.4f}")
+    if score["status"] not in score_files.TRANSLATES:
+        value = ": ".join(filter(None, (score["status"], score.get("reason"))))
+    generation = storage.read_record(path.with_name(f"{score['split']}.generation.json"), sha256=str)
+    lines = [f"seed {score['seed']}: {value}", f"  translations: sha256 {generation['sha256']}"]
+    lines += [f"  translated: {line}" for line in _made(generation)]
+    lines += [f"  scored: {line}" for line in _made(score)]
+    training = path.with_name("training.json")
+    if training.exists():
+        record = storage.read_record(training, settings=dict)
+        if record.get("status") != "failed":
+            steps, pairs, seconds = (record[key] for key in ("train_steps", "train_pairs", "train_seconds"))
+            lines.append(f"  trained: {steps} steps on {pairs} pairs in {seconds:.0f} s")
+        lines += [f"  trained: {line}" for line in _made(record)]
+        lines += [f"  {section}: {_plain(settings)}" for section, settings in record["settings"].items()]
+    return "\n".join(lines)
+
+
+def _made(record: dict) -> Iterator[str]:
+    """Yield with what code, libraries and machine something was made, and when, as far as the record says."""
+    if "commit" in record:
+        versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
+        commit, code = (record.get(key) or "not recorded" for key in ("commit", "code"))
+        yield f"{record['finished']}, commit {commit}, code {code}, {record['machine']}"
+        yield versions
+
+
+def _plain(settings: dict) -> str:
+    used = {key: value for key, value in settings.items() if key != "enabled"}
+    return _in_words(used if settings["enabled"] else "off")
+
+
+def _in_words(value: object) -> str:
+    """Say a setting, or a mapping of them, without the signs of a program."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(each)}" for key, each in value.items()) or "none"
+    return "none" if value is None else str(value)
+
+
+def _data(results: Path, pair: str, split: str) -> str:
+    """Name the text that a run was trained, chosen and scored on."""
+    columns = ["pair", "split", "origin", "pairs", "source_sha256", "target_sha256"]
+    summary = tsv.read(results / "corpus/summary.tsv", columns)
+    further = results / f"corpus/summary.{split}.tsv"
+    summary = pd.concat([summary, tsv.read(further, columns)]) if further.exists() else summary
+    back = "-".join(reversed(pair.split("-")))  # reads the same text, if it has none of its own
+    found = pair if pair in set(summary["pair"]) else back
+    source, target = found.split("-")
+    lines = [
+        f"  {row.split}: {row.pairs} pairs, {row.origin}; sha256 of {source} {row.source_sha256}, of {target} "
+        f"{row.target_sha256}"
+        for row in summary[summary["pair"] == found].itertuples()
+    ]
+    return "\n".join(["data:", *lines])
+
+
+def _base(results: Path) -> str:
+    record = storage.read_record(results / "base" / provenance.RECORD)
+    lines = [f"  {key}: {_in_words(value)}" for key, value in record.get("model", {}).items()]
+    return "\n".join(["base model:", *lines, *(f"  {line}" for line in _made(record))])

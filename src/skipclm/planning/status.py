@@ -1,0 +1,196 @@
+"""How far an experiment has come, read off the files of its runs while it is under way."""
+
+import fcntl
+import os
+import re
+from collections import Counter
+from contextlib import chdir
+from pathlib import Path
+from statistics import fmean
+
+from skipclm.config import runs, validation
+from skipclm.errors import InputError, reading
+from skipclm.evaluation import score_files
+from skipclm.evaluation.metrics import METRICS
+from skipclm.planning import cost
+from skipclm.runtime import storage
+
+LATELY = 20  # jobs of runs that ended last, which tell how many go on at a time
+SECTIONS = ("corpus", "model", *runs.METHOD_SECTIONS, "grid", "ablation", "evaluation")  # of a configuration
+Took = tuple[float, float]  # seconds of a run's training, and of all that comes after
+PROGRESS = re.compile(r"(\d+)/(\d+) \[[^\]]*?(?:loss ([\d.naif]+)[^\]]*)?\]")
+
+
+def report(results: Path) -> str:
+    """Say in lines what is done, running, failed and left, which cell is best so far, and how long the rest takes.
+
+    `results` is an experiment's folder. Raises an `InputError` if the workflow was never started for it, or if the
+    folder of its base model is gone.
+    """
+    results = Path(os.path.abspath(results))  # benchmarks lie beside the name, wherever a link leads
+    if not (results / cost.CONFIG).exists():
+        raise InputError(
+            f"expected the results of an experiment, such as results/demo, found no {cost.CONFIG} in {results}; start "
+            "the workflow first, or correct the path"
+        )
+    config = storage.read_record(results / cost.CONFIG, experiment=str, **dict.fromkeys(SECTIONS, dict))
+    with reading(results), chdir(results.parents[1]):  # from where the workflow looks for the base model's folder
+        return "\n".join([*_lines(results, config), ""])
+
+
+def _lines(results: Path, config: dict) -> list[str]:
+    found = cost.all_runs(config)
+    states = {run: state(results, config, run) for run in found}
+    lines = [f"{config['experiment']}: {_counts(Counter(states.values()), len(found))}"]
+    for stage in ("grid", "ablation"):
+        of_stage = [states[run] for run in found if run.stage == stage]
+        lines.append(f"  {stage}: {_counts(Counter(of_stage), len(of_stage))}")
+    lines += [f"running: {run.folder}{_progress(results, config, run)}" for run in found if states[run] == "running"]
+    lines += [f"failed: {run.folder}: {_reason(results, run)}" for run in found if states[run] == "failed"]
+    lines += _best(results, config, found, states)
+    return lines + _time_left(results, config, found, states)
+
+
+def state(results: Path, config: dict, run: cost.Run) -> str:
+    """Return what a run is: done, failed, running or left, as one is that was trained with other settings.
+
+    So is one that lacks a metric. That its text or its base model has changed is not seen here, before Snakemake has
+    begun to make it anew.
+    """
+    folder = results / run.folder
+    if any(map(_is_locked, folder.glob("*.attempt"))):
+        return "running"
+    paths = [folder / f"{split}.scores.json" for split in run.splits]
+    if not all(path.exists() for path in paths) or not _is_trained(results, config, run):
+        return "left"
+    scores = [storage.read_record(path, status=str, metrics=dict) for path in paths]
+    translated = [score["metrics"].keys() for score in scores if score["status"] in score_files.TRANSLATES]
+    if not all(set(config["evaluation"]["metrics"]) <= measured for measured in translated):
+        return "left"
+    return "failed" if any(score["status"] == "failed" for score in scores) else "done"
+
+
+def _is_trained(results: Path, config: dict, run: cost.Run) -> bool:
+    """Tell whether a run has been trained as the configuration has it, or is not to be trained."""
+    if not run.settings["training"]["enabled"]:
+        return True
+    record, choice = results / run.folder / "training.json", results / "grid/best.json"
+    best = storage.read_record(choice).get(run.pair) if choice.exists() else None
+    if not record.exists() or (runs.needs_best(run.settings) and not best):
+        return False
+    wanted = runs.with_layers(run.settings, validation.depth(config), best)
+    return storage.read_record(record, settings=dict)["settings"] == wanted
+
+
+def _is_locked(note: Path) -> bool:
+    """Tell whether a job of this machine holds the file, or one of another machine where its disk has locks."""
+    try:
+        with open(note, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _counts(counts: Counter, total: int) -> str:
+    parts = [f"{counts[name]} {name}" for name in ("running", "failed", "left") if counts[name]]
+    return ", ".join([f"{counts['done']} of {total} runs done", *parts])
+
+
+def _log(results: Path, run: cost.Run) -> Path:
+    return results.parents[1] / "logs" / results.name / run.folder / "train.log"
+
+
+def _step(results: Path, run: cost.Run) -> tuple[int, int, str] | None:
+    """Return at which step a training is, of how many, and its loss, if its log tells."""
+    log = _log(results, run)
+    steps = PROGRESS.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
+    return (int(steps[-1][0]), int(steps[-1][1]), steps[-1][2]) if steps else None
+
+
+def _progress(results: Path, config: dict, run: cost.Run) -> str:
+    """Say at which step a training is, and its loss, or that it is done and the run is translated and scored."""
+    if not run.settings["training"]["enabled"]:
+        return ""
+    if _is_trained(results, config, run):
+        return ", trained"
+    if not (step := _step(results, run)):
+        return ""
+    done, of, loss = step
+    return f", step {done} of {of}" + (f", loss {loss}" if loss else "")
+
+
+def _share_left(results: Path, config: dict, run: cost.Run, is_running: bool) -> float:
+    """Return which share of a run's training is left, by its steps."""
+    if run.settings["training"]["enabled"] and _is_trained(results, config, run):
+        return 0.0
+    if not is_running:
+        return 1.0
+    step = _step(results, run)
+    return 1.0 - step[0] / step[1] if step else 1.0
+
+
+def _reason(results: Path, run: cost.Run) -> str:
+    found = [storage.read_json(results / run.folder / f"{split}.scores.json").get("reason") for split in run.splits]
+    return next(filter(None, found), "")
+
+
+def _best(results: Path, config: dict, found: list[cost.Run], states: dict[cost.Run, str]) -> list[str]:
+    """Say for each pair of the grid which cell is best so far."""
+    metric, lines = config["evaluation"]["selection_metric"], []
+    for pair in config["grid"]["pairs"]:
+        values: dict[str, list[float]] = {}
+        for run in found:
+            if (run.stage, run.pair) == ("grid", pair) and states[run] in ("done", "failed"):
+                score = storage.read_json(results / run.folder / "valid.scores.json")["metrics"].get(metric, {})
+                values.setdefault(run.name, []).append(score.get("value"))
+        values = {name: of_seeds for name, of_seeds in values.items() if None not in of_seeds}  # as the selection does
+        if values:
+            sign = METRICS[metric].sign()
+            name = max(values, key=lambda cell: sign * fmean(values[cell]))
+            seeds = f"{len(values[name])} of {len(config['grid']['seeds'])} seeds"
+            lines.append(f"best so far on {pair}: {name}, {METRICS[metric].label} {fmean(values[name]):.1f} ({seeds})")
+    return lines
+
+
+def _kind(run: cost.Run) -> tuple[str, bool]:
+    """Tell what a run's time is like that of others by: its stage, and whether it is trained."""
+    return run.stage, run.settings["training"]["enabled"]
+
+
+def _of_runs_like(run: cost.Run, took: dict[tuple[str, bool], list[Took]]) -> list[Took]:
+    """Return what runs of its kind took, or else those of the other stage; none says nothing of trainings."""
+    stage, trained = _kind(run)
+    alike = [each for kind, runs_of_it in took.items() if kind[1] >= trained for each in runs_of_it]
+    return took.get((stage, trained)) or alike
+
+
+def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[cost.Run, str]) -> list[str]:
+    """Say how long the runs that are left take, if those done so far are like them."""
+    measured = cost.Measured(results.parents[1], config)
+    took: dict[tuple[str, bool], list[Took]] = {}
+    for run in found:
+        jobs = {job: seconds for job, seconds in measured.seconds.items() if job.startswith(f"{run.folder}/")}
+        if jobs and states[run] == "done":
+            training = jobs.pop(f"{run.folder}/train", 0.0)
+            took.setdefault(_kind(run), []).append((training, sum(jobs.values())))
+    left = [run for run in found if states[run] in ("left", "running")]
+    if not left or not all(_of_runs_like(run, took) for run in left):
+        return []
+    seconds = 0.0
+    for run in left:
+        trainings, others = zip(*_of_runs_like(run, took), strict=True)
+        seconds += _share_left(results, config, run, states[run] == "running") * fmean(trainings) + fmean(others)
+    together = min(len(left), _at_a_time(measured, sum(states[run] == "running" for run in found)))
+    return [f"left: about {cost.duration(seconds / together)}, with {together} at a time"]
+
+
+def _at_a_time(measured: cost.Measured, running: int) -> int:
+    """Return how many runs go on at a time: as many as did lately, and no fewer than just now."""
+    jobs = [job for job in measured.ended if cost.stage_of(job) in cost.RUNS]
+    lately = sorted(jobs, key=measured.ended.__getitem__)[-LATELY:]
+    begun = [measured.ended[job] - measured.seconds[job] for job in lately]
+    span = max(measured.ended[job] for job in lately) - min(begun)
+    return max(1, running, round(sum(measured.seconds[job] for job in lately) / span))

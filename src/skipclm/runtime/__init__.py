@@ -1,0 +1,1 @@
+"""What every job runs in: its log, locks, files, records and devices."""

@@ -1,0 +1,83 @@
+"""Digest code by what it does: comments, docstrings and formatting do not count."""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from skipclm.runtime.checkout import PACKAGE
+
+
+def code_digest(script: str | Path) -> str:
+    """Return a digest of a script and of the modules of this package that it imports, directly or not.
+
+    Snakemake sees an edited script but not an edited module. The digest is of the syntax trees without docstrings, as
+    this version of Python writes them; it does not depend on where the files lie or when they were written.
+    """
+    digest = hashlib.sha256()
+    for path in sorted({Path(script), *imported_modules(script)}, key=_name):
+        digest.update(f"{_name(path)}\n{_meaning(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def text_digest(paths: Iterable[Path]) -> str:
+    """Return a digest of the names and texts of files, in whatever order they are given."""
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda path: path.name):
+        digest.update(f"{path.name}\n{path.read_text(encoding='utf-8')}".encode())
+    return digest.hexdigest()[:16]
+
+
+def imported_modules(script: str | Path) -> set[Path]:
+    """Return the files of all modules of this package that a script imports, directly or not."""
+    modules: set[Path] = set()
+    queue = [Path(script)]
+    while queue:
+        new = set(_direct_imports(queue.pop())) - modules
+        modules |= new
+        queue += new
+    return modules
+
+
+def _name(path: Path) -> str:
+    """Return the name of a module in this package, such as training/losses.py, or of a script."""
+    return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
+
+
+def _meaning(path: Path) -> str:
+    """Return the syntax tree of a file as text, without docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _direct_imports(path: Path) -> Iterator[Path]:
+    """Yield the files of this package's modules that a file imports anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = _absolute(path, node)
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from filter(None, map(_module_file, names))
+
+
+def _absolute(path: Path, node: ast.ImportFrom) -> str:
+    """Return the full name of the module that a `from ... import` names."""
+    if not node.level:
+        return node.module or ""
+    folder = path.resolve().parents[node.level - 1].relative_to(PACKAGE.parent)
+    return ".".join([*folder.parts, *filter(None, [node.module])])
+
+
+def _module_file(name: str) -> Path | None:
+    """Return the file of a module of this package; None for packages, other libraries and what is no module."""
+    first, *parts = name.split(".")
+    path = PACKAGE.joinpath(*parts).with_suffix(".py")
+    return path if first == PACKAGE.name and parts and path.is_file() else None

@@ -1,0 +1,107 @@
+"""Tables as tab-separated text."""
+
+import csv
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from skipclm.errors import InputError
+from skipclm.runtime import storage
+
+# The columns of all tables that hold text, and those that hold True or False; all others hold numbers.
+TEXT = {
+    *("pair", "split", "variant", "metric", "status", "verdict", "baseline", "signature", "note", "reason"),
+    *("origin", "source_sha256", "target_sha256", "language", "other", "stage", "warnings", "dropped"),
+}
+TRUTH = {"like_best"}
+MISSING = ["", "NA", "-"]  # Snakemake's benchmarks write the last two for numbers that it could not measure
+# Tabs, and all that some reader takes for the end of a line.
+_BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
+
+# What a spreadsheet takes for a formula, and the words that pandas or R take for a missing value.
+_MISREAD = re.compile(r"[=+\-@]|(#?n/?a|<na>|nan|null|none|#n/a n/a|1\.#ind|1\.#qnan)$", re.IGNORECASE)
+
+
+def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table, or some of its columns, with their types; floats come back bit for bit.
+
+    Of text, only an empty cell is missing: a variant may be called "null", "08" or "True".
+    InputError: no such file, no table, one without these columns, or a number column with other text.
+    """
+    try:
+        header = list(_parse(path, nrows=0).columns)
+        columns = columns or header
+        if lacking := [name for name in columns if name not in header]:
+            raise InputError(f"{path}: expected the columns {', '.join(columns)}, found no {lacking[0]}; make it anew")
+        text = [name for name in columns if is_text(name)]
+        frame = _parse(
+            path,
+            usecols=columns,
+            dtype=dict.fromkeys(text, "str") | {name: "bool" for name in columns if name in TRUTH},
+            na_values={name: [""] if name in text else MISSING for name in columns},
+        )
+    except (FileNotFoundError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"expected a table with a header in {path}, found {error}; make it first") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a table, found {' '.join(str(error).split())}; make it anew") from error
+    for name in frame.columns.difference([*text, *TRUTH]):
+        frame[name] = _numbers(frame[name], path)
+    return frame
+
+
+def is_text(column: str) -> bool:
+    """Tell whether a column holds text."""
+    return column in TEXT or column.endswith("_signature")
+
+
+def _parse(path: str | Path, **options: object) -> pd.DataFrame:
+    options = {"na_values": [""]} | options
+    return pd.read_csv(
+        path,
+        sep="\t",
+        quoting=csv.QUOTE_NONE,
+        lineterminator="\n",
+        keep_default_na=False,
+        **options,
+    )
+
+
+def _numbers(column: pd.Series, path: str | Path) -> pd.Series:
+    if column.empty:
+        return column.astype(float)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column
+    other = next(cell for cell in column.dropna() if not isinstance(cell, float | int) or isinstance(cell, bool))
+    raise InputError(f"{path}: expected numbers in the column {column.name!r}, found {other!r}; make the table again")
+
+
+def write(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table without its index: no quotes, missing cells empty, floats in full, so equal runs agree.
+
+    InputError: a tab or a line break inside a cell or the name of a column. ValueError: text in a column that `read`
+    would take for numbers.
+    """
+    for name in frame.columns:
+        if not is_text(name) and any(isinstance(cell, str) for cell in frame[name]):
+            raise ValueError(f"column {name!r} holds text; add it to tsv.TEXT")
+        _check_cell(name, f"{path}, header")
+        for number, cell in enumerate(frame[name], start=1):
+            _check_cell(cell, f"{path}, row {number}, column {name!r}")
+    text = frame.to_csv(sep="\t", index=False, quoting=csv.QUOTE_NONE, lineterminator="\n")
+    storage.write_text(path, text)
+
+
+def write_sentences(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table of sentences so that pandas, R's `read.delim` and spreadsheets read it by default.
+
+    Cells with double quotes are quoted, and quotes inside them doubled. A sentence that a spreadsheet would take for a
+    formula, or pandas or R for a missing value, begins with a space, which no sentence does by itself: strip it.
+    """
+    guarded = frame.map(lambda cell: f" {cell}" if isinstance(cell, str) and _MISREAD.match(cell) else cell)
+    storage.write_text(path, guarded.to_csv(sep="\t", index=False, lineterminator="\n"))
+
+
+def _check_cell(cell: object, place: str) -> None:
+    if isinstance(cell, str) and _BREAKS.search(cell):
+        raise InputError(f"{place}: expected text without tabs and line breaks, found {cell!r}; remove them")

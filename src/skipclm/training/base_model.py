@@ -1,0 +1,266 @@
+"""The base model: one from the hub or a folder, or a small one trained from scratch on single sentences."""
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    XGLMConfig,
+    XGLMForCausalLM,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from skipclm.config.runs import CONTEXT
+from skipclm.data import bpe
+from skipclm.data.examples import Prompt, encode
+from skipclm.errors import InputError, naming, suggestion
+from skipclm.models import checkpoints, loading, model_folder, modeling
+from skipclm.models.decoders import find_blocks, fuse_attention
+from skipclm.runtime.snapshots import Snapshots
+from skipclm.training import training_loop
+
+SHORTEST_CONTEXT = 16  # tokens
+
+
+def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a decoder and its tokenizer from the hub or a folder.
+
+    Raises an `InputError` if there is none, or if a hub model has not the number of blocks that was planned with.
+    """
+    source = str(model_folder.expand(source)) if model_folder.is_folder(source) else source
+    with naming("model.source"):
+        model = loading.load(source, revision=revision)
+        encoder = checkpoints.load_tokenizer(source, revision=revision)
+        Prompt.of(encoder)
+    if isinstance(model, modeling.SkipCLMForCausalLM):
+        raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
+    with naming("model.source"):
+        _check_context(model)
+        _check_finite(model)
+        _check_causal(model)
+        _check_ids(model, encoder)
+    found = len(find_blocks(model))
+    if layers not in (None, found):
+        raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
+    return model, encoder
+
+
+@torch.inference_mode()
+def _check_ids(model: PreTrainedModel, encoder: PreTrainedTokenizerBase) -> None:
+    """Raise an `InputError` if the tokenizer gives a token a number for which there is no embedding or no logit."""
+    prompt = Prompt.of(encoder)
+    highest = max(*encoder.get_vocab().values(), *prompt.begin, prompt.end, prompt.pad)
+    rows = min(model.get_input_embeddings().weight.shape[0], model.get_output_embeddings().weight.shape[0])
+    if highest >= rows:
+        raise InputError(
+            f"expected an embedding for each of the tokenizer's tokens, numbered up to {highest}, found {rows}; "
+            "choose a model with its own tokenizer"
+        )
+    try:
+        model(torch.tensor([[highest]], device=model.device), use_cache=False)
+    except IndexError as error:
+        raise InputError(
+            f"expected a model that reads all of the tokenizer's tokens, found that it fails at number {highest}: a "
+            "further table of embeddings is smaller; choose a model with its own tokenizer"
+        ) from error
+
+
+def _check_context(model: PreTrainedModel) -> None:
+    """Raise an `InputError` for a model that reads fewer tokens than its checks give it."""
+    context = modeling.context(model)
+    if context is not None and context < SHORTEST_CONTEXT:
+        raise InputError(
+            f"expected a model that reads at least {SHORTEST_CONTEXT} tokens, found one that reads {context}; choose "
+            "another"
+        )
+
+
+def _check_finite(model: PreTrainedModel) -> None:
+    """Raise an `InputError` for weights that are not finite, and for NaN in buffers."""
+    weights = {name for name, _ in model.named_parameters()}
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all() and (name in weights or tensor.isnan().any()):
+            raise InputError(f"expected weights that are finite numbers, found others in {name}; save the model anew")
+
+
+@torch.inference_mode()
+def _check_causal(model: PreTrainedModel) -> None:
+    """Raise an `InputError` if a token's logits depend on what follows it."""
+    try:
+        logits = [model(torch.tensor([[5, 6, last]], device=model.device)).logits[0, 0] for last in (7, 8)]
+    except Exception as error:  # whatever an architecture says to plain text
+        raise InputError(
+            f"expected a decoder that reads plain text, found that one of type {model.config.model_type} fails "
+            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); choose another"
+        ) from error
+    if not all(torch.isfinite(each).all() for each in logits):
+        raise InputError("expected logits that are finite numbers, found others; save the model anew")
+    if not torch.allclose(*logits, rtol=1e-4, atol=1e-5):
+        raise InputError(
+            f"expected a causal decoder, found one of type {model.config.model_type}, whose tokens see those that "
+            "follow them; choose another"
+        )
+
+
+def sample(sentences: Iterable[str], share: float, seed: int) -> list[str]:
+    """Return a `share` of the distinct sentences, in an order that the seed decides."""
+    distinct = sorted(set(sentences))
+    random.Random(seed).shuffle(distinct)
+    return distinct[: round(share * len(distinct))]
+
+
+def from_scratch(
+    texts: dict[str, list[str]], settings: dict, folder: str | Path, snapshots: Snapshots | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[dict]]:
+    """Train tokenizer and decoder on single sentences, given by language, each language by its share.
+
+    `settings` is the configuration's `model.scratch`; `folder` is for the Trainer's own files; with `snapshots` the
+    training goes on from the newest. Returns the model, the tokenizer and the history of the loss. Raises an
+    `InputError` if the text is shorter than a batch.
+    """
+    seed = settings["seed"]
+    sampled = [s for name in texts for s in sample(texts[name], settings["share"].get(name, 1.0), seed)]
+    random.Random(seed).shuffle(sampled)
+    # The vocabulary covers all languages alike, as XGLM's does; what the model reads does not.
+    everything = [s for name in texts for s in sample(texts[name], 1.0, seed)]
+    encoder = bpe.train(everything, settings["vocabulary"], CONTEXT)
+    transformers.set_seed(seed)
+    model = XGLMForCausalLM(architecture(settings, len(encoder)))
+    fuse_attention(model)
+    return model, encoder, _train(model, Blocks(encoder, sampled), settings, folder, snapshots)
+
+
+def _train(
+    model: PreTrainedModel, blocks: "Blocks", settings: dict, folder: str | Path, snapshots: Snapshots | None
+) -> list[dict]:
+    """Train the language model in place and return its history."""
+    batch_size = settings["batch_tokens"] // Blocks.LENGTH
+    if len(blocks) < batch_size:
+        raise InputError(
+            f"model.scratch: expected at least {settings['batch_tokens']} tokens of text to train on, "
+            f"found {len(blocks) * Blocks.LENGTH}; give more text or lower batch_tokens"
+        )
+    options = {key: settings[key] for key in ("steps", "learning_rate")}
+    options |= {"batch_size": batch_size}
+    of_blocks = {"train_dataset": blocks, "snapshots": snapshots}
+    trainer = training_loop.Loop(LanguageModel(model), folder, settings["seed"], options, **of_blocks)
+    trainer.run()
+    model.eval()
+    if trainer.diverged():
+        raise InputError(
+            f"model.scratch.learning_rate: expected a rate at which the loss stays finite, found "
+            f"{settings['learning_rate']}; lower it"
+        )
+    return trainer.history()
+
+
+def architecture(settings: dict, vocabulary: int) -> XGLMConfig:
+    """Return XGLM's architecture in the sizes of `model.scratch`."""
+    return XGLMConfig(
+        vocab_size=vocabulary,
+        d_model=settings["width"],
+        ffn_dim=4 * settings["width"],
+        num_layers=settings["layers"],
+        attention_heads=settings["heads"],
+        max_position_embeddings=CONTEXT,
+        init_std=settings["width"] ** -0.5,  # XGLM's 0.02 suits a width of 1024, and starves a narrow model
+        dropout=0.0,  # small models on little text for few steps underfit
+        attention_dropout=0.0,
+    )
+
+
+def untrained(
+    architecture: str, sentences: Iterable[str], layers: int, width: int, heads: int, vocabulary: int, seed: int
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Make a small random decoder of any architecture of transformers, and a tokenizer trained on sentences.
+
+    Raises an `InputError` for an architecture that transformers has not, or not as a decoder.
+    """
+    if architecture not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise InputError(
+            f"expected a decoder's model_type, such as llama, gpt2 or xglm, found {architecture!r}; "
+            f"{suggestion(architecture, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)}"
+        )
+    if width % (2 * heads):
+        raise InputError(
+            f"expected a width that is a multiple of {2 * heads}, twice the {heads} heads, found {width}; change one"
+        )
+    encoder = bpe.train(sentences, vocabulary, CONTEXT)
+    sizes = {
+        "vocab_size": len(encoder),
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "max_position_embeddings": CONTEXT,
+        "bos_token_id": encoder.bos_token_id,
+        "eos_token_id": encoder.eos_token_id,
+        "pad_token_id": encoder.pad_token_id,
+    }
+    transformers.set_seed(seed)
+    try:
+        model = AutoModelForCausalLM.from_config(sized(architecture, sizes))
+        _check_causal(model.eval())
+    except Exception as error:  # whatever an architecture says to sizes that it cannot have
+        raise InputError(
+            f"expected an architecture that can be made by these sizes, but {architecture}: {error}"
+        ) from error
+    find_blocks(model)  # or say what is missing, before the model is saved
+    return model, encoder
+
+
+def sized(architecture: str, sizes: dict[str, int]) -> PreTrainedConfig:
+    """Return an architecture's configuration whose decoder has these sizes, and others that follow from them."""
+    default = AutoConfig.for_model(architecture)
+    decoder = default.get_text_config()
+    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+    # Not every architecture has these, nor by one name.
+    others = {
+        "intermediate_size": 4 * width,
+        "ffn_dim": 4 * width,
+        "word_embed_proj_dim": width,
+        "head_dim": width // heads,
+        "num_key_value_heads": heads,
+    }
+    known = decoder.to_dict()
+    settings = {name: value for name, value in others.items() if name in known} | sizes
+    if decoder is not default:  # a part of it, beside one of images, say
+        settings = {"text_config": settings | {"model_type": decoder.model_type}}
+    return AutoConfig.for_model(architecture, **settings)
+
+
+class Blocks(torch.utils.data.Dataset):
+    """Sentences, each after a `</s>`, end to end and cut into pieces of equal length."""
+
+    LENGTH = 128
+
+    def __init__(self, encoder: PreTrainedTokenizerBase, sentences: list[str]) -> None:
+        rows = encode(encoder, sentences) if sentences else []
+        ids = torch.tensor([token for row in rows for token in (encoder.eos_token_id, *row)], dtype=torch.long)
+        self.rows = ids[: len(ids) // self.LENGTH * self.LENGTH].view(-1, self.LENGTH)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"input_ids": self.rows[index], "labels": self.rows[index]}
+
+
+class LanguageModel(nn.Module):
+    """The loss of a language model in the form that `loop.Loop` reads."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the mean loss over blocks (rows, tokens) and the number of tokens."""
+        loss = self.model(input_ids=input_ids, labels=labels, use_cache=False).loss
+        return {"loss": loss, "tokens": torch.tensor(input_ids.numel())}

@@ -1,0 +1,46 @@
+"""Have a base model tried once, in a process of its own.
+
+Trainings ask for it, but do not depend on the code of translation, which a trial needs: see `trial`.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from skipclm.errors import InputError
+from skipclm.runtime import jobs, provenance, snapshots, storage
+
+
+def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
+    """Try a base model unless the JSON file `record` says that it was; one process does it, while others wait.
+
+    `config` is of `runs.trial_config`. Raises an `InputError` that says what failed, and a `RuntimeError` if the trial
+    died; nothing is recorded then.
+    """
+    facts = {"config": config, "versions": provenance.versions()}
+    identity = snapshots.fingerprint(facts, snapshots.model_files(base))
+    with jobs.alone(f"{record}.attempt"):
+        if _read_fingerprint(Path(record)) != identity:
+            storage.write_json(record, {"fingerprint": identity, "tried": _run_trial(base, config)})
+
+
+def _read_fingerprint(record: Path) -> str | None:
+    """Return the fingerprint of the last trial; None if there is none, or if its record is damaged."""
+    try:
+        return storage.read_record(record, fingerprint=str)["fingerprint"]
+    except (FileNotFoundError, InputError):
+        return None
+
+
+def _run_trial(base: str | Path, config: dict) -> list[str]:
+    """Run `trial.main` in another process; return the names of the runs that it tried."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage.write_json(Path(folder, "trial.json"), {"base": str(base), "config": config})
+        status = subprocess.run([sys.executable, "-P", "-m", "skipclm.training.trial", folder]).returncode
+        if status:
+            raise RuntimeError(f"the trial of the base model ended with status {status}; the log above says why")
+        outcome = storage.read_json(Path(folder, "outcome.json"))
+    if "error" in outcome:
+        raise InputError(outcome["error"])
+    return outcome["tried"]

@@ -1,0 +1,114 @@
+"""A job follows the record of the Snakemake that planned it, for as long as that one was not replaced."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skipclm.errors import InputError
+from skipclm.runtime import code_digest, invocation
+
+MAIN = "import sys; from skipclm import invocation; invocation.announce('logs'); "
+BEGIN = MAIN + "invocation.begin({'config': {'steps': 4}, 'code': {}, 'rules': 'r'}); "
+BEGIN += "print(invocation.os.environ[invocation.VARIABLE], flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """A function that starts a process that has begun an invocation, and returns it with the path of its record."""
+    monkeypatch.chdir(tmp_path)
+    started = []
+
+    def begin():
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        started.append(subprocess.Popen([sys.executable, "-c", BEGIN], text=True, **pipes))
+        return started[-1], started[-1].stdout.readline().strip()
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _planned_for(record, monkeypatch, rules="r"):
+    monkeypatch.setenv(invocation.VARIABLE, record)
+    return invocation.planned(rules)
+
+
+def test_a_job_finds_what_was_planned(start, monkeypatch):
+    _, record = start()
+    assert _planned_for(record, monkeypatch) == {"config": {"steps": 4}, "code": {}, "rules": "r"}
+
+
+def test_invocations_that_run_at_the_same_time_leave_each_others_jobs_alone(start, monkeypatch):
+    records = [start()[1] for _ in range(3)]
+    assert len(set(records)) == 3
+    for record in records:
+        assert _planned_for(record, monkeypatch)["config"] == {"steps": 4}
+
+
+def test_a_job_of_a_killed_invocation_works_until_the_next_one_begins(start, monkeypatch):
+    living, (killed, orphan) = start()[1], start()
+    killed.kill()
+    killed.wait()
+    assert _planned_for(orphan, monkeypatch)
+    start()
+    with pytest.raises(InputError, match="found none: another Snakemake was started after"):
+        _planned_for(orphan, monkeypatch)
+    assert _planned_for(living, monkeypatch)
+
+
+def test_a_dry_run_replaces_nobody(start, monkeypatch):
+    killed, record = start()
+    killed.kill()
+    killed.wait()
+    subprocess.run([sys.executable, "-c", MAIN], check=True)
+    assert _planned_for(record, monkeypatch)
+
+
+def test_where_a_disk_has_no_locks_the_last_one_counts(start, monkeypatch):
+    _, record = start()
+
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(invocation.fcntl, "flock", refuse)
+    monkeypatch.setattr(invocation, "_held", [])
+    monkeypatch.setenv(invocation.VARIABLE, "")  # restored in the end
+    invocation.announce("logs")
+    invocation.begin({"config": {}, "code": {}, "rules": "r"})
+    mine = os.environ[invocation.VARIABLE]
+    assert not Path(record).exists()
+    assert _planned_for(mine, monkeypatch)
+
+
+def test_an_invocation_that_inherits_the_variable_has_a_record_of_its_own(monkeypatch):
+    monkeypatch.setenv(invocation.VARIABLE, "logs/demo/invocations/other.json")
+    invocation.announce("logs/demo")
+    mine = Path(os.environ[invocation.VARIABLE])
+    assert mine.parent == Path("logs/demo/invocations")
+    assert mine.name != "other.json"
+
+
+def test_a_job_without_the_variable_is_refused(monkeypatch):
+    monkeypatch.delenv(invocation.VARIABLE, raising=False)
+    with pytest.raises(InputError, match="let the cluster pass environment variables"):
+        invocation.planned("r")
+
+
+def test_edited_rules_are_refused(start, monkeypatch):
+    _, record = start()
+    with pytest.raises(InputError, match="Snakefile and workflow/rules as they were"):
+        _planned_for(record, monkeypatch, rules="s")
+
+
+def test_edited_code_is_refused(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text("from skipclm import tsv\n")
+    digest = code_digest.code_digest(script)
+    invocation.check_code(script, digest)
+    script.write_text("from skipclm import errors\n")
+    with pytest.raises(InputError, match=r"expected the code of train.py as it was .* edited since"):
+        invocation.check_code(script, digest)

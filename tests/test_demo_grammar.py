@@ -1,9 +1,0 @@
-"""Run with: pytest tests/test_demo_grammar.py."""
-
-from skipclm.demo_grammar import inflect
-from skipclm.demo_words import Lexeme
-
-
-def test_a_word_is_its_own_plain_form():
-    word = Lexeme("now", "phrases", {"en": ("now",)})
-    assert inflect("en", word, (), ()) == "now"

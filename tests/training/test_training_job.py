@@ -1,0 +1,311 @@
+"""A training from files to files: alone, shared by two processes, ended and taken up again, given up."""
+
+import copy
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from helpers import CONTRASTIVE, LORA, SKIP, TRAINING
+from safetensors.torch import load_file
+
+from skipclm.errors import InputError
+from skipclm.models import checkpoints
+from skipclm.runtime import provenance, storage, tsv
+from skipclm.training import training_job
+
+STEPS = 12
+
+
+@pytest.fixture
+def job(tmp_path, new_decoder, tokenizer, examples):
+    """A training of a small decoder on the toy pair."""
+    checkpoints.save(new_decoder(spread=0.02), tokenizer, tmp_path / "base", {})
+    for split in ("train", "valid"):
+        examples.save(tmp_path / f"{split}.safetensors")
+    training = TRAINING | {"steps": STEPS, "validations": 2}
+    return training_job.TrainingJob(
+        pair="en-de",
+        seed=1,
+        settings={"contrastive": CONTRASTIVE, "skip": SKIP, "lora": LORA | {"enabled": False}, "training": training},
+        code="abc",
+        base=str(tmp_path / "base"),
+        train=str(tmp_path / "train.safetensors"),
+        valid=str(tmp_path / "valid.safetensors"),
+        model=str(tmp_path / "run/model"),
+        history=str(tmp_path / "run/history.tsv"),
+        record=str(tmp_path / "run/training.json"),
+        snapshots=str(tmp_path / "run/snapshots"),
+        snapshot_minutes=10,
+        threads=1,
+    )
+
+
+def _shared(job, **changes):
+    """The same by two processes."""
+    training = job.settings["training"] | {"processes": 2} | changes
+    return replace(job, settings=job.settings | {"training": training}, threads=2)
+
+
+def _elsewhere(job, name):
+    """The same with results of its own."""
+    places = {
+        key: getattr(job, key).replace("/run/", f"/{name}/") for key in ("model", "history", "record", "snapshots")
+    }
+    return replace(job, **places)
+
+
+def _weights(job):
+    return Path(job.model, "model.safetensors").read_bytes()
+
+
+def _files(job):
+    return sorted(path.name for path in Path(job.record).parent.iterdir())
+
+
+def test_a_job_leaves_a_model_its_history_and_its_record(job):
+    training_job.run(job)
+    record = storage.read_json(job.record)
+    assert (record["pair"], record["seed"], record["status"], record["train_steps"]) == ("en-de", 1, "ok", STEPS)
+    assert record == storage.read_json(Path(job.model) / provenance.RECORD)
+    assert len(tsv.read(job.history)) == STEPS // 2
+    assert _files(job) == ["history.tsv", "model", "snapshots", "training.json"]
+    assert record["train_tokens"] > 0
+
+
+def test_what_is_done_is_not_done_again_until_it_is_released(job, capfd):
+    """As when Snakemake throws away what a training left, since the translation failed that shared its job."""
+    training_job.run(job)
+    weights, record = _weights(job), Path(job.record).read_text()
+    for path in (job.history, job.record):
+        Path(path).unlink()
+    shutil.rmtree(job.model)
+    training_job.run(job)
+    assert "was done before" in capfd.readouterr().out
+    assert (_weights(job), Path(job.record).read_text()) == (weights, record)
+    assert _files(job) == ["history.tsv", "model", "snapshots", "training.json"]
+    training_job.run(replace(job, seed=2))
+    assert storage.read_json(job.record)["seed"] == 2
+
+
+def test_what_is_done_takes_no_room_twice(job):
+    training_job.run(job)
+    assert Path(job.model, "model.safetensors").stat().st_nlink == 2
+
+
+def test_a_tokenizer_with_several_chat_templates_has_a_folder_of_its_own(job, tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
+    tokenizer.save_pretrained(job.base)
+    training_job.run(job)
+    (folder,) = (path for path in Path(job.model).iterdir() if path.is_dir())
+    assert [path.read_text() for path in folder.iterdir()] == ["{{ tools }}"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda job: replace(job, code="def"),
+        lambda job: replace(job, pair="en-tr"),
+        lambda job: replace(job, train=job.base + "/config.json"),
+        lambda job: _shared(job),
+    ],
+    ids=["code", "pair", "text", "settings"],
+)
+def test_whatever_decides_the_outcome_is_in_the_fingerprint(job, change):
+    assert change(job).fingerprint != job.fingerprint
+    assert replace(job, threads=7, snapshot_minutes=0, model="elsewhere").fingerprint == job.fingerprint
+
+
+def test_when_the_base_model_was_made_is_not_in_the_fingerprint(job):
+    same = replace(job)
+    assert job.fingerprint
+    storage.write_json(Path(job.base) / provenance.RECORD, {"finished": "another day"})
+    Path(job.base, "history.tsv").write_text("tokens_per_second\n1.0\n", encoding="utf-8")
+    assert same.fingerprint == job.fingerprint
+    Path(job.base, "config.json").write_text("{}", encoding="utf-8")
+    assert replace(job).fingerprint != job.fingerprint
+
+
+def test_what_is_given_up_is_a_record_with_the_reason_and_no_weights(job):
+    Path(job.snapshots, "checkpoint-1").mkdir(parents=True)
+    training_job.run(job, "RuntimeError: no luck\nTraceback ...")
+    record = storage.read_json(job.record)
+    assert (record["status"], record["reason"]) == ("failed", "RuntimeError: no luck")
+    assert [path.name for path in Path(job.model).iterdir()] == [provenance.RECORD]
+    assert tsv.read(job.history).empty
+
+
+def test_curves_go_to_tensorboard_on_request(job, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    training_job.run(replace(job, tensorboard=str(tmp_path / "board")))
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(
+        tsv.read(job.history)["loss"].tolist()
+    )
+    assert {"train/contrastive_loss", "train/gate", "eval/loss"} <= set(events.Tags()["scalars"])
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_model_as_one(job):
+    training_job.run(job)
+    both = _elsewhere(_shared(job), "both")
+    training_job.run(both)
+    assert _files(both) == ["history.tsv", "model", "snapshots", "training.json"]
+    one, two = (tsv.read(each.history) for each in (job, both))
+    for name in ("loss", "lm_loss", "contrastive_loss", "retrieval_accuracy", "gate"):
+        assert two[name].tolist() == pytest.approx(one[name].tolist(), rel=1e-3), name
+    assert two["valid_loss"].dropna().tolist() == pytest.approx(one["valid_loss"].dropna().tolist(), rel=1e-3)
+    weights = [load_file(Path(each.model) / "model.safetensors") for each in (job, both)]
+    assert weights[0].keys() == weights[1].keys()
+
+
+START = """
+import json, sys
+from skipclm import jobs, training_job
+from skipclm.errors import TerminatedError
+job = training_job.TrainingJob(**json.loads(sys.argv[1]))
+with jobs.job(sys.argv[2]):
+    training_job.run(job)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_ended_go_on_to_the_same_end(job, tmp_path):
+    whole = _elsewhere(_shared(job, steps=80), "whole")
+    training_job.run(whole)
+    part, log = _shared(job, steps=80), tmp_path / "log"
+
+    def seals():
+        return set(Path(part.snapshots).glob("checkpoint-*/seal.json"))
+
+    # The first saves when it is told to end, the second has saved before.
+    for ending, minutes in ((signal.SIGTERM, 10), (signal.SIGKILL, 0)):
+        before, one = seals(), replace(part, snapshot_minutes=minutes)
+        log.unlink(missing_ok=True)
+        with subprocess.Popen([sys.executable, "-c", START, json.dumps(asdict(one)), str(log)]) as process:
+            while not (seals() - before or (minutes and log.exists() and re.search(r" [1-9]\d*/80 ", log.read_text()))):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.05)
+            process.send_signal(ending)
+        assert process.returncode != 0
+        assert seals() - before
+        assert not Path(part.record).exists()
+    training_job.run(part)
+    assert _weights(part) == _weights(whole)
+    for name in ("loss", "valid_loss", "gate"):
+        assert tsv.read(part.history)[name].equals(tsv.read(whole.history)[name])
+
+
+@pytest.mark.slow
+def test_modules_of_the_working_folder_are_not_those_of_several_processes(job, tmp_path, monkeypatch):
+    for name in ("random", "datasets", "json", "statistics"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the working folder')\n")
+    monkeypatch.chdir(tmp_path)
+    training_job.run(_shared(job, steps=2, validations=0))
+    assert storage.read_json(job.record)["status"] == "ok"
+
+
+SHORT_OF_MEMORY = """
+import os
+import sys
+
+if os.environ.get("RANK") == "1":
+    import torch
+    from skipclm import training
+
+    run, count = training.Objective._run, 0
+
+    def short_of_memory(self, batch, *rest):
+        global count
+        count += 1
+        if self.training and count > 5 and len(batch["length"]) > 3:
+            raise torch.OutOfMemoryError("injected")
+        return run(self, batch, *rest)
+
+    training.Objective._run = short_of_memory
+"""
+
+
+@pytest.mark.slow
+def test_lack_of_memory_in_one_of_two_processes_leaves_the_batch(job, tmp_path, monkeypatch):
+    job = replace(job, snapshot_minutes=0)
+    whole = _elsewhere(_shared(job), "whole")
+    training_job.run(whole)
+    (tmp_path / "sitecustomize.py").write_text(SHORT_OF_MEMORY, encoding="utf-8")  # which Python runs when it starts
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    short = _shared(job)
+    training_job.run(short)
+    one, two = (storage.read_json(each.record) for each in (whole, short))
+    assert (one["micro_batch"], two["micro_batch"]) == (None, 2)  # of 8 pairs in each process: 4, then 2
+    assert one["train_tokens"] == two["train_tokens"]
+    one, two = (tsv.read(each.history) for each in (whole, short))
+    for name in ("loss", "lm_loss", "contrastive_loss", "valid_loss"):
+        assert two[name].dropna().tolist() == pytest.approx(one[name].dropna().tolist(), rel=1e-3), name
+
+
+@pytest.mark.slow
+def test_what_is_wrong_in_several_processes_is_told_as_in_one(job):
+    with pytest.raises(InputError, match=r"at least a batch of 16 pairs within 1 tokens"):
+        training_job.run(_shared(job, max_tokens=1))
+    assert not Path(job.model).exists()
+
+
+IS_KILLED = """
+import os
+
+if os.environ.get("RANK") == "1":
+    from skipclm import training
+
+    training.train = lambda *rest, **options: os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_them_all(job, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(IS_KILLED, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(RuntimeError, match="one of 2 processes was killed"):
+        training_job.run(_shared(job))
+    assert not Path(job.model).exists()
+
+
+SAVES_SLOWLY = """
+import time
+
+from skipclm import checkpoints, training_job
+
+save = checkpoints.save
+
+def slowly(*rest):
+    print("saves", flush=True)
+    time.sleep(2)
+    save(*rest)
+
+training_job.checkpoints.save = slowly
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_that_is_done_is_not_lost_by_being_told_to_end(job, tmp_path, monkeypatch, processes):
+    (tmp_path / "sitecustomize.py").write_text(SAVES_SLOWLY, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    log, one = tmp_path / "log", job if processes == 1 else _shared(job)
+    with subprocess.Popen([sys.executable, "-c", START, json.dumps(asdict(one)), str(log)]) as process:
+        while not (log.exists() and "saves" in log.read_text()):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    assert storage.read_json(one.record)["status"] == "ok"

@@ -1,0 +1,134 @@
+"""The loop reports what the model reports, stops when there is nothing left to train, and is the seed's alone."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from skipclm.errors import InputError
+from skipclm.training import training_loop
+
+
+class _Scripted(nn.Module):
+    """A model that reports the next number of a list as its loss at each step.
+
+    In evaluation the loss is the mean of the labels, and the tokens it is a mean over are as many as their sum.
+    """
+
+    def __init__(self, values):
+        super().__init__()
+        self.weight, self.values = nn.Parameter(torch.zeros(())), iter(values)
+
+    def forward(self, labels):
+        if not self.training:
+            rows = labels[:, 0].float()
+            return {"loss": torch.tensor(99.0), "lm_loss": rows.mean(), "predicted_tokens": rows.sum()}
+        value = next(self.values)
+        return {
+            "loss": self.weight * 0 + value,
+            "lm_loss": torch.tensor(10.0 * value),
+            "tokens": torch.tensor(labels.numel()),
+        }
+
+
+def _run(folder, values, steps, **options):
+    data = [{"labels": torch.tensor([1, 2, 3])}] * 8
+    settings = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "steps": steps, "batch_size": 2} | options
+    valid = [{"labels": torch.tensor([value])} for value in (1, 1, 3, 3)]
+    trainer = training_loop.Loop(_Scripted(values), folder, 1, settings, train_dataset=data, eval_dataset=valid)
+    trainer.train()
+    return trainer
+
+
+def _column(rows, name):
+    return {row["step"]: row[name] for row in rows if name in row}
+
+
+def test_history_holds_means_since_the_last_row(tmp_path):
+    rows = _run(tmp_path, [1.0, 2.0, 5.0, 8.0], steps=4, log_every=2).history()
+    assert _column(rows, "loss") == {2: 1.5, 4: 6.5}
+    assert _column(rows, "lm_loss") == {2: 15.0, 4: 65.0}
+    assert "tokens" not in rows[0]
+
+
+def test_speed_is_tokens_over_seconds(tmp_path, monkeypatch):
+    # the clock is read at the start and at both rows; each window holds 2 steps of 2 rows of 3 tokens
+    clock = iter([100.0, 104.0, 104.0, 105.0, 105.0])
+    monkeypatch.setattr(training_loop.time, "perf_counter", lambda: next(clock))
+    rows = _run(tmp_path, [1.0] * 4, steps=4, log_every=2).history()
+    assert _column(rows, "tokens_per_second") == {2: 3.0, 4: 12.0}
+
+
+def test_speed_leaves_validation_out(tmp_path, monkeypatch):
+    # as above, but between the rows the clock is read before and after a validation of 50 seconds
+    clock = iter([100.0, 104.0, 104.0, 104.0, 154.0, 155.0, 155.0, 155.0, 205.0])
+    monkeypatch.setattr(training_loop.time, "perf_counter", lambda: next(clock))
+    rows = _run(tmp_path, [1.0] * 4, steps=4, log_every=2, validations=2).history()
+    assert _column(rows, "tokens_per_second") == {2: 3.0, 4: 12.0}
+
+
+def test_history_has_no_row_without_a_loss(tmp_path):
+    rows = _run(tmp_path, [1.0] * 5, steps=5, log_every=2).history()
+    assert [row["step"] for row in rows] == [2, 4]
+    assert all({"loss", "learning_rate", "tokens_per_second"} <= row.keys() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("steps", "validations", "expected"),
+    [(6, 2, [3, 6]), (6, 0, []), (7, 2, [4, 7]), (3, 5, [1, 2, 3]), (6, 4, [2, 4, 6])],
+)
+def test_validation_loss_is_a_mean_over_tokens_as_often_as_asked(tmp_path, steps, validations, expected):
+    rows = _run(tmp_path, [1.0] * steps, steps=steps, log_every=3, validations=validations).history()
+    # a batch of loss 1 over 2 tokens and one of loss 3 over 6
+    assert _column(rows, "valid_loss") == dict.fromkeys(expected, 2.5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_training_ends_where_the_loss_is_lost(tmp_path, bad):
+    trainer = _run(tmp_path, [1.0, 1.0, bad, 1.0, 1.0], steps=5, log_every=1)
+    assert trainer.state.global_step == 3
+    assert trainer.diverged()
+    assert [math.isfinite(row["loss"]) for row in trainer.history()] == [True, True, False]
+
+
+def test_a_lost_weight_is_noticed_without_a_logged_loss(tmp_path):
+    trainer = _run(tmp_path, [1.0, 1.0], steps=2, log_every=1)
+    assert not trainer.diverged()
+    with torch.no_grad():
+        next(trainer.model.parameters()).fill_(math.nan)
+    assert trainer.diverged()
+
+
+def test_learning_rate_warms_up_and_decays(tmp_path):
+    # two of eight steps are warm-up: 0, 1/2; then a line from 1 to 0 over six steps
+    rows = _run(tmp_path, [1.0] * 8, steps=8, log_every=1, schedule="linear", warmup=0.25).history()
+    rates = [row["learning_rate"] / 0.1 for row in rows]
+    assert rates == pytest.approx([0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+
+
+def test_bar_shows_loss_and_rate(tmp_path, capsys):
+    _run(tmp_path, [1.0, 2.0], steps=2, log_every=2)
+    shown = capsys.readouterr()
+    assert "2/2" in shown.err
+    assert "loss 1.500, learning rate 1.00e-01, tokens per second" in shown.err
+    assert shown.out == ""
+
+
+def test_training_leaves_no_files(tmp_path):
+    _run(tmp_path, [1.0, 2.0], steps=2, validations=1)
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="an accelerator takes part")
+def test_precision_is_the_one_asked_for(tmp_path):
+    settings = {"steps": 1, "batch_size": 1, "learning_rate": 0.1, "seed": 1}
+    halves = [training_loop.arguments(tmp_path, precision=name, **settings).bf16 for name in ("fp32", "auto", "bf16")]
+    assert halves == [False, False, True]
+
+
+def test_accelerator_without_bf16_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_loop.torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(training_loop, "is_torch_bf16_gpu_available", lambda: False)
+    with pytest.raises(InputError, match=r"training\.precision: expected fp32 or auto"):
+        training_loop.arguments(tmp_path, precision="bf16", steps=1, batch_size=1, learning_rate=0.1, seed=1)
