@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from configurations import SCHEMA, overlaid, refusal
 
-from skipclm.config import corpus_config, validation
+from skipclm.config import corpus_config, runs, validation
 from skipclm.demo import generator
 
 
@@ -117,7 +117,7 @@ def test_the_way_back_and_further_tests_leave_the_corpus_as_it_was():
         "en-zh": "en-zh",
         "zh-en": "en-zh",
     }
-    assert corpus_config.test_sets(more) == ["test", "second"]
+    assert runs.test_sets(more) == ["test", "second"]
     second = corpus_config.resolve_test(more, "second")
     assert second["second"] == {
         "size": 20,

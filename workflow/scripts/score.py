@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm.config import corpus_config, runs
+from skipclm.config import runs
 from skipclm.data.text_files import read_lines
 from skipclm.evaluation import metrics, score_files
 from skipclm.runtime import jobs, provenance, snapshots, storage
@@ -36,7 +36,7 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code), jobs.alone(f"{
     }
     facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds", "micro_batch")}
     storage.write_json(snakemake.output.scores, result | facts | provenance.environment())
-    splits = ["valid"] if run.stage == "grid" else corpus_config.test_sets(snakemake.config)
+    splits = ["valid"] if run.stage == "grid" else runs.test_sets(snakemake.config)
     # No parameter of the rule: what becomes of weights is no reason to score again.
     keep_weights = snakemake.config[run.stage]["keep_weights"]
     snapshots.release(Path(snakemake.output.scores).parent, splits, keep_weights)

@@ -65,11 +65,6 @@ def text_pairs(config: dict) -> list[str]:
     return list(dict.fromkeys(texts_of(config["pairs"]).values()))
 
 
-def test_sets(config: dict) -> list[str]:
-    """Return the names of the splits that results are reported on."""
-    return ["test", *config["corpus"]["more_tests"]]
-
-
 def resolve(config: dict) -> dict:
     """Return the corpus section without further test sets, and with each split's source written out."""
     corpus = runs.in_order(deepcopy(config["corpus"]))

@@ -52,6 +52,11 @@ def ablation_pairs(config: dict) -> list[str]:
     return config["ablation"]["pairs"] or config["pairs"]
 
 
+def test_sets(config: dict) -> list[str]:
+    """Return the names of the splits that results are reported on."""
+    return ["test", *config["corpus"]["more_tests"]]
+
+
 def is_cell_name(name: str) -> bool:
     """Tell a cell's name from a variant's, which has no hyphens."""
     return re.fullmatch(r"c\d+-s\d+-t\d+", name) is not None

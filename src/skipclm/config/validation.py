@@ -10,8 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from skipclm.config import corpus_config, runs, schema
-from skipclm.data import sources
-from skipclm.data.placeholders import expand
+from skipclm.data.placeholders import check_name, expand
 from skipclm.errors import InputError, naming, suggestion
 from skipclm.evaluation import metrics
 from skipclm.models import model_folder
@@ -151,7 +150,7 @@ def spbleu_file(evaluation: dict) -> str | None:
 def check_staged(path: Path, sha256: str | None) -> None:
     """Raise an `InputError` unless the model of spBLEU is a file and, if its digest is given, the very one."""
     with naming("evaluation.spbleu_model"):
-        sources.check_name(path)
+        check_name(path)
         try:
             found = storage.sha256(path) if path.is_file() else None
         except OSError as error:

@@ -131,3 +131,9 @@ def expand(path: str | Path) -> Path:
             "name, write the path out, or put ./ before it if that is a folder's name"
         )
     return Path(expanded)
+
+
+def check_name(path: str | Path) -> None:
+    """Refuse a path that Snakemake would take for a pattern (InputError)."""
+    if set("{}") & set(str(path)):
+        raise InputError(f"expected a path without braces, which mean wildcards to Snakemake, found {path}; rename it")

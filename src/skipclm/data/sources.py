@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skipclm.data import hub, text_checks
-from skipclm.data.placeholders import View, expand, sides
+from skipclm.data.placeholders import View, check_name, expand, sides
 from skipclm.data.text_files import read_lines
 from skipclm.errors import InputError, naming
 
@@ -86,12 +86,6 @@ def _what_is_at(path: Path) -> str:
     if path.is_symlink():
         return f"expected a file, found a link to {os.readlink(path)}, which does not exist,"
     return "there is no file"
-
-
-def check_name(path: str | Path) -> None:
-    """Refuse a path that Snakemake would take for a pattern (InputError)."""
-    if set("{}") & set(str(path)):
-        raise InputError(f"expected a path without braces, which mean wildcards to Snakemake, found {path}; rename it")
 
 
 def _check_owner(path: Path, pair: str, owners: dict[Path, str]) -> None:

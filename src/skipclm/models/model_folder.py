@@ -5,7 +5,7 @@ import re
 import struct
 from pathlib import Path
 
-from skipclm.data import sources
+from skipclm.data.placeholders import check_name
 from skipclm.errors import InputError, naming
 
 KEY = "model.source"
@@ -35,7 +35,7 @@ def is_folder(source: str) -> bool:
 def check(folder: Path) -> None:
     """Raise an `InputError` unless `folder` holds a whole decoder of transformers with its tokenizer."""
     with naming(KEY):
-        sources.check_name(folder)
+        check_name(folder)
         wanted = f"expected a folder with a Hugging Face decoder, found {folder}"
         _check_place(folder, wanted)
         settings = read_config(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from skipclm.config import corpus_config, runs, validation
+from skipclm.config import runs, validation
 from skipclm.evaluation import metrics
 from skipclm.runtime import console, storage, tsv
 
@@ -53,7 +53,7 @@ def all_runs(config: dict) -> list[Run]:
     """Return all runs of a checked configuration."""
     cells = {c.name: runs.cell_settings(config, c) for c in runs.grid_cells(config["grid"], validation.depth(config))}
     variants = {name: runs.variant_settings(config, name) for name in runs.variants(config)}
-    tests = tuple(corpus_config.test_sets(config))
+    tests = tuple(runs.test_sets(config))
     found = []
     for stage, pairs, systems, splits in (
         ("grid", config["grid"]["pairs"], cells, ("valid",)),
@@ -76,7 +76,7 @@ class Measured:
         self.results, folder = (root / place / config["experiment"] for place in ("results", "benchmarks"))
         neural = [name for name in config["evaluation"]["metrics"] if name in metrics.NEURAL]
         asked = {job for run in all_runs(config) for job in run.jobs(neural)}
-        splits = ("train", "valid", *corpus_config.test_sets(config))
+        splits = ("train", "valid", *runs.test_sets(config))
         asked |= {
             f"tokens/{pair}/{split}{step}" for pair in config["pairs"] for split in splits for step in ("", ".check")
         }
