@@ -73,7 +73,7 @@ rule collect_ablation:
         "../../envs/skipclm.yaml"
     params:
         metrics=METRICS,
-        winner=experiment.winning_variant(config),
+        winner=validation.winning_variant(config),
         code=source_hash("collect_ablation"),
     message:
         "Write the ablation's tables"

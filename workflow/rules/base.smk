@@ -5,7 +5,7 @@ Writes  results/<experiment>/base, results/<experiment>/trial.json
 """
 
 FROM_SCRATCH = config["model"]["source"] == "scratch"
-MODEL_FILES = experiment.model_files(config)
+MODEL_FILES = validation.model_files(config)
 
 
 rule prepare_base:
@@ -25,8 +25,8 @@ rule prepare_base:
     resources:
         gpu=GPUS,
     params:
-        model=experiment.base_settings(config),
-        sizes=experiment.file_sizes(MODEL_FILES),
+        model=validation.base_settings(config),
+        sizes=validation.file_sizes(MODEL_FILES),
         code=source_hash("prepare_base"),
     message:
         "Prepare the base model: {params.model[source]}"

@@ -36,7 +36,7 @@ rule build_corpus:
         corpus=CORPUS,
         languages=corpus_config.used_languages(config, CORPUS),
         pairs=TEXT_PAIRS,
-        sizes=experiment.file_sizes(SOURCES),
+        sizes=validation.file_sizes(SOURCES),
         code=source_hash("build_corpus"),
     message:
         "Build the corpus of {params.pairs}"
@@ -63,7 +63,7 @@ rule add_test:
         corpus=lambda wc: MORE_TESTS[wc.test],
         languages=lambda wc: corpus_config.used_languages(config, MORE_TESTS[wc.test]),
         pairs=TEXT_PAIRS,
-        sizes=lambda wc: experiment.file_sizes(
+        sizes=lambda wc: validation.file_sizes(
             corpus_config.source_files(config, MORE_TESTS[wc.test])
         ),
         code=source_hash("add_test"),
