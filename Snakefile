@@ -51,8 +51,8 @@ rule all:
         rules.compare_variants.output,
         rules.collect_ablation.output,
         # ... and a run whose folder was removed, with the tables.
-        get_grid_files("valid.scores.json"),
-        get_ablation_files("scores.json"),
+        in_results(EXPERIMENT.run_files("grid", "valid.scores.json")),
+        in_results(EXPERIMENT.test_files("scores.json")),
     message:
         "All is done"
 

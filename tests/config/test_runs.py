@@ -273,9 +273,9 @@ def test_only_an_open_layer_needs_the_grid(variant, expected):
 @pytest.mark.parametrize(
     ("variant", "best", "used"),
     [
-        ("full", BEST, {"contrastive": 3, "source": 2, "target": 4}),
-        ("contrastive_only", BEST, {"contrastive": 3}),
-        ("fixed", None, {"contrastive": 3, "source": 1, "target": 4}),
+        ("full", BEST, {"contrastive_layer": 3, "skip_source": 2, "skip_target": 4}),
+        ("contrastive_only", BEST, {"contrastive_layer": 3}),
+        ("fixed", None, {"contrastive_layer": 3, "skip_source": 1, "skip_target": 4}),
         ("finetune", None, {}),
         ("base", None, {}),
     ],

@@ -639,7 +639,7 @@ def test_published_recipes_are_what_they_say():
     assert (middle["layer"], middle["pooling"], middle["temperature"]) == (12, "mean", 0.1)
     assert settings["mid_align"]["lora"]["rank"] == 8
     assert (triplet["loss"], triplet["margin"], triplet["weight"]) == ("triplet", 0.1, 0.01)
-    assert runs.used_layers(settings["published"]) == {"contrastive": 2, "source": 2, "target": 19}
+    assert runs.used_layers(settings["published"]) == {"contrastive_layer": 2, "skip_source": 2, "skip_target": 19}
 
 
 RECIPES = ("published", "published_triplet", "afp", "mid_align")

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from configurations import merged
 
+from skipclm.config.experiment import Experiment
 from skipclm.planning import cost
 from skipclm.runtime import storage, tsv
 
@@ -39,7 +40,7 @@ def root(tmp_path):
 
 
 def test_all_runs_are_cells_and_variants_times_pairs_and_seeds(config):
-    found = cost.all_runs(config)
+    found = Experiment(config).runs
     assert sum(run.stage == "grid" for run in found) == 4 * 2
     assert sum(run.stage == "ablation" for run in found) == 4 * 2 * 2
     assert found[0].folder == "grid/en-de/c1-s1-t3/seed1"
@@ -48,7 +49,7 @@ def test_all_runs_are_cells_and_variants_times_pairs_and_seeds(config):
 
 def test_the_ablation_is_of_its_own_pairs():
     config = merged(OVERLAY.replace("ablation: {", "ablation: {pairs: [en-tr], "))
-    assert {(run.stage, run.pair) for run in cost.all_runs(config)} == {("grid", "en-de"), ("ablation", "en-tr")}
+    assert {(run.stage, run.pair) for run in Experiment(config).runs} == {("grid", "en-de"), ("ablation", "en-tr")}
 
 
 def test_jobs_are_counted_by_stage(config, root):
@@ -152,5 +153,7 @@ def test_durations(seconds, words):
         ("figures/grid.en-de", "tables and figures"),
     ],
 )
-def test_stages_of_jobs(job, stage):
-    assert cost.stage_of(job) == stage
+def test_stages_of_jobs(job, stage, tmp_path):
+    overlay = OVERLAY.replace("ablation: {", "evaluation: {metrics: [bleu, comet]}, ablation: {pairs: [en-de], ")
+    config = merged(overlay + "")
+    assert cost.Measured(tmp_path, config).stage_of(job) == stage

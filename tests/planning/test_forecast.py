@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from configurations import merged
 
+from skipclm.config.experiment import Experiment
 from skipclm.data.examples import Examples
 from skipclm.planning import cost, forecast
 from skipclm.runtime import storage, tsv
@@ -50,7 +51,7 @@ def root(tmp_path, config):
         examples.save(results / f"tokens/{text}.safetensors")
         jobs[f"tokens/{text}"] = 2.0
     jobs |= {"base": 17.0, "ablation/significance": 5.0, "figures/grid.en-de": 3.0}
-    for run in cost.all_runs(mini):
+    for run in Experiment(mini).runs:
         for split in run.splits:
             jobs |= {f"{run.folder}/{split}.translate": 4.0, f"{run.folder}/{split}.score": 2.5}
         if run.settings["training"]["enabled"]:
@@ -73,14 +74,14 @@ def root(tmp_path, config):
 def test_cells_have_few_steps_where_a_variant_alone_switches_training_on(config):
     config["training"]["enabled"] = False
     config["ablation"]["variants"]["longer"]["training"]["enabled"] = True
-    steps = {run.name: run.settings["training"].get("steps") for run in cost.all_runs(forecast.small(config))}
+    steps = {run.name: run.settings["training"].get("steps") for run in Experiment(forecast.small(config)).runs}
     assert set(steps.values()) == {12, None}
     assert steps["c1-s1-t3"] == steps["longer"] == 12
 
 
 def test_the_small_experiment_has_a_run_of_each_kind_and_few_steps(config):
     mini = forecast.small(config)
-    found = cost.all_runs(mini)
+    found = Experiment(mini).runs
     assert [run.folder for run in found] == [
         "grid/en-de/c1-s1-t3/seed1",
         *(f"ablation/en-de/{name}/seed4" for name in ("full", "finetune", "base", "longer")),
@@ -142,7 +143,7 @@ def test_the_clock_goes_by_what_runs_at_a_time(config, root):
 def test_comet_is_forecast_from_its_own_jobs(config, root):
     config["evaluation"]["metrics"] = ["bleu", "comet"]
     mini = forecast.small(config)
-    for run in cost.all_runs(mini):
+    for run in Experiment(mini).runs:
         for split in run.splits:
             path = root / f"benchmarks/mine.plan/{run.folder}/{split}.comet.tsv"
             tsv.write(path, pd.DataFrame({"s": [12.0], "max_rss": [3000.0]}))

@@ -9,6 +9,7 @@ import pytest
 from configurations import merged
 
 from skipclm.config import runs
+from skipclm.config.experiment import Experiment
 from skipclm.errors import InputError
 from skipclm.planning import cost, status
 from skipclm.runtime import storage, tsv
@@ -37,7 +38,7 @@ def _score(results, run, split="valid", **facts):
     measured = {name: {"value": bleu} for name in merged(OVERLAY)["evaluation"]["metrics"]}
     score = {"status": "ok", "reason": None, "metrics": measured} | facts
     storage.write_json(results / run / f"{split}.scores.json", score)
-    found = next(each for each in cost.all_runs(merged(OVERLAY)) if each.folder == run)
+    found = next(each for each in Experiment(merged(OVERLAY)).runs if each.folder == run)
     settings = runs.with_layers(found.settings, 4, BEST)
     storage.write_json(results / run / "training.json", {"settings": settings})
     _took(results, run, 1800.0)

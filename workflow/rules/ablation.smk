@@ -12,23 +12,20 @@ use rule train_cell as train_variant with:
         valid=f"{RESULTS}/tokens/{{pair}}/valid.safetensors",
         best=get_best,
     output:
-        model=kept(
-            f"{RESULTS}/ablation/{{pair}}/{{run}}/seed{{seed}}/model",
-            config["ablation"]["keep_weights"],
-        ),
-        history=f"{RESULTS}/ablation/{{pair}}/{{run}}/seed{{seed}}/history.tsv",
-        record=f"{RESULTS}/ablation/{{pair}}/{{run}}/seed{{seed}}/training.json",
+        model=model_output("ablation"),
+        history=of_stage("ablation", f"{RUN}/history.tsv"),
+        record=of_stage("ablation", f"{RUN}/training.json"),
     log:
-        f"{LOGS}/ablation/{{pair}}/{{run}}/seed{{seed}}/train.log",
+        of_stage("ablation", f"{RUN_LOG}/train.log"),
     benchmark:
-        f"{BENCHMARKS}/ablation/{{pair}}/{{run}}/seed{{seed}}/train.tsv"
+        of_stage("ablation", f"{RUN_BENCHMARK}/train.tsv")
 
 
 rule compare_variants:
     """Tell which differences from plain fine-tuning are more than chance."""
     input:
-        scores=get_ablation_files("scores.json"),
-        segments=get_ablation_files("segments.safetensors"),
+        scores=in_results(EXPERIMENT.test_files("scores.json")),
+        segments=in_results(EXPERIMENT.test_files("segments.safetensors")),
         best=ancient(rules.select_best.output.best),  # not before all is known that changes with it
     output:
         table=f"{RESULTS}/ablation/significance.tsv",
@@ -40,7 +37,7 @@ rule compare_variants:
         "../../envs/skipclm.yaml"
     params:
         baseline=config["ablation"]["baseline"],
-        metrics=QUALITY,
+        metrics=EXPERIMENT.quality_metrics,
         code=source_hash("compare_variants"),
     message:
         "Compare the variants with {params.baseline}"
@@ -51,11 +48,13 @@ rule compare_variants:
 rule collect_ablation:
     """Gather the scores of all variants, and their means, in tables."""
     input:
-        scores=get_ablation_files("scores.json"),
+        scores=in_results(EXPERIMENT.test_files("scores.json")),
         optimism=rules.compare_cells.output.optimism,
         significance=rules.compare_variants.output.table,
         checks=expand(
-            f"{RESULTS}/tokens/{{pair}}/{{test}}.json", pair=ABLATION_PAIRS, test=TESTS
+            rules.check_split.output.check,
+            pair=EXPERIMENT.ablation_pairs,
+            split=EXPERIMENT.tests,
         ),
         corpus=CORPUS_SUMMARIES,
     output:
@@ -72,7 +71,7 @@ rule collect_ablation:
     conda:
         "../../envs/skipclm.yaml"
     params:
-        metrics=METRICS,
+        metrics=EXPERIMENT.metrics,
         winner=validation.winning_variant(config),
         code=source_hash("collect_ablation"),
     message:

@@ -8,9 +8,10 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from skipclm.config import corpus_config, runs, validation
+from skipclm.config import corpus_config, experiment, runs, validation
 from skipclm.errors import InputError
 from skipclm.evaluation import metrics
+from skipclm.pairs import Pair
 from skipclm.planning import cost
 from skipclm.runtime import (
     code_digest,
@@ -95,27 +96,19 @@ envvars:
 if GPUS and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(1, len(devices.visible())) * JOBS_PER_GPU)
 
-PAIRS = config["pairs"]
-ABLATION_PAIRS = runs.ablation_pairs(config)
-TEXT_OF = corpus_config.texts_of(PAIRS)  # de-en reads the text of en-de
-TEXT_PAIRS = corpus_config.text_pairs(config)
-TESTS = runs.test_sets(config)
-SPLITS = ["train", "valid", *TESTS]
-DEPTH = validation.depth(config)
-CELLS = {cell.name: cell for cell in runs.grid_cells(config["grid"], DEPTH)}
-VARIANTS = runs.variants(config)
-METRICS = config["evaluation"]["metrics"]
-NEURAL = [name for name in METRICS if name in metrics.NEURAL]
+EXPERIMENT = experiment.Experiment(config)
 SPBLEU = validation.spbleu_file(config["evaluation"])
-QUALITY = [name for name in METRICS if name not in metrics.RATES]
+RUN = f"{RESULTS}/{experiment.Run.PATTERN}"
+RUN_LOG = f"{LOGS}/{experiment.Run.PATTERN}"
+RUN_BENCHMARK = f"{BENCHMARKS}/{experiment.Run.PATTERN}"
 
 
 wildcard_constraints:
-    pair="|".join(PAIRS),
-    stage="grid|ablation",
-    run="|".join([*CELLS, *VARIANTS]),
+    pair="|".join(EXPERIMENT.pairs),
+    stage="|".join(experiment.STAGES),
+    run="|".join([*EXPERIMENT.cells, *EXPERIMENT.variants]),
     seed=r"\d+",
-    split="|".join(SPLITS),
+    split="|".join(EXPERIMENT.splits),
     test="|".join(config["corpus"]["more_tests"]) or "(?!)",
     neural="|".join(metrics.NEURAL),
 
@@ -128,16 +121,20 @@ def source_hash(script):
     return PLANNED["code"][script]
 
 
-def kept(folder, keep):
-    """Mark a model folder as temporary unless it is to be kept."""
-    return directory(folder) if keep else temp(directory(folder))
+def in_results(paths):
+    """Return paths below the folder of results."""
+    return [f"{RESULTS}/{path}" for path in paths]
 
 
-def get_settings(wildcards):
-    """Return the method settings of a run; the names of cells and variants never meet."""
-    if wildcards.run in CELLS:
-        return runs.cell_settings(config, CELLS[wildcards.run])
-    return runs.variant_settings(config, wildcards.run)
+def of_stage(stage, pattern):
+    """Return a pattern of files of runs for one stage."""
+    return pattern.replace("{stage}", stage)
+
+
+def model_output(stage):
+    """Return the model folder of a stage's runs, temporary unless it is to be kept."""
+    folder = directory(of_stage(stage, f"{RUN}/model"))
+    return folder if config[stage]["keep_weights"] else temp(folder)
 
 
 def get_best(wildcards):
@@ -146,7 +143,7 @@ def get_best(wildcards):
     Ancient: not a new file but another choice, by way of the settings among the parameters, makes an ablation run
     start again. That is looked at when the selection is made, since it is a checkpoint.
     """
-    if runs.needs_best(get_settings(wildcards)):
+    if runs.needs_best(EXPERIMENT.settings(wildcards.run)):
         return ancient(rules.select_best.output.best)
     return []
 
@@ -156,96 +153,58 @@ def get_resolved_settings(wildcards):
 
     A function of the wildcards alone: Snakemake looks for no changes in parameters that it derives from inputs.
     """
-    path, settings = get_best(wildcards), get_settings(wildcards)
+    path, settings = get_best(wildcards), EXPERIMENT.settings(wildcards.run)
     best = storage.read_json(path).get(wildcards.pair) if path else None
-    if (
-        path and not best
-    ):  # of an earlier configuration; the selection will be made anew, and this asked again
+    if path and not best:  # of an earlier configuration; the selection is made anew
         return settings
-    return runs.with_layers(settings, DEPTH, best)
+    return runs.with_layers(settings, EXPERIMENT.depth, best)
+
+
+def get_folder(wildcards):
+    """Return the folder of a run's results."""
+    return f"{RESULTS}/{experiment.read_run(wildcards).folder}"
 
 
 def get_trained(wildcards, name):
     """Return a file that training leaves, where the run is trained at all."""
-    if not get_settings(wildcards)["training"]["enabled"]:
-        return []
-    return f"{RESULTS}/{wildcards.stage}/{wildcards.pair}/{wildcards.run}/seed{wildcards.seed}/{name}"
+    is_trained = EXPERIMENT.settings(wildcards.run)["training"]["enabled"]
+    return f"{get_folder(wildcards)}/{name}" if is_trained else []
 
 
 def get_trainings(wildcards):
-    """Return what decides how much of train or valid a training uses, for all trainings of a pair, each once."""
-    if wildcards.split in TESTS:
-        return []
-    cells, pairs = list(CELLS.values())[:1], config["grid"]["pairs"]
-    found = [runs.cell_settings(config, c) for c in cells if wildcards.pair in pairs]
-    if wildcards.pair in ABLATION_PAIRS:
-        found += [runs.variant_settings(config, name) for name in VARIANTS]
-    keys = ("max_tokens", "batch_size", "validations")
-    used = [
-        {key: settings["training"][key] for key in keys}
-        for settings in found
-        if settings["training"]["enabled"]
-    ]
-    return [each for number, each in enumerate(used) if each not in used[:number]]
+    """Return the trainings that read a split, none for test sets."""
+    is_test = wildcards.split in EXPERIMENT.tests
+    return [] if is_test else EXPERIMENT.trainings(wildcards.pair)
 
 
 def get_processes(wildcards):
     """Return how many processes share a training."""
-    return get_settings(wildcards)["training"]["processes"]
+    return EXPERIMENT.settings(wildcards.run)["training"]["processes"]
 
 
 def get_scoring(wildcards):
     """Return what the metrics are told of a pair besides its texts."""
-    target = config["languages"][wildcards.pair.split("-")[1]]
-    return {
-        "bleu_tokenizer": target["bleu_tokenizer"],
-        "languages": sorted(config["languages"]),
-        "spbleu_model": SPBLEU,
-    }
+    return EXPERIMENT.scoring(wildcards.pair)
 
 
 def get_neural(wildcards):
     """Return the files of the scores that were measured elsewhere."""
-    folder = f"{RESULTS}/{wildcards.stage}/{wildcards.pair}/{wildcards.run}/seed{wildcards.seed}"
-    return [f"{folder}/{wildcards.split}.{name}.json" for name in NEURAL]
+    path = f"{get_folder(wildcards)}/{wildcards.split}"
+    return [f"{path}.{name}.json" for name in EXPERIMENT.neural_metrics]
 
 
-def get_corpus_files(split):
-    """Return the files of one split of all pairs with text of their own."""
-    return [
-        f"{RESULTS}/corpus/{p}/{split}.{l}" for p in TEXT_PAIRS for l in p.split("-")
-    ]
+def get_first_seed(wildcards, file):
+    """Return one file of the first seed of each variant, on a pair and a test set."""
+    seed = config["ablation"]["seeds"][0]
+    files = EXPERIMENT.test_files(file, wildcards.pair, wildcards.split, seed)
+    return in_results(files)
 
 
 def get_sources(wildcards):
     """Return the sentences of a split to translate from."""
-    return f"{RESULTS}/corpus/{TEXT_OF[wildcards.pair]}/{wildcards.split}.{wildcards.pair.split('-')[0]}"
+    return in_results(EXPERIMENT.text_files(wildcards.split, wildcards.pair))[0]
 
 
 def get_references(wildcards):
     """Return the sentences of a split to translate into."""
-    return f"{RESULTS}/corpus/{TEXT_OF[wildcards.pair]}/{wildcards.split}.{wildcards.pair.split('-')[1]}"
-
-
-def get_run_files(stage, pairs, names, seeds, file):
-    """Return one file of every run of a stage, in the order of the tables."""
-    folder = f"{RESULTS}/{stage}/{{pair}}/{{run}}/seed{{seed}}"
-    return expand(f"{folder}/{file}", pair=pairs, run=names, seed=seeds)
-
-
-def get_ablation_files(
-    file, tests=TESTS, pairs=ABLATION_PAIRS, seeds=config["ablation"]["seeds"]
-):
-    """Return one file of every run of the ablation and test set."""
-    return [
-        path
-        for test in tests
-        for path in get_run_files("ablation", pairs, VARIANTS, seeds, f"{test}.{file}")
-    ]
-
-
-def get_grid_files(file):
-    """Return one file of every run of the grid."""
-    return get_run_files(
-        "grid", config["grid"]["pairs"], CELLS, config["grid"]["seeds"], file
-    )
+    return in_results(EXPERIMENT.text_files(wildcards.split, wildcards.pair))[1]

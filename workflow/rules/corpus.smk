@@ -22,9 +22,9 @@ rule build_corpus:
     input:
         sources=SOURCES,
     output:
-        train=get_corpus_files("train"),
-        valid=get_corpus_files("valid"),
-        test=get_corpus_files("test"),
+        train=in_results(EXPERIMENT.text_files("train")),
+        valid=in_results(EXPERIMENT.text_files("valid")),
+        test=in_results(EXPERIMENT.text_files("test")),
         summary=f"{RESULTS}/corpus/summary.tsv",
     log:
         f"{LOGS}/corpus.log",
@@ -35,7 +35,7 @@ rule build_corpus:
     params:
         corpus=CORPUS,
         languages=corpus_config.used_languages(config, CORPUS),
-        pairs=TEXT_PAIRS,
+        pairs=EXPERIMENT.text_pairs,
         sizes=validation.file_sizes(SOURCES),
         code=source_hash("build_corpus"),
     message:
@@ -51,7 +51,7 @@ rule add_test:
         valid=rules.build_corpus.output.valid,
         sources=lambda wc: corpus_config.source_files(config, MORE_TESTS[wc.test]),
     output:
-        test=get_corpus_files("{test}"),
+        test=in_results(EXPERIMENT.text_files("{test}")),
         summary=f"{RESULTS}/corpus/summary.{{test}}.tsv",
     log:
         f"{LOGS}/corpus.{{test}}.log",
@@ -62,7 +62,7 @@ rule add_test:
     params:
         corpus=lambda wc: MORE_TESTS[wc.test],
         languages=lambda wc: corpus_config.used_languages(config, MORE_TESTS[wc.test]),
-        pairs=TEXT_PAIRS,
+        pairs=EXPERIMENT.text_pairs,
         sizes=lambda wc: validation.file_sizes(
             corpus_config.source_files(config, MORE_TESTS[wc.test])
         ),
@@ -76,7 +76,7 @@ rule add_test:
 rule measure_overlap:
     """Measure what the splits have in common, word for word or nearly so."""
     input:
-        texts=[get_corpus_files(split) for split in SPLITS],
+        texts=[in_results(EXPERIMENT.text_files(split)) for split in EXPERIMENT.splits],
     output:
         table=f"{RESULTS}/corpus/overlap.tsv",
     log:
@@ -86,8 +86,8 @@ rule measure_overlap:
     conda:
         "../../envs/skipclm.yaml"
     params:
-        pairs=TEXT_PAIRS,
-        splits=SPLITS,
+        pairs=EXPERIMENT.text_pairs,
+        splits=EXPERIMENT.splits,
         code=source_hash("measure_overlap"),
     message:
         "Measure the overlap of splits"

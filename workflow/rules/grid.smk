@@ -12,16 +12,13 @@ rule train_cell:
         train=f"{RESULTS}/tokens/{{pair}}/train.safetensors",
         valid=f"{RESULTS}/tokens/{{pair}}/valid.safetensors",
     output:
-        model=kept(
-            f"{RESULTS}/grid/{{pair}}/{{run}}/seed{{seed}}/model",
-            config["grid"]["keep_weights"],
-        ),
-        history=f"{RESULTS}/grid/{{pair}}/{{run}}/seed{{seed}}/history.tsv",
-        record=f"{RESULTS}/grid/{{pair}}/{{run}}/seed{{seed}}/training.json",
+        model=model_output("grid"),
+        history=of_stage("grid", f"{RUN}/history.tsv"),
+        record=of_stage("grid", f"{RUN}/training.json"),
     log:
-        f"{LOGS}/grid/{{pair}}/{{run}}/seed{{seed}}/train.log",
+        of_stage("grid", f"{RUN_LOG}/train.log"),
     benchmark:
-        f"{BENCHMARKS}/grid/{{pair}}/{{run}}/seed{{seed}}/train.tsv"
+        of_stage("grid", f"{RUN_BENCHMARK}/train.tsv")
     retries: RETRIES
     conda:
         "../../envs/skipclm.yaml"
@@ -40,7 +37,7 @@ rule train_cell:
 rule collect_grid:
     """Gather the scores of all cells in one table."""
     input:
-        scores=get_grid_files("valid.scores.json"),
+        scores=in_results(EXPERIMENT.run_files("grid", "valid.scores.json")),
     output:
         table=f"{RESULTS}/grid/scores.tsv",
     log:
@@ -50,7 +47,7 @@ rule collect_grid:
     conda:
         "../../envs/skipclm.yaml"
     params:
-        metrics=METRICS,
+        metrics=EXPERIMENT.metrics,
         code=source_hash("collect_grid"),
     message:
         "Collect the grid's scores"
@@ -72,7 +69,7 @@ checkpoint select_best:
         "../../envs/skipclm.yaml"
     params:
         metric=config["evaluation"]["selection_metric"],
-        pairs=PAIRS,
+        pairs=EXPERIMENT.pairs,
         allow_missing=config["grid"]["allow_missing"],
         code=source_hash("select_best"),
     message:
@@ -84,8 +81,8 @@ checkpoint select_best:
 rule compare_cells:
     """Tell which cells are as good as the best, and how far the best flatters itself."""
     input:
-        scores=get_grid_files("valid.scores.json"),
-        segments=get_grid_files("valid.segments.safetensors"),
+        scores=in_results(EXPERIMENT.run_files("grid", "valid.scores.json")),
+        segments=in_results(EXPERIMENT.run_files("grid", "valid.segments.safetensors")),
         best=rules.select_best.output.best,
     output:
         cells=f"{RESULTS}/grid/cells.tsv",

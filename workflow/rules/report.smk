@@ -11,8 +11,8 @@ rule plot_grid:
         scores=rules.collect_grid.output.table,
         cells=rules.compare_cells.output.cells,
         best=rules.select_best.output.best,
-        histories=lambda wc: get_run_files(
-            "grid", wc.pair, CELLS, config["grid"]["seeds"], "history.tsv"
+        histories=lambda wc: in_results(
+            EXPERIMENT.run_files("grid", "history.tsv", wc.pair)
         ),
     output:
         heatmap=multiext(f"{RESULTS}/figures/grid_heatmap.{{pair}}", ".svg", ".png"),
@@ -27,7 +27,7 @@ rule plot_grid:
     params:
         metric=config["evaluation"]["selection_metric"],
         names=[
-            f"{cell} seed {seed}" for cell in CELLS for seed in config["grid"]["seeds"]
+            f"{cell} seed {seed}" for cell in EXPERIMENT.cells for seed in config["grid"]["seeds"]
         ],
         code=source_hash("plot_grid"),
     message:
@@ -68,15 +68,9 @@ rule show_translations:
     input:
         sources=get_sources,
         references=get_references,
-        hypotheses=lambda wc: get_ablation_files(
-            "hypotheses.txt", [wc.split], wc.pair, config["ablation"]["seeds"][0]
-        ),
-        scores=lambda wc: get_ablation_files(
-            "scores.json", [wc.split], wc.pair, config["ablation"]["seeds"][0]
-        ),
-        segments=lambda wc: get_ablation_files(
-            "segments.safetensors", [wc.split], wc.pair, config["ablation"]["seeds"][0]
-        ),
+        hypotheses=lambda wc: get_first_seed(wc, "hypotheses.txt"),
+        scores=lambda wc: get_first_seed(wc, "scores.json"),
+        segments=lambda wc: get_first_seed(wc, "segments.safetensors"),
         best=ancient(rules.select_best.output.best),  # not before all is known that changes with it
     output:
         table=f"{RESULTS}/ablation/{{pair}}/{{split}}.translations.tsv",
@@ -87,8 +81,12 @@ rule show_translations:
     conda:
         "../../envs/skipclm.yaml"
     params:
-        metric="chrf" if "chrf" in QUALITY else config["evaluation"]["selection_metric"],
-        variants=list(VARIANTS),
+        metric=(
+            "chrf"
+            if "chrf" in EXPERIMENT.metrics
+            else config["evaluation"]["selection_metric"]
+        ),
+        variants=EXPERIMENT.variants,
         code=source_hash("show_translations"),
     message:
         "Put the translations of {wildcards.pair} {wildcards.split} side by side"
@@ -101,21 +99,22 @@ rule write_report:
     input:
         overlap=rules.measure_overlap.output.table,
         corpus=CORPUS_SUMMARIES,
-        checks=[
-            f"{RESULTS}/tokens/{pair}/{split}.json"
-            for pair in dict.fromkeys([*config["grid"]["pairs"], *ABLATION_PAIRS])
-            for split in SPLITS
-            if split not in TESTS or pair in ABLATION_PAIRS
-        ],
+        checks=in_results(EXPERIMENT.check_files()),
         best=rules.select_best.output.best,
         cells=rules.compare_cells.output.cells,
         winner=rules.collect_ablation.output.winner,
         summary=rules.collect_ablation.output.table,
-        grid_figures=expand(rules.plot_grid.output, pair=config["grid"]["pairs"]),
+        grid_figures=expand(rules.plot_grid.output, pair=EXPERIMENT.grid_pairs),
         translations=expand(
-            rules.show_translations.output.table, pair=ABLATION_PAIRS, split=TESTS
+            rules.show_translations.output.table,
+            pair=EXPERIMENT.ablation_pairs,
+            split=EXPERIMENT.tests,
         ),
-        ablation_figures=expand(rules.plot_ablation.output, split=TESTS, metric=QUALITY),
+        ablation_figures=expand(
+            rules.plot_ablation.output,
+            split=EXPERIMENT.tests,
+            metric=EXPERIMENT.quality_metrics,
+        ),
     output:
         report=f"{RESULTS}/report.txt",
     log:
@@ -126,8 +125,8 @@ rule write_report:
         "../../envs/skipclm.yaml"
     params:
         names={
-            p: " to ".join(config["languages"][l]["name"] for l in p.split("-"))
-            for p in PAIRS
+            p: " to ".join(config["languages"][l]["name"] for l in Pair(p).languages)
+            for p in EXPERIMENT.pairs
         },
         code=source_hash("write_report"),
     message:

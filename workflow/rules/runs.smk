@@ -13,12 +13,12 @@ rule translate:
         best=get_best,  # so that Snakemake asks here, too, what has changed once the selection is made
         tokens=f"{RESULTS}/tokens/{{pair}}/{{split}}.safetensors",
     output:
-        hypotheses=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.hypotheses.txt",
-        generation=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.generation.json",
+        hypotheses=f"{RUN}/{{split}}.hypotheses.txt",
+        generation=f"{RUN}/{{split}}.generation.json",
     log:
-        f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.log",
+        f"{RUN_LOG}/{{split}}.translate.log",
     benchmark:
-        f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.translate.tsv"
+        f"{RUN_BENCHMARK}/{{split}}.translate.tsv"
     priority: 1  # before further trainings, so that few weights wait for it, and for the scores
     retries: RETRIES
     conda:
@@ -46,11 +46,11 @@ rule score_neural:
         runner=Path(workflow.basedir, "workflow/scripts/score_neural.py"),
         script=Path(workflow.basedir, "workflow/scripts/comet_segments.py"),
     output:
-        neural=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.json",
+        neural=f"{RUN}/{{split}}.{{neural}}.json",
     log:
-        f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.log",
+        f"{RUN_LOG}/{{split}}.{{neural}}.log",
     benchmark:
-        f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.{{neural}}.tsv"
+        f"{RUN_BENCHMARK}/{{split}}.{{neural}}.tsv"
     priority: 2
     retries: RETRIES
     conda:
@@ -82,17 +82,17 @@ rule score:
         record=lambda wc: get_trained(wc, "training.json"),
         best=get_best,
     output:
-        scores=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.scores.json",
-        segments=f"{RESULTS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.segments.safetensors",
+        scores=f"{RUN}/{{split}}.scores.json",
+        segments=f"{RUN}/{{split}}.segments.safetensors",
     log:
-        f"{LOGS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.score.log",
+        f"{RUN_LOG}/{{split}}.score.log",
     benchmark:
-        f"{BENCHMARKS}/{{stage}}/{{pair}}/{{run}}/seed{{seed}}/{{split}}.score.tsv"
+        f"{RUN_BENCHMARK}/{{split}}.score.tsv"
     priority: 2
     conda:
         "../../envs/skipclm.yaml"
     params:
-        metrics=METRICS,
+        metrics=EXPERIMENT.metrics,
         options=get_scoring,
         code=source_hash("score"),
     message:

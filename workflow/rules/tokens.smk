@@ -52,7 +52,7 @@ rule check_split:
         metrics=lambda wc: (
             []
             if wc.split == "train"
-            else [name for name in QUALITY if name not in NEURAL]
+            else [n for n in EXPERIMENT.quality_metrics if n not in metrics.NEURAL]
         ),
         options=get_scoring,
         lengths={k: config["evaluation"][k] for k in ("length_ratio", "length_extra")},

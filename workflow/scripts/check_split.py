@@ -11,6 +11,7 @@ with startup.loading():
     from skipclm.data.text_files import read_lines
     from skipclm.evaluation import metrics, split_check
     from skipclm.models import checkpoints
+    from skipclm.pairs import Pair
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -24,7 +25,7 @@ with jobs.job(snakemake.log[0]):
     found["too_long"] = split_check.too_long(pairs.source, examples.Prompt.of(tokenizer), context)
     if params.metrics:
         sources, references = (read_lines(path) for path in (snakemake.input.source, snakemake.input.target))
-        texts = metrics.Translations(references, references, sources, *which.pair.split("-"), **params.options)
+        texts = metrics.Translations(references, references, sources, *Pair(which.pair).languages, **params.options)
         prompt = examples.Prompt.of(tokenizer)
         rooms = [prompt.room(ids, context, **params.lengths) for ids in pairs.source]
         found |= split_check.round_trip(tokenizer, pairs.target, texts, params.metrics, rooms)

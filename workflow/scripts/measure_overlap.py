@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from skipclm.analysis import overlap
 from skipclm.data.text_files import read_lines
+from skipclm.pairs import Pair
 from skipclm.runtime import jobs, tsv
 
 if TYPE_CHECKING:
@@ -17,6 +18,6 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
             split: read_lines(folder / pair / f"{split}.{language}") for split in snakemake.params.splits
         }
         for pair in snakemake.params.pairs
-        for language in pair.split("-")
+        for language in Pair(pair).languages
     }
     tsv.write(snakemake.output.table, overlap.table(texts))

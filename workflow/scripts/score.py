@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from skipclm.config import runs
 from skipclm.data.text_files import read_lines
 from skipclm.evaluation import metrics, score_files
+from skipclm.pairs import Pair
 from skipclm.runtime import jobs, provenance, snapshots, storage
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code), jobs.alone(f"{
     if generation["status"] in score_files.TRANSLATES:
         neural = {Path(path).suffixes[-2][1:]: storage.read_json(path) for path in snakemake.input.neural}
         options |= {"cut": cut, "neural": neural}
-        texts = metrics.Translations(hypotheses, references, sources, *run.pair.split("-"), **options)
+        texts = metrics.Translations(hypotheses, references, sources, *Pair(run.pair).languages, **options)
         scores, segments = metrics.measure(texts, snakemake.params.metrics)
     score_files.save_segments(snakemake.output.segments, segments)
     result = whose | {

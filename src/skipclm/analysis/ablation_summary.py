@@ -4,6 +4,7 @@ import pandas as pd
 
 from skipclm.errors import InputError
 from skipclm.evaluation.metrics import is_imperfect
+from skipclm.pairs import Pair
 
 _CHECKED = ["ceiling", "too_long", "context"]
 _DROPPED = {  # the columns of the corpus's summary, in words
@@ -71,7 +72,7 @@ def _lines(row: tuple, corpus: pd.DataFrame | None) -> tuple[int | None, str | N
     """Return the lines of a row's test set and what was dropped of them; the way back of a pair has the same text."""
     if corpus is None:
         return None, None
-    pairs = (row.pair, "-".join(reversed(row.pair.split("-"))))
+    pairs = (row.pair, Pair(row.pair).reverse)
     found = corpus[corpus["pair"].isin(pairs) & (corpus["split"] == row.split) & (corpus["read"] > 0)]
     for each in found.to_dict("records"):
         return each["read"], ", ".join(f"{each[name]} {text}" for name, text in _DROPPED.items() if each[name]) or None

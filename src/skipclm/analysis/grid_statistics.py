@@ -45,7 +45,7 @@ def optimism_table(runs: list[dict], segments: list[dict[str, np.ndarray]], best
 def _by_pair(runs: list[dict], segments: list[dict[str, np.ndarray]], metric: str) -> dict[str, Cells]:
     found: dict[str, dict] = {}
     for run, measured in zip(runs, segments, strict=True):
-        triple = tuple(run["layers"][key] for key in ("contrastive", "source", "target"))
+        triple = tuple(run["layers"][name] for name in TRIPLE)
         found.setdefault(run["pair"], {}).setdefault(triple, []).append(measured.get(metric))
     whole = {pair: {t: s for t, s in cells.items() if all(e is not None for e in s)} for pair, cells in found.items()}
     return {pair: {triple: np.stack(seeds) for triple, seeds in cells.items()} for pair, cells in whole.items()}

@@ -7,6 +7,7 @@ import pandas as pd
 from skipclm.errors import InputError
 from skipclm.evaluation.metrics import METRICS, check_names
 from skipclm.evaluation.score_files import TRANSLATES
+from skipclm.pairs import Pair
 from skipclm.text import tidy
 
 TRIPLE = ["contrastive_layer", "skip_source", "skip_target"]
@@ -91,8 +92,7 @@ def select_best(
 
 def _donor(pair: str, pairs: list[str], measured: list[str]) -> str:
     """Return the pair whose grid decides: its own, that of the way back, or the first there is."""
-    back = "-".join(reversed(pair.split("-")))
-    return next(each for each in [pair, back, *pairs, *measured] if each in measured)
+    return next(each for each in [pair, Pair(pair).reverse, *pairs, *measured] if each in measured)
 
 
 def to_text(best: dict[str, dict], names: dict[str, str]) -> str:
@@ -174,7 +174,7 @@ def _grid_row(run: dict, names: list[str]) -> dict:
     scores = {name: _metric(run, name) for name in names}
     return {
         **{key: run[key] for key in ("pair", "seed", "status")},
-        **dict(zip(TRIPLE, (run["layers"][key] for key in ("contrastive", "source", "target")), strict=True)),
+        **{name: run["layers"][name] for name in TRIPLE},
         **{name: value for name, (value, _) in scores.items()},
         **{f"{name}_signature": signature for name, (_, signature) in scores.items()},
         **{key: run.get(key) for key in _COSTS},

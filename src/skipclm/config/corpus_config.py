@@ -8,6 +8,7 @@ from skipclm.data import sources
 from skipclm.data.sources import SPLITS
 from skipclm.demo import generator
 from skipclm.errors import InputError, suggestion
+from skipclm.pairs import Pair
 
 
 def check(config: dict) -> None:
@@ -38,7 +39,7 @@ def check(config: dict) -> None:
 
 def _check_demo(resolved: dict, pairs: list[str]) -> None:
     for source in _used_sources(resolved):
-        foreign = {name for pair in pairs for name in pair.split("-")} - set(generator.LANGUAGES)
+        foreign = {name for pair in pairs for name in Pair(pair).languages} - set(generator.LANGUAGES)
         if source["kind"] == "demo" and foreign:
             raise InputError(
                 f"corpus.sources.{source['name']}: expected pairs of the built-in corpus's languages "
@@ -57,7 +58,7 @@ def _check_source(key: str, name: str | None, known: dict) -> None:
 def texts_of(pairs: list[str]) -> dict[str, str]:
     """Return for each pair the one whose text it reads: its own or, if that comes first, that of the way back."""
     first: dict[frozenset, str] = {}
-    return {pair: first.setdefault(frozenset(pair.split("-")), pair) for pair in pairs}
+    return {pair: first.setdefault(frozenset(Pair(pair).languages), pair) for pair in pairs}
 
 
 def text_pairs(config: dict) -> list[str]:
@@ -100,7 +101,7 @@ def _resolved(config: dict, splits: dict[str, dict], keys: tuple[str, ...]) -> d
 def used_languages(config: dict, resolved: dict) -> dict[str, dict]:
     """Return what a resolved corpus depends on of the pairs' languages: the codes that its sources use."""
     used = {source["codes"] for source in _used_sources(resolved) if source["codes"]}
-    languages = {name: config["languages"][name] for pair in config["pairs"] for name in pair.split("-")}
+    languages = {name: config["languages"][name] for pair in config["pairs"] for name in Pair(pair).languages}
     return {
         name: {"codes": {code: value for code, value in sorted(language.get("codes", {}).items()) if code in used}}
         for name, language in languages.items()

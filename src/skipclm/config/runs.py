@@ -6,7 +6,6 @@ Settings are the configuration's sections `contrastive`, `skip`, `lora` and `tra
 import itertools
 import operator
 import re
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -20,6 +19,12 @@ USED_WITH = {
     ("contrastive", "temperature"): ("loss", "info_nce"),
     ("contrastive", "margin"): ("loss", "triplet"),
     ("skip", "warmup_steps"): ("gate", "warmup"),
+}
+# The layers of a run by their names in the grid and in tables, and their sections and keys in method settings.
+LAYERS = {
+    "contrastive_layer": ("contrastive", "layer"),
+    "skip_source": ("skip", "source"),
+    "skip_target": ("skip", "target"),
 }
 COMPARISONS = {
     "==": operator.eq,
@@ -195,38 +200,24 @@ def in_order(section: dict) -> dict:
     return {key: in_order(value) if isinstance(value, dict) else value for key, value in sorted(section.items())}
 
 
-def layer_keys(settings: dict) -> Iterator[tuple[str, str]]:
-    """Yield section and key of each layer that the settings use."""
-    for section, key in (("contrastive", "layer"), ("skip", "source"), ("skip", "target")):
-        if settings[section]["enabled"]:
-            yield section, key
-
-
-def used_layers(settings: dict | None) -> dict[str, int]:
-    """Return the layers of resolved settings: contrastive, source and target, as far as the run has them."""
-    used = layer_keys(settings) if settings else ()
-    return {"contrastive" if section == "contrastive" else key: settings[section][key] for section, key in used}
+def used_layers(settings: dict | None) -> dict[str, int | float | str]:
+    """Return the layers that settings use, by the names that the grid and the tables give them."""
+    used = {name: place for name, place in LAYERS.items() if settings and settings[place[0]]["enabled"]}
+    return {name: settings[section][key] for name, (section, key) in used.items()}
 
 
 def needs_best(settings: dict) -> bool:
     """Tell whether a layer is left to the grid's choice."""
-    return any(settings[section][key] == "best" for section, key in layer_keys(settings))
+    return "best" in used_layers(settings).values()
 
 
 def with_layers(settings: dict, depth: int, best: dict | None) -> dict:
     """Return the settings with each layer as a number, `best` ones from an entry of best.json."""
     settings = deepcopy(settings)
-    chosen = {
-        ("contrastive", "layer"): "contrastive_layer",
-        ("skip", "source"): "skip_source",
-        ("skip", "target"): "skip_target",
-    }
-    for section, key in layer_keys(settings):
-        value = settings[section][key]
-        if value == "best":
-            settings[section][key] = int(best[chosen[section, key]])
-        else:
-            settings[section][key] = resolve_layer(value, depth, f"{section}.{key}")
+    for name, value in used_layers(settings).items():
+        section, key = LAYERS[name]
+        is_best = value == "best"
+        settings[section][key] = int(best[name]) if is_best else resolve_layer(value, depth, f"{section}.{key}")
     return settings
 
 

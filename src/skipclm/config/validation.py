@@ -14,6 +14,7 @@ from skipclm.data.placeholders import check_name, expand
 from skipclm.errors import InputError, naming, suggestion
 from skipclm.evaluation import metrics
 from skipclm.models import model_folder
+from skipclm.pairs import Pair
 from skipclm.runtime import storage
 
 
@@ -67,13 +68,13 @@ def check_pairs(config: dict) -> None:
     """Raise an `InputError` unless all pairs are of two defined languages, and the grid's are among them."""
     known = config["languages"]
     for pair in config["pairs"]:
-        for language in pair.split("-"):
+        for language in Pair(pair).languages:
             if language not in known:
                 raise InputError(
                     f"pairs: expected languages among {', '.join(known)}, found {language!r} in {pair!r}; "
                     f"define languages.{language} or {suggestion(language, known)}"
                 )
-        if len(set(pair.split("-"))) == 1:
+        if len(set(Pair(pair).languages)) == 1:
             raise InputError(f"pairs: expected two different languages, found {pair!r}; correct the pair")
     for stage in ("grid", "ablation"):
         for pair in config[stage]["pairs"] or []:
@@ -248,12 +249,10 @@ def check_variants(config: dict, cells: list[runs.Cell]) -> None:
         )
     for variant, override in runs.variants(config).items():
         settings = runs.variant_settings(config, variant)
-        keys = {
-            (section, key): f"ablation.variants.{variant}.{section}.{key}"
-            if key in override.get(section, {})
-            else f"{section}.{key}"
-            for section, key in runs.layer_keys(settings)
-        }
+        keys = {}
+        for section, key in map(runs.LAYERS.get, runs.used_layers(settings)):
+            is_own = key in override.get(section, {})
+            keys[section, key] = f"ablation.variants.{variant}.{section}.{key}" if is_own else f"{section}.{key}"
         check_layers(settings, keys, cells, depth(config))
         check_gate(settings, f"ablation.variants.{variant}: skip.warmup_steps")
         check_processes(settings, f"ablation.variants.{variant}: training.processes")
@@ -317,10 +316,10 @@ def check_trained(settings: dict, key: str, cells: list[runs.Cell], depth: int) 
         return
     for cell in cells:
         layers = runs.used_layers(runs.with_layers(settings, depth, vars(cell)))
-        if layers["contrastive"] < layers["target"]:
+        if layers["contrastive_layer"] < layers["skip_target"]:
             raise InputError(
                 f"{key}: expected full or lora, since only the skip would learn, which ends at block "
-                f"{layers['target']}, above the contrastive layer {layers['contrastive']}, found frozen; change it, or "
+                f"{layers['skip_target']}, above the contrastive layer {layers['contrastive_layer']}, found frozen; change it, or "
                 "put the contrastive layer no lower than skip.target"
             )
 

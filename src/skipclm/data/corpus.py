@@ -33,6 +33,7 @@ from skipclm.data import language_id, sources, text_checks
 from skipclm.data.sources import SPLITS, Row
 from skipclm.data.text_files import read_lines
 from skipclm.errors import InputError, naming
+from skipclm.pairs import Pair
 from skipclm.runtime import storage, tsv
 from skipclm.text import is_copy, is_visible, key, tidy
 
@@ -198,7 +199,7 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
 def _text_warnings(raw: list[Row], pair: str) -> list[str]:
     """Say what in the rows of a source, as they were read, is likely to be no text."""
     found = []
-    for language, sentences in zip(_sides(pair), zip(*raw, strict=True), strict=True):
+    for language, sentences in zip(Pair(pair).languages, zip(*raw, strict=True), strict=True):
         with naming(f"{language} of {pair}"):
             found += [f"{language}: {warning}" for warning in text_checks.check_text(sentences)]
     return found
@@ -219,7 +220,7 @@ def _check_languages(rows: list[Row], pair: str, languages: list[str]) -> list[s
     _check_swapped(looked_at, pair)
     return [
         warning
-        for number, language in enumerate(_sides(pair))
+        for number, language in enumerate(Pair(pair).languages)
         for warning in _check_side([row[number] for row in looked_at], language, pair, languages)
     ]
 
@@ -229,10 +230,9 @@ def _check_side(sentences: list[str], language: str, pair: str, languages: list[
     known = [each for each in languages if language_id.knows(each)]
     if len(sentences) < ENOUGH or language not in known:
         return []
-    (other,) = set(_sides(pair)) - {language}
-    wrong = [
-        text for text in sentences if other in known and language_id.is_wrong_language(text, language, _sides(pair))
-    ]
+    sides = Pair(pair).languages
+    (other,) = set(sides) - {language}
+    wrong = [text for text in sentences if other in known and language_id.is_wrong_language(text, language, sides)]
     if len(wrong) > CERTAIN * len(sentences):
         raise InputError(
             f"expected {language} on its side of {pair}, found {other} in {len(wrong)} of {len(sentences)} "
@@ -249,7 +249,7 @@ def _check_side(sentences: list[str], language: str, pair: str, languages: list[
 
 def _check_swapped(looked_at: list[Row], pair: str) -> None:
     """Raise an `InputError` if most of the text is in each other's language."""
-    languages = _sides(pair)
+    languages = Pair(pair).languages
     if not all(map(language_id.knows, languages)):
         return
     swapped = [
@@ -269,8 +269,11 @@ def _check_swapped(looked_at: list[Row], pair: str) -> None:
 
 
 def _read_built(folder: Path, split: str, pairs: list[str]) -> Parts:
-    texts = {pair: [read_lines(folder / pair / f"{split}.{language}") for language in _sides(pair)] for pair in pairs}
-    return {pair: Part("", list(zip(*sides, strict=True))) for pair, sides in texts.items()}
+    parts = {}
+    for pair in pairs:
+        sides = [read_lines(folder / pair / f"{split}.{language}") for language in Pair(pair).languages]
+        parts[pair] = Part("", list(zip(*sides, strict=True)))
+    return parts
 
 
 def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
@@ -283,12 +286,8 @@ def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
     return "ratio" if long > max_ratio * short else None
 
 
-def _sides(pair: str) -> list[str]:
-    return pair.split("-", 1)
-
-
 def _keys(pair: str, row: Row) -> tuple[Sentence, Sentence]:
-    source, target = _sides(pair)
+    source, target = Pair(pair).languages
     return (source, key(row[0])), (target, key(row[1]))
 
 
@@ -380,7 +379,7 @@ def _write_part(folder: Path, pair: str, split: str, part: Part) -> dict:
     row = {"pair": pair, "split": split, "pairs": len(part.rows)}
     row |= {"origin": tidy(part.origin), "warnings": tidy("; ".join(part.warnings))}  # names of files may hold tabs
     row |= {name: part.counts[name] for name in ("read", *DROPS)}
-    for number, (side, language) in enumerate(zip(("source", "target"), _sides(pair), strict=True)):
+    for number, (side, language) in enumerate(zip(("source", "target"), Pair(pair).languages, strict=True)):
         lines = [sentences[number] for sentences in part.rows]
         path = folder / pair / f"{split}.{language}"
         storage.write_lines(path, lines)

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skipclm.errors import InputError, naming
+from skipclm.pairs import Pair
 
 
 def sides(pair: str, languages: dict) -> tuple[str, str]:
     """Return the source and target language of "en-de"; raise InputError unless both are configured."""
-    source, _, target = pair.partition("-")
+    source, target = Pair(pair).languages
     if source == target or not {source, target} <= set(languages):
         raise InputError(
             f"pairs: expected two different languages of {sorted(languages)} joined by a hyphen, found "

@@ -15,6 +15,7 @@ from skipclm.data import hub, text_checks
 from skipclm.data.placeholders import View, check_name, expand, sides
 from skipclm.data.text_files import read_lines
 from skipclm.errors import InputError, naming
+from skipclm.pairs import Pair
 
 SPLITS = ("train", "valid", "test")
 
@@ -91,7 +92,7 @@ def _what_is_at(path: Path) -> str:
 def _check_owner(path: Path, pair: str, owners: dict[Path, str]) -> None:
     """Refuse one file of sentence pairs for pairs of other languages; de-en may well read that of en-de."""
     owner = owners.setdefault(path, pair)
-    if set(owner.split("-")) != set(pair.split("-")):
+    if owner not in (pair, Pair(pair).reverse):
         raise InputError(
             f"expected a file for each pair, found {path} for both {owner} and {pair}; put {{source}} and {{target}} "
             "into the path, or leave one of them out of `pairs`"

@@ -1,68 +1,19 @@
-"""Of which runs an experiment consists, and what its jobs took, by Snakemake's benchmarks of them."""
+"""What the jobs of an experiment took, by Snakemake's benchmarks of them."""
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from skipclm.config import runs, validation
-from skipclm.evaluation import metrics
+from skipclm.config.experiment import Experiment, Run
 from skipclm.runtime import console, storage, tsv
 
 # In the folder of results: the configuration that the workflow was last started with, what was predicted and of which
 # configuration, what it took.
 CONFIG, FORECAST, COST = "config.json", "forecast.json", "cost.tsv"
-# The folder of benchmarks says of which stage a job is; the first pattern that fits counts.
-_RUN = r"(grid|ablation)/[^/]+/[^/]+/seed\d+"
-STAGES = {
-    "corpus": r"corpus(\..*)?|overlap|tokens/.*",
-    "base model": r"base|trial",
-    "trainings": rf"{_RUN}/train",
-    "translations": rf"{_RUN}/\w+\.translate",
-    "scores": rf"{_RUN}/\w+\.score",
-    "neural scores": rf"{_RUN}/\w+\.({'|'.join(metrics.NEURAL)})",
-    "tables and figures": r".*",
-}
-RUNS = ("trainings", "translations", "scores", "neural scores")  # stages of which each job is a run's
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A run of grid or ablation: one seed of a cell or variant on a pair."""
-
-    stage: str
-    pair: str
-    name: str
-    seed: int
-    settings: dict
-    splits: tuple[str, ...]
-
-    @property
-    def folder(self) -> str:
-        """Where its files lie, in the folders of results, logs and benchmarks."""
-        return f"{self.stage}/{self.pair}/{self.name}/seed{self.seed}"
-
-    def jobs(self, neural: list[str]) -> list[str]:
-        """Return the names of its jobs, where so many metrics are `neural`, by their benchmarks."""
-        steps = [f"{split}.{step}" for split in self.splits for step in ("translate", "score", *neural)]
-        return [f"{self.folder}/{step}" for step in ("train", *steps)]
-
-
-def all_runs(config: dict) -> list[Run]:
-    """Return all runs of a checked configuration."""
-    cells = {c.name: runs.cell_settings(config, c) for c in runs.grid_cells(config["grid"], validation.depth(config))}
-    variants = {name: runs.variant_settings(config, name) for name in runs.variants(config)}
-    tests = tuple(runs.test_sets(config))
-    found = []
-    for stage, pairs, systems, splits in (
-        ("grid", config["grid"]["pairs"], cells, ("valid",)),
-        ("ablation", runs.ablation_pairs(config), variants, tests),
-    ):
-        for pair in pairs:
-            for name, settings in systems.items():
-                found += [Run(stage, pair, name, seed, settings, splits) for seed in config[stage]["seeds"]]
-    return found
+# Kinds of jobs, in the order of the tables. Each job of the kinds in RUNS belongs to one run.
+RUNS = ("trainings", "translations", "scores", "neural scores")
+STAGES = ("corpus", "base model", *RUNS, "tables and figures")
+PREPARATION = {"corpus": "corpus", "overlap": "corpus", "base": "base model", "trial": "base model"}
 
 
 class Measured:
@@ -73,23 +24,32 @@ class Measured:
     """
 
     def __init__(self, root: Path, config: dict) -> None:
+        self.experiment = Experiment(config)
         self.results, folder = (root / place / config["experiment"] for place in ("results", "benchmarks"))
-        neural = [name for name in config["evaluation"]["metrics"] if name in metrics.NEURAL]
-        asked = {job for run in all_runs(config) for job in run.jobs(neural)}
-        splits = ("train", "valid", *runs.test_sets(config))
-        asked |= {
-            f"tokens/{pair}/{split}{step}" for pair in config["pairs"] for split in splits for step in ("", ".check")
-        }
+        self._kinds: dict[str, str] = {}
+        for run in self.experiment.runs:
+            self._kinds |= run.jobs(self.experiment.neural_metrics)
+        for pair in self.experiment.pairs:
+            for split in self.experiment.splits:
+                self._kinds |= dict.fromkeys((f"tokens/{pair}/{split}", f"tokens/{pair}/{split}.check"), "corpus")
         self.seconds: dict[str, float] = {}
         self.memory: dict[str, float] = {}
         self.ended: dict[str, float] = {}
         for path in folder.rglob("*.tsv"):
             job = str(path.relative_to(folder).with_suffix(""))
-            is_asked = job in asked or not (stage_of(job) in RUNS or job.startswith("tokens/"))
-            if is_asked and (last := _last(path)):
+            if self._is_asked(job) and (last := _last(path)):
                 seconds, self.memory[job] = last
                 self.seconds[job] = max(seconds, self._trained(job))
                 self.ended[job] = path.stat().st_mtime
+
+    def _is_asked(self, job: str) -> bool:
+        """Tell whether the configuration asks for a job; runs and tokens of earlier ones may lie beside."""
+        is_of_run = job.count("/") == Run.PATTERN.count("/") + 1
+        return job in self._kinds or not (is_of_run or job.startswith("tokens/"))
+
+    def stage_of(self, job: str) -> str:
+        """Return the kind of a job, one of STAGES, by the name of its benchmark."""
+        return self._kinds.get(job) or PREPARATION.get(job.partition(".")[0], "tables and figures")
 
     def _trained(self, job: str) -> float:
         """Return the seconds that a training took over all its attempts; none for another job, or one that failed."""
@@ -100,7 +60,7 @@ class Measured:
     def by_stage(self) -> pd.DataFrame:
         """Return a row for each stage: jobs, seconds, memory_mb."""
         table = pd.DataFrame(
-            [(stage_of(job), self.seconds[job], self.memory[job]) for job in self.seconds],
+            [(self.stage_of(job), self.seconds[job], self.memory[job]) for job in self.seconds],
             columns=["stage", "seconds", "memory_mb"],
         )
         return table.groupby("stage").agg(
@@ -116,11 +76,6 @@ def _last(benchmark: Path) -> list[float] | None:
     if len(benchmark.read_bytes().splitlines()) < 2:
         return None
     return tsv.read(benchmark, ["s", "max_rss"]).iloc[-1].astype(float).tolist()
-
-
-def stage_of(job: str) -> str:
-    """Return the stage of a job, by the name of its benchmark."""
-    return next(stage for stage, pattern in STAGES.items() if re.fullmatch(pattern, job))
 
 
 def write_cost(root: Path, config: dict) -> str:

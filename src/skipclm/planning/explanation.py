@@ -9,6 +9,7 @@ import pandas as pd
 from skipclm.config import runs
 from skipclm.errors import InputError, reading, suggestion
 from skipclm.evaluation import metrics, score_files
+from skipclm.pairs import Pair
 from skipclm.runtime import provenance, storage, tsv
 
 
@@ -127,13 +128,13 @@ def _data(results: Path, pair: str, split: str) -> str:
     summary = tsv.read(results / "corpus/summary.tsv", columns)
     further = results / f"corpus/summary.{split}.tsv"
     summary = pd.concat([summary, tsv.read(further, columns)]) if further.exists() else summary
-    back = "-".join(reversed(pair.split("-")))  # reads the same text, if it has none of its own
-    found = pair if pair in set(summary["pair"]) else back
-    source, target = found.split("-")
+    # A pair without text of its own reads that of the reverse pair.
+    text_pair = Pair(pair) if pair in set(summary["pair"]) else Pair(pair).reverse
+    source, target = text_pair.languages
     lines = [
         f"  {row.split}: {row.pairs} pairs, {row.origin}; sha256 of {source} {row.source_sha256}, of {target} "
         f"{row.target_sha256}"
-        for row in summary[summary["pair"] == found].itertuples()
+        for row in summary[summary["pair"] == text_pair].itertuples()
     ]
     return "\n".join(["data:", *lines])
 

@@ -15,9 +15,10 @@ from statistics import fmean
 import pandas as pd
 
 from skipclm.config import runs, validation
+from skipclm.config.experiment import Experiment, Run
 from skipclm.data.examples import Examples
 from skipclm.evaluation import metrics
-from skipclm.planning.cost import STAGES, Measured, Run, all_runs, duration, stage_of
+from skipclm.planning.cost import STAGES, Measured, duration
 from skipclm.runtime import devices, storage, tsv
 
 STEPS, ROW = 12, 4  # of the small trainings, and from one row of their history to the next
@@ -49,7 +50,7 @@ def small(config: dict) -> dict:
 
 def texts(config: dict) -> list[str]:
     """Return the encoded text, as pair/split, that all runs read, those of the small experiment too."""
-    found = [*all_runs(small(config)), *all_runs(config)]
+    found = [*Experiment(small(config)).runs, *Experiment(config).runs]
     read = [f"{run.pair}/{split}" for run in found for split in ("train", "valid", *run.splits)]
     return list(dict.fromkeys(read))
 
@@ -114,7 +115,7 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
     """
     mini = small(config)
     measured = Measured(root, mini)
-    models = {run.name if run.stage == "ablation" else "": run for run in all_runs(mini)}
+    models = {run.name if run.stage == "ablation" else "": run for run in Experiment(mini).runs}
     rows: dict[str, dict] = {stage: {"jobs": 0, "steps": 0, "tokens": 0.0, "seconds": 0.0} for stage in STAGES}
     text = _Text.of(config, measured.results / "tokens")
     for stage, jobs, steps, tokens, seconds in _of_runs(config, measured, models, text):
@@ -142,7 +143,7 @@ def _of_runs(
     """Yield stage, jobs, steps, tokens and seconds of each run's jobs, from those of the small run that it is like."""
     start = _start(measured)
     speeds = {name: _Speed.of(measured, run) for name, run in models.items() if run.settings["training"]["enabled"]}
-    for run in all_runs(config):
+    for run in Experiment(config).runs:
         like = run.name if run.stage == "ablation" else ""
         model, training = models[like], run.settings["training"]
         if training["enabled"]:
@@ -152,7 +153,7 @@ def _of_runs(
         for split in run.splits:
             longer = text.longer(run.pair, split, model.pair)
             for job in [job for job in measured.seconds if job.startswith(f"{model.folder}/{split}.")]:
-                yield stage_of(job), 1, 0, 0.0, start + (measured.seconds[job] - start) * longer
+                yield measured.stage_of(job), 1, 0, 0.0, start + (measured.seconds[job] - start) * longer
 
 
 def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple[str, int, float]]:
@@ -161,7 +162,7 @@ def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple
     scratch = config["model"]["scratch"] if config["model"]["source"] == "scratch" else None
     grown = {stage: _count(config, stage) / _count(mini, stage) for stage in ("grid", "ablation")}
     for job, seconds in measured.seconds.items():
-        stage = stage_of(job)
+        stage = measured.stage_of(job)
         if job == "base" and scratch:
             history = tsv.read(measured.results / "base/history.tsv")
             step = scratch["batch_tokens"] / float(history["tokens_per_second"].iloc[1:].mean())
@@ -182,7 +183,7 @@ def _start(measured: Measured) -> float:
 
 
 def _count(config: dict, stage: str) -> int:
-    return sum(run.stage == stage for run in all_runs(config))
+    return sum(run.stage == stage for run in Experiment(config).runs)
 
 
 def at_a_time(config: dict, cores: int) -> dict[str, int]:
@@ -200,7 +201,7 @@ def at_a_time(config: dict, cores: int) -> dict[str, int]:
 
 
 def _trainings(config: dict) -> list[Run]:
-    return [run for run in all_runs(config) if run.settings["training"]["enabled"]]
+    return [run for run in Experiment(config).runs if run.settings["training"]["enabled"]]
 
 
 def _processes(config: dict) -> float:
@@ -221,8 +222,8 @@ def _at_once(table: pd.DataFrame, together: dict[str, int]) -> pd.Series:
 def disk(config: dict, root: Path, together: int) -> dict[str, float]:
     """Return the bytes that an experiment takes at its `highest`, and that it leaves in the end (`stays`)."""
     mini = small(config)
-    folder, found = root / "results" / mini["experiment"], all_runs(config)
-    like = {run.name: folder / run.folder for run in all_runs(mini) if run.stage == "ablation"}
+    folder, found = root / "results" / mini["experiment"], Experiment(config).runs
+    like = {run.name: folder / run.folder for run in Experiment(mini).runs if run.stage == "ablation"}
     models = {name: _size(path / "model") for name, path in like.items()}
     largest, files = max(models.values()), max(_size(path) - models[name] for name, path in like.items())
     kept = [run for run in _trainings(config) if config[run.stage]["keep_weights"]]

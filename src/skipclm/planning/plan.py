@@ -14,6 +14,7 @@ from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
 from skipclm.config import validation
+from skipclm.config.experiment import Experiment
 from skipclm.errors import InputError
 from skipclm.evaluation import score_files
 from skipclm.planning import cost, forecast
@@ -166,7 +167,7 @@ def _log(config: dict) -> Path:
 
 def _check(config: dict) -> None:
     """Raise an `InputError` if a run of the small experiment failed or diverged."""
-    for run in cost.all_runs(config):
+    for run in Experiment(config).runs:
         folder = Path("results") / config["experiment"] / run.folder
         for split in run.splits:
             score = storage.read_json(folder / f"{split}.scores.json")

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from skipclm.config import runs, validation
+from skipclm.config.experiment import Experiment, Run
 from skipclm.errors import InputError, reading
 from skipclm.evaluation import score_files
 from skipclm.evaluation.metrics import METRICS
@@ -39,7 +40,7 @@ def report(results: Path) -> str:
 
 
 def _lines(results: Path, config: dict) -> list[str]:
-    found = cost.all_runs(config)
+    found = Experiment(config).runs
     states = {run: state(results, config, run) for run in found}
     lines = [f"{config['experiment']}: {_counts(Counter(states.values()), len(found))}"]
     for stage in ("grid", "ablation"):
@@ -51,7 +52,7 @@ def _lines(results: Path, config: dict) -> list[str]:
     return lines + _time_left(results, config, found, states)
 
 
-def state(results: Path, config: dict, run: cost.Run) -> str:
+def state(results: Path, config: dict, run: Run) -> str:
     """Return what a run is: done, failed, running or left, as one is that was trained with other settings.
 
     So is one that lacks a metric. That its text or its base model has changed is not seen here, before Snakemake has
@@ -70,7 +71,7 @@ def state(results: Path, config: dict, run: cost.Run) -> str:
     return "failed" if any(score["status"] == "failed" for score in scores) else "done"
 
 
-def _is_trained(results: Path, config: dict, run: cost.Run) -> bool:
+def _is_trained(results: Path, config: dict, run: Run) -> bool:
     """Tell whether a run has been trained as the configuration has it, or is not to be trained."""
     if not run.settings["training"]["enabled"]:
         return True
@@ -99,18 +100,18 @@ def _counts(counts: Counter, total: int) -> str:
     return ", ".join([f"{counts['done']} of {total} runs done", *parts])
 
 
-def _log(results: Path, run: cost.Run) -> Path:
+def _log(results: Path, run: Run) -> Path:
     return results.parents[1] / "logs" / results.name / run.folder / "train.log"
 
 
-def _step(results: Path, run: cost.Run) -> tuple[int, int, str] | None:
+def _step(results: Path, run: Run) -> tuple[int, int, str] | None:
     """Return at which step a training is, of how many, and its loss, if its log tells."""
     log = _log(results, run)
     steps = PROGRESS.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
     return (int(steps[-1][0]), int(steps[-1][1]), steps[-1][2]) if steps else None
 
 
-def _progress(results: Path, config: dict, run: cost.Run) -> str:
+def _progress(results: Path, config: dict, run: Run) -> str:
     """Say at which step a training is, and its loss, or that it is done and the run is translated and scored."""
     if not run.settings["training"]["enabled"]:
         return ""
@@ -122,7 +123,7 @@ def _progress(results: Path, config: dict, run: cost.Run) -> str:
     return f", step {done} of {of}" + (f", loss {loss}" if loss else "")
 
 
-def _share_left(results: Path, config: dict, run: cost.Run, is_running: bool) -> float:
+def _share_left(results: Path, config: dict, run: Run, is_running: bool) -> float:
     """Return which share of a run's training is left, by its steps."""
     if run.settings["training"]["enabled"] and _is_trained(results, config, run):
         return 0.0
@@ -132,12 +133,12 @@ def _share_left(results: Path, config: dict, run: cost.Run, is_running: bool) ->
     return 1.0 - step[0] / step[1] if step else 1.0
 
 
-def _reason(results: Path, run: cost.Run) -> str:
+def _reason(results: Path, run: Run) -> str:
     found = [storage.read_json(results / run.folder / f"{split}.scores.json").get("reason") for split in run.splits]
     return next(filter(None, found), "")
 
 
-def _best(results: Path, config: dict, found: list[cost.Run], states: dict[cost.Run, str]) -> list[str]:
+def _best(results: Path, config: dict, found: list[Run], states: dict[Run, str]) -> list[str]:
     """Say for each pair of the grid which cell is best so far."""
     metric, lines = config["evaluation"]["selection_metric"], []
     for pair in config["grid"]["pairs"]:
@@ -155,19 +156,19 @@ def _best(results: Path, config: dict, found: list[cost.Run], states: dict[cost.
     return lines
 
 
-def _kind(run: cost.Run) -> tuple[str, bool]:
+def _kind(run: Run) -> tuple[str, bool]:
     """Tell what a run's time is like that of others by: its stage, and whether it is trained."""
     return run.stage, run.settings["training"]["enabled"]
 
 
-def _of_runs_like(run: cost.Run, took: dict[tuple[str, bool], list[Took]]) -> list[Took]:
+def _of_runs_like(run: Run, took: dict[tuple[str, bool], list[Took]]) -> list[Took]:
     """Return what runs of its kind took, or else those of the other stage; none says nothing of trainings."""
     stage, trained = _kind(run)
     alike = [each for kind, runs_of_it in took.items() if kind[1] >= trained for each in runs_of_it]
     return took.get((stage, trained)) or alike
 
 
-def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[cost.Run, str]) -> list[str]:
+def _time_left(results: Path, config: dict, found: list[Run], states: dict[Run, str]) -> list[str]:
     """Say how long the runs that are left take, if those done so far are like them."""
     measured = cost.Measured(results.parents[1], config)
     took: dict[tuple[str, bool], list[Took]] = {}
@@ -189,7 +190,7 @@ def _time_left(results: Path, config: dict, found: list[cost.Run], states: dict[
 
 def _at_a_time(measured: cost.Measured, running: int) -> int:
     """Return how many runs go on at a time: as many as did lately, and no fewer than just now."""
-    jobs = [job for job in measured.ended if cost.stage_of(job) in cost.RUNS]
+    jobs = [job for job in measured.ended if measured.stage_of(job) in cost.RUNS]
     lately = sorted(jobs, key=measured.ended.__getitem__)[-LATELY:]
     begun = [measured.ended[job] - measured.seconds[job] for job in lately]
     span = max(measured.ended[job] for job in lately) - min(begun)

@@ -1,0 +1,42 @@
+"""The layout of the package: who imports whom, and that its packages hold nothing by themselves."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from skipclm.runtime import checkout, code_digest
+
+PACKAGE = checkout.PACKAGE
+# From the bottom up: a module imports from its own layer and from those before it.
+LAYERS = [
+    *("errors", "text", "pairs", "runtime", "demo", "data", "models", "evaluation"),
+    *("config", "training", "analysis", "report", "planning", "cli", "__main__"),
+]
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def layer(path):
+    return LAYERS.index(path.relative_to(PACKAGE).with_suffix("").parts[0])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_point_down(path):
+    upward = [other for other in code_digest._direct_imports(path) if layer(other) > layer(path)]
+    assert [other.relative_to(PACKAGE).as_posix() for other in upward] == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    for path in MODULES:
+        assert path not in code_digest.imported_modules(path), path
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*/__init__.py")), ids=lambda path: path.parent.name)
+def test_packages_hold_a_docstring_alone(path):
+    (docstring,) = ast.parse(path.read_text(encoding="utf-8")).body
+    assert isinstance(docstring.value, ast.Constant)
+
+
+def test_every_module_has_its_layer():
+    assert {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES} == set(LAYERS)
+    assert {path.parent.name for path in Path(PACKAGE).glob("*/__init__.py")} <= set(LAYERS)
