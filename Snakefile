@@ -71,7 +71,7 @@ onstart:
     # ever ended: after some hundred, that takes a third of a core.
     workflow.scheduler.job_rate_limiter = None
     invocation.begin(PLANNED)
-    storage.write_json(f"{RESULTS}/{cost.CONFIG}", config)
+    atomic.write_json(f"{RESULTS}/{cost.CONFIG}", config)
 
 
 onsuccess:

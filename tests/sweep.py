@@ -32,7 +32,7 @@ from skipclm.errors import InputError
 from skipclm.evaluation import decoding
 from skipclm.models import checkpoints, decoders
 from skipclm.models.modeling import SkipCLMForCausalLM
-from skipclm.runtime import storage
+from skipclm.runtime import atomic
 from skipclm.training import base_model, fine_tuning, trial
 
 PAGE = Path(__file__).parents[1] / "docs/architectures.md"
@@ -293,7 +293,7 @@ def main(only: list[str]) -> None:
     if only:
         print("\n".join(output for *_, output in found.values()))
     else:
-        storage.write_text(PAGE, page(found))
+        atomic.write_text(PAGE, page(found))
     failed = [kind for kind, (status, *_) in found.items() if status == "fails"]
     sys.exit(f"fails: {', '.join(failed)}" if failed else 0)
 

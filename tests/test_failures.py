@@ -68,7 +68,7 @@ import os
 import sys
 
 if any(word.endswith(".train.py") for word in sys.orig_argv):
-    from skipclm import training_job
+    from skipclm.training import training_job
 
     run = training_job.run
 

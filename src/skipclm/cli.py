@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from skipclm.errors import InputError
-from skipclm.runtime import console, startup, storage
+from skipclm.runtime import atomic, console, startup
 
 STANDARD_INPUT = Path("-")
 MAX_SEED = 2**32 - 1  # as the configuration has it
@@ -241,7 +241,7 @@ def random_model(
     else:
         sentences = [sentence for row in generator.generate(8000, 1) for sentence in row.values()]
     model, tokenizer = base_model.untrained(architecture, sentences, layers, width, heads, vocabulary, seed)
-    with storage.new_folder(output) as folder:
+    with atomic.new_folder(output) as folder:
         checkpoints.save(model, tokenizer, folder, {"random": architecture} | provenance.environment())
     console.write(f"{output}\n")
 

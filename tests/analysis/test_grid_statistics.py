@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skipclm.analysis import grid_statistics
+from skipclm.analysis import grid_statistics, selection
 
 
 def _cell(values):
@@ -85,7 +85,7 @@ def test_tables_of_several_pairs_leave_diverged_cells_out():
     for pair, cells in (("en-de", _cells([0.0, -0.2, 0.1])), ("en-tr", _cells([0.1, 0.0]))):
         for triple, cell in cells.items():
             for seed, rows in enumerate(cell, start=1):
-                layers = dict(zip(("contrastive", "source", "target"), triple, strict=True))
+                layers = dict(zip(selection.TRIPLE, triple, strict=True))
                 runs.append({"pair": pair, "layers": layers, "seed": seed})
                 lost = (pair, triple, seed) == ("en-de", (1, 1, 4), 2)
                 segments.append({} if lost else {"comet": rows})

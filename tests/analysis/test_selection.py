@@ -20,7 +20,7 @@ def _run(triple, seed, bleu, chrf=50.0, pair="en-de", **changes):
         "run": "c{}-s{}-t{}".format(*triple),
         "seed": seed,
         "status": "diverged" if bleu is None else "ok",
-        "layers": dict(zip(("contrastive", "source", "target"), triple, strict=True)),
+        "layers": dict(zip(selection.TRIPLE, triple, strict=True)),
         "split": "valid",
         "sentences": 300,
         "metrics": {} if bleu is None else metrics,

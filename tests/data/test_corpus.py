@@ -597,7 +597,7 @@ def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path):
         rows = [(f"a {rng.randrange(300)}", f"b {rng.randrange(300)}") for _ in range(150)]
         write_tsv(tmp_path, pair, rows)
     corpus = config(tmp_path, train=(40, TSV), valid=(10, None), test=(15, None))
-    program = "import json, sys; from skipclm.corpus import build_corpus; build_corpus(*json.loads(sys.argv[1]))"
+    program = "import json, sys; from skipclm.data.corpus import build_corpus; build_corpus(*json.loads(sys.argv[1]))"
     written = []
     for hash_seed in ("0", "1"):
         out = tmp_path / f"out{hash_seed}"

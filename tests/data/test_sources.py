@@ -4,12 +4,11 @@ import gzip
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-import skipclm
 from skipclm.data import sources
+from skipclm.demo import generator
 from skipclm.errors import InputError
 
 LANGUAGES = {"en": {}, "de": {}, "zh": {}}
@@ -161,8 +160,7 @@ def test_jsonl_needs_a_field_for_each_language(tmp_path):
 
 def test_demo_rows_take_the_pair_s_languages(monkeypatch):
     sentences = [{"en": "One.", "de": "Eins.", "tr": "Bir."}, {"en": "Two.", "de": "Zwei.", "tr": "İki."}]
-    fake = SimpleNamespace(generate=lambda count, seed: sentences[:count])
-    monkeypatch.setattr(skipclm, "demo", fake, raising=False)
+    monkeypatch.setattr(generator, "generate", lambda count, seed: sentences[:count])
     source = {"kind": "demo", "size": 2, "seed": 1}
     assert read(source, ".") == ROWS
     assert sources.files(source, ".", LANGUAGES, "en-de") == []

@@ -7,7 +7,7 @@ import pytest
 
 from skipclm.errors import InputError
 from skipclm.evaluation import score_files
-from skipclm.runtime import storage
+from skipclm.runtime import atomic
 
 OF = {"stage": "ablation", "pair": "en-de", "run": "full", "seed": 1, "split": "test"}
 
@@ -16,7 +16,7 @@ OF = {"stage": "ablation", "pair": "en-de", "run": "full", "seed": 1, "split": "
 def made(tmp_path):
     """A file of three translations, and what identifies it."""
     path = tmp_path / "test.hypotheses.txt"
-    storage.write_lines(path, ["eins", "", "drei"])
+    atomic.write_lines(path, ["eins", "", "drei"])
     return path, score_files.describe(path, [False, False, True], OF)
 
 
@@ -32,7 +32,7 @@ def test_translations_come_back_with_those_that_were_cut(made):
 )
 def test_other_translations_are_refused(made, lines):
     path, generation = made
-    storage.write_lines(path, lines)
+    atomic.write_lines(path, lines)
     with pytest.raises(InputError, match=f"expected the 3 translations that this run made .* found {len(lines)} lines"):
         score_files.read_hypotheses(path, generation, OF)
 
@@ -54,17 +54,17 @@ def test_segments_come_back_bit_for_bit(tmp_path):
     for name, given in (("segments", contributions), ("none", {})):
         path = tmp_path / name
         score_files.save_segments(path, given)
-        loaded = score_files.load_segments(path, {"segments_sha256": storage.sha256(path)})
+        loaded = score_files.load_segments(path, {"segments_sha256": atomic.sha256(path)})
         assert loaded.keys() == given.keys()
         assert all(np.array_equal(loaded[name], rows) for name, rows in given.items())
     with pytest.raises(InputError, match=r"none: expected the segments that the scores beside it were summed from"):
-        score_files.load_segments(tmp_path / "none", {"segments_sha256": storage.sha256(tmp_path / "segments")})
+        score_files.load_segments(tmp_path / "none", {"segments_sha256": atomic.sha256(tmp_path / "segments")})
 
 
 def test_only_the_translations_that_were_scored_are_shown(made):
     path, generation = made
     scores = {"hypotheses_sha256": generation["sha256"]}
     assert score_files.read_scored(path, scores) == ["eins", "", "drei"]
-    storage.write_lines(path, ["one", "", "three"])
+    atomic.write_lines(path, ["one", "", "three"])
     with pytest.raises(InputError, match=r"expected the translations that the scores beside it are of .* another file"):
         score_files.read_scored(path, scores)

@@ -6,7 +6,7 @@ from configurations import merged
 
 from skipclm.config.experiment import Experiment
 from skipclm.planning import cost
-from skipclm.runtime import storage, tsv
+from skipclm.runtime import atomic, tsv
 
 OVERLAY = """
 experiment: mine
@@ -35,7 +35,10 @@ def root(tmp_path):
         f"{run}/valid.comet": [(1e6, 1e6)],
         "report": [(3600.0, 10.0)],
     }.items():
-        tsv.write(tmp_path / f"benchmarks/mine/{job}.tsv", pd.DataFrame(attempts, columns=["s", "max_rss"]))
+        path = tmp_path / f"benchmarks/mine/{job}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # As Snakemake writes it: text among the numbers.
+        pd.DataFrame(attempts, columns=["s", "max_rss"]).to_csv(path, sep="\t", index=False)
     return tmp_path
 
 
@@ -67,9 +70,9 @@ def test_jobs_are_counted_by_stage(config, root):
 
 def test_a_training_took_what_all_its_attempts_took(config, root):
     record = root / "results/mine/grid/en-de/c1-s1-t3/seed1/training.json"
-    storage.write_json(record, {"train_seconds": 500.0})
+    atomic.write_json(record, {"train_seconds": 500.0})
     assert cost.Measured(root, config).by_stage().loc["trainings", "seconds"] == 500
-    storage.write_json(record, {"status": "failed"})
+    atomic.write_json(record, {"status": "failed"})
     assert cost.Measured(root, config).by_stage().loc["trainings", "seconds"] == 30
 
 
@@ -83,7 +86,7 @@ def test_what_it_took_stands_beside_what_was_predicted(config, root):
     jobs = [3, 1, 8, 24, 24, 9]
     names = [stage for stage in cost.STAGES if stage != "neural scores"]  # of which there are none
     stages = [{"stage": name, "jobs": count, "seconds": 120.0} for name, count in zip(names, jobs, strict=True)]
-    storage.write_json(root / "results/mine" / cost.FORECAST, {"config": config, "stages": stages})
+    atomic.write_json(root / "results/mine" / cost.FORECAST, {"config": config, "stages": stages})
     said = cost.write_cost(root, config).splitlines()
     assert said[0].endswith(", and what was predicted")
     assert said[1].split() == ["corpus", "1", "min", "0", "s", "2", "min", "0", "s"]
@@ -127,9 +130,9 @@ def test_a_cost_that_cannot_be_written_leaves_the_report(config, root, capsys, f
     if forecast is None:
         (folder / cost.COST).mkdir(parents=True)  # in the place of the file
     elif isinstance(forecast, str):
-        storage.write_text(folder / cost.FORECAST, forecast)
+        atomic.write_text(folder / cost.FORECAST, forecast)
     else:
-        storage.write_json(folder / cost.FORECAST, {"config": config} | forecast)
+        atomic.write_json(folder / cost.FORECAST, {"config": config} | forecast)
     cost.conclude(root / "report.txt", root, config)
     assert capsys.readouterr().out.startswith("BLEU\nThe cost of the experiment could not be written: ")
 
@@ -147,13 +150,14 @@ def test_durations(seconds, words):
         ("tokens/en-de/train", "corpus"),
         ("base", "base model"),
         ("grid/en-de/c1-s1-t2/seed1/train", "trainings"),
-        ("ablation/en-de/full/seed1/test.translate", "translations"),
-        ("ablation/en-de/full/seed1/test.comet", "neural scores"),
+        ("ablation/en-de/full/seed4/test.translate", "translations"),
+        ("ablation/en-de/full/seed4/test.comet", "neural scores"),
         ("ablation/en-de/test.translations", "tables and figures"),
         ("figures/grid.en-de", "tables and figures"),
     ],
 )
 def test_stages_of_jobs(job, stage, tmp_path):
-    overlay = OVERLAY.replace("ablation: {", "evaluation: {metrics: [bleu, comet]}, ablation: {pairs: [en-de], ")
-    config = merged(overlay + "")
+    overlay = OVERLAY.replace("skip_target: [3, 4]", "skip_target: [2]")
+    overlay += "evaluation: {metrics: [bleu, comet]}\ncorpus: {more_tests: {devtest: {source: demo, size: 9}}}"
+    config = merged(overlay)
     assert cost.Measured(tmp_path, config).stage_of(job) == stage

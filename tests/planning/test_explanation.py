@@ -6,7 +6,7 @@ import pytest
 
 from skipclm.errors import InputError
 from skipclm.planning import explanation
-from skipclm.runtime import provenance, storage, tsv
+from skipclm.runtime import atomic, provenance, tsv
 
 ENVIRONMENT = {
     "commit": "abc123",
@@ -31,16 +31,16 @@ def results(tmp_path):
         metrics = {"bleu": {"value": value, "signature": "nrefs:1"}} if value is not None else {}
         metrics |= {"comet": {"value": None, "signature": None, "not_run": "no model"}} if metrics else {}
         score = {"seed": seed, "status": status, "split": "test", "sentences": 500, "metrics": metrics}
-        storage.write_json(run / "test.scores.json", score | ENVIRONMENT)
-        storage.write_json(run / "test.generation.json", {"sha256": f"feed{seed}"} | ENVIRONMENT)
+        atomic.write_json(run / "test.scores.json", score | ENVIRONMENT)
+        atomic.write_json(run / "test.generation.json", {"sha256": f"feed{seed}"} | ENVIRONMENT)
         if variant == "full":
             metrics = {"bleu": {"value": 3.0, "signature": "nrefs:1"}}
-            storage.write_json(run / "devtest.scores.json", score | {"split": "devtest", "metrics": metrics})
-            storage.write_json(run / "devtest.generation.json", {"sha256": "dead"} | ENVIRONMENT)
+            atomic.write_json(run / "devtest.scores.json", score | {"split": "devtest", "metrics": metrics})
+            atomic.write_json(run / "devtest.generation.json", {"sha256": "dead"} | ENVIRONMENT)
         if status != "untrained":
             settings = {"skip": {"enabled": True, "source": 2}, "lora": {"enabled": False}}
             facts = {"train_steps": 140, "train_pairs": 7000, "train_seconds": 9.2, "settings": settings}
-            storage.write_json(run / "training.json", facts | ENVIRONMENT)
+            atomic.write_json(run / "training.json", facts | ENVIRONMENT)
     left = folder / "ablation/en-de/full/seed1"  # of an earlier configuration
     shutil.copytree(folder / "ablation/en-de/full/seed2", left)
     rows = [("full", 2), ("full", 10), ("wild", 2), ("base", 2)]
@@ -55,7 +55,7 @@ def results(tmp_path):
         ),
     )
     base = {"source": "scratch", "share": {"en": 0.5, "de": None}}
-    storage.write_json(folder / "base" / provenance.RECORD, {"model": base} | ENVIRONMENT)
+    atomic.write_json(folder / "base" / provenance.RECORD, {"model": base} | ENVIRONMENT)
     return folder
 
 
@@ -88,7 +88,7 @@ def test_a_mean_is_traced_to_all_it_depends_on(results):
 )
 def test_code_without_a_commit_says_why(results, recorded, said):
     path = results / "ablation/en-de/full/seed2/test.scores.json"
-    storage.write_json(path, storage.read_json(path) | recorded)
+    atomic.write_json(path, atomic.read_json(path) | recorded)
     assert said in explanation.explain(results, "en-de", "full", "bleu")
 
 
@@ -113,8 +113,8 @@ def test_what_has_no_value_says_why(results):
     assert "seed 2: no model" in explanation.explain(results, "en-de", "full", "comet")
     assert "seed 2: diverged" in explanation.explain(results, "en-de", "wild", "bleu")
     path = results / "ablation/en-de/wild/seed2/test.scores.json"
-    storage.write_json(path, storage.read_json(path) | {"status": "failed", "reason": "out of memory"})
-    storage.write_json(path.with_name("training.json"), {"status": "failed", "settings": {}} | ENVIRONMENT)
+    atomic.write_json(path, atomic.read_json(path) | {"status": "failed", "reason": "out of memory"})
+    atomic.write_json(path.with_name("training.json"), {"status": "failed", "settings": {}} | ENVIRONMENT)
     assert "seed 2: failed: out of memory" in explanation.explain(results, "en-de", "wild", "bleu")
     untrained = explanation.explain(results, "en-de", "base", "bleu")
     assert "seed 2: 1.5000" in untrained
@@ -167,9 +167,9 @@ def test_a_damaged_table_is_named(results, name, column):
 
 def test_a_record_that_lacks_what_is_looked_for_within_is_told(results):
     path = results / RUN / "test.scores.json"
-    record = storage.read_json(path)
+    record = atomic.read_json(path)
     record["metrics"]["bleu"] = {"value": "high", "signature": None}
-    storage.write_json(path, record)
+    atomic.write_json(path, record)
     with pytest.raises(InputError, match=rf"^{results}: expected records that this version can read, "):
         explanation.explain(results, "en-de", "full", "bleu")
 

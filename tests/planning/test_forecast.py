@@ -8,7 +8,7 @@ from configurations import merged
 from skipclm.config.experiment import Experiment
 from skipclm.data.examples import Examples
 from skipclm.planning import cost, forecast
-from skipclm.runtime import storage, tsv
+from skipclm.runtime import atomic, tsv
 
 OVERLAY = """
 experiment: mine
@@ -59,7 +59,7 @@ def root(tmp_path, config):
             jobs[f"{run.folder}/train"] = 6.0 + 4.0 + 8 * 0.2 + 0.5
             facts = {"train_tokens": 12 * TOKENS, "train_steps": 12, "train_seconds": 4.0 + 8 * 0.2 + 0.5}
             facts["gpu_memory_mb"] = None
-            storage.write_json(results / run.folder / "training.json", facts)
+            atomic.write_json(results / run.folder / "training.json", facts)
             speeds = pd.DataFrame({"tokens_per_second": [10.0, SPEED, SPEED]})
             tsv.write(results / run.folder / "history.tsv", speeds)
             (results / run.folder / "model").mkdir()
@@ -211,6 +211,6 @@ def test_hours_of_gpus_are_those_of_all_that_lease_them(config, root, monkeypatc
 
 def test_memory_of_a_gpu_is_that_of_the_largest_training(config, root):
     record = root / "results/mine.plan/ablation/en-de/full/seed4/training.json"
-    storage.write_json(record, storage.read_json(record) | {"gpu_memory_mb": 2500.0})
+    atomic.write_json(record, atomic.read_json(record) | {"gpu_memory_mb": 2500.0})
     said = forecast.to_text(forecast.predict(config, root), config, 2, {"highest": 2.5e9, "stays": 1e9})
     assert "GPU memory: 2.5 GB for each training" in said.splitlines()

@@ -12,7 +12,7 @@ from skipclm.config import runs
 from skipclm.config.experiment import Experiment
 from skipclm.errors import InputError
 from skipclm.planning import cost, status
-from skipclm.runtime import storage, tsv
+from skipclm.runtime import atomic, tsv
 
 OVERLAY = """
 experiment: mine
@@ -28,7 +28,7 @@ BEST = {"contrastive_layer": 1, "skip_source": 1, "skip_target": 3}
 @pytest.fixture
 def results(tmp_path):
     folder = tmp_path / "results/mine"
-    storage.write_json(folder / cost.CONFIG, merged(OVERLAY))
+    atomic.write_json(folder / cost.CONFIG, merged(OVERLAY))
     return folder
 
 
@@ -37,10 +37,10 @@ def _score(results, run, split="valid", **facts):
     bleu = facts.pop("bleu", 20.0)
     measured = {name: {"value": bleu} for name in merged(OVERLAY)["evaluation"]["metrics"]}
     score = {"status": "ok", "reason": None, "metrics": measured} | facts
-    storage.write_json(results / run / f"{split}.scores.json", score)
+    atomic.write_json(results / run / f"{split}.scores.json", score)
     found = next(each for each in Experiment(merged(OVERLAY)).runs if each.folder == run)
     settings = runs.with_layers(found.settings, 4, BEST)
-    storage.write_json(results / run / "training.json", {"settings": settings})
+    atomic.write_json(results / run / "training.json", {"settings": settings})
     _took(results, run, 1800.0)
 
 
@@ -106,7 +106,7 @@ def test_as_many_go_on_at_a_time_as_did_lately(results):
 
 
 def test_no_more_go_on_at_a_time_than_are_left(results):
-    storage.write_json(results / "grid/best.json", {"en-de": BEST})
+    atomic.write_json(results / "grid/best.json", {"en-de": BEST})
     for run in ("c1-s1-t3/seed1", "c1-s1-t3/seed2", "c1-s1-t4/seed1", "c1-s1-t4/seed2"):
         _score(results, f"grid/en-de/{run}")
     for variant in ("full", "base"):
@@ -117,8 +117,8 @@ def test_no_more_go_on_at_a_time_than_are_left(results):
 
 
 def test_what_is_trained_has_the_rest_left(results):
-    storage.write_json(results / cost.CONFIG, merged(OVERLAY + "corpus: {more_tests: {news: {source: demo}}}"))
-    storage.write_json(results / "grid/best.json", {"en-de": BEST})
+    atomic.write_json(results / cost.CONFIG, merged(OVERLAY + "corpus: {more_tests: {news: {source: demo}}}"))
+    atomic.write_json(results / "grid/best.json", {"en-de": BEST})
     for run in ("c1-s1-t3/seed1", "c1-s1-t3/seed2", "c1-s1-t4/seed1", "c1-s1-t4/seed2"):
         _score(results, f"grid/en-de/{run}")
         _took(results, f"grid/en-de/{run}", 600.0, "valid.translate")
@@ -138,17 +138,17 @@ def test_an_experiment_that_is_done(results):
     for seed in (1, 2):
         for cell in ("c1-s1-t3", "c1-s1-t4"):
             _score(results, f"grid/en-de/{cell}/seed{seed}")
-    storage.write_json(results / "grid/best.json", {"en-de": BEST})
+    atomic.write_json(results / "grid/best.json", {"en-de": BEST})
     for variant in ("full", "finetune", "base"):
         _score(results, f"ablation/en-de/{variant}/seed4", "test")
     said = status.report(results)
     assert said.startswith("mine: 7 of 7 runs done\n")
     assert "left" not in said
     # What was trained otherwise than the workflow is asked for now is left, as are runs at layers not chosen any more.
-    storage.write_json(results / cost.CONFIG, merged(OVERLAY + "training: {learning_rate: 0.25}"))
+    atomic.write_json(results / cost.CONFIG, merged(OVERLAY + "training: {learning_rate: 0.25}"))
     assert status.report(results).startswith("mine: 1 of 7 runs done, 6 left\n")
-    storage.write_json(results / cost.CONFIG, merged(OVERLAY))
-    storage.write_json(results / "grid/best.json", {"en-de": BEST | {"skip_target": 4}})
+    atomic.write_json(results / cost.CONFIG, merged(OVERLAY))
+    atomic.write_json(results / "grid/best.json", {"en-de": BEST | {"skip_target": 4}})
     assert status.report(results).startswith("mine: 6 of 7 runs done, 1 left\n")
 
 
@@ -171,14 +171,14 @@ def test_a_base_that_translates_is_not_said_to_be_trained(results):
 
 def test_a_run_that_lacks_a_metric_is_left(results):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
-    storage.write_json(results / cost.CONFIG, merged(OVERLAY + "evaluation: {metrics: [bleu, ter]}"))
+    atomic.write_json(results / cost.CONFIG, merged(OVERLAY + "evaluation: {metrics: [bleu, ter]}"))
     assert status.report(results).startswith("mine: 0 of 7 runs done, 7 left\n")
 
 
 def test_a_folder_of_a_model_is_looked_for_from_where_the_workflow_runs(results, tmp_path, monkeypatch):
-    storage.write_json(tmp_path / "models/mine/config.json", {"n_layer": 4})
+    atomic.write_json(tmp_path / "models/mine/config.json", {"n_layer": 4})
     model = "model: {source: models/mine, layers: null}"
-    storage.write_json(results / cost.CONFIG, merged(OVERLAY + model))
+    atomic.write_json(results / cost.CONFIG, merged(OVERLAY + model))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert status.report(results).startswith("mine: 0 of 7 runs done, 7 left\n")
@@ -219,7 +219,7 @@ def test_a_configuration_of_another_version_is_told(results, section, key):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     config = merged(OVERLAY)
     del config[section][key]
-    storage.write_json(results / cost.CONFIG, config)
+    atomic.write_json(results / cost.CONFIG, config)
     with pytest.raises(InputError, match=rf"^{results}: expected records that this version can read, .*'{key}'"):
         status.report(results)
 

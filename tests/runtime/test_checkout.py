@@ -41,7 +41,7 @@ def project(tmp_path, monkeypatch):
     shutil.copy(checkout.__file__, package)
     (root / "Snakefile").touch()
     (root / ".gitignore").write_text("__pycache__\n")
-    monkeypatch.setattr(checkout, "__file__", str(package / "checkout.py"))
+    monkeypatch.setattr(checkout, "PACKAGE", package)
     return root
 
 
@@ -84,7 +84,7 @@ def test_a_package_installed_inside_a_checkout_has_no_commit(project, monkeypatc
     installed = project / ".venv/lib/python3/site-packages/skipclm"
     shutil.copytree(project / "src/skipclm", installed)
     commit_all(project)
-    monkeypatch.setattr(checkout, "__file__", str(installed / "checkout.py"))
+    monkeypatch.setattr(checkout, "PACKAGE", installed)
     assert checkout.commit() == "none (the git repository around the package is not the package's own)"
 
 
@@ -115,14 +115,14 @@ def test_a_linked_worktree_has_its_own_commit(project, tmp_path, monkeypatch):
     git(project, "worktree", "add", "--quiet", tmp_path / "linked", "-b", "side")
     (tmp_path / "linked/src/skipclm/losses.py").write_text("WEIGHT = 2\n")
     git(tmp_path / "linked", "commit", "--quiet", "--all", "--message", "Side")
-    monkeypatch.setattr(checkout, "__file__", str(tmp_path / "linked/src/skipclm/checkout.py"))
+    monkeypatch.setattr(checkout, "PACKAGE", (tmp_path / "linked/src/skipclm").resolve())
     assert checkout.commit() == git(tmp_path / "linked", "rev-parse", "HEAD")
 
 
 def test_a_link_to_the_package_leads_to_its_checkout(project, tmp_path, monkeypatch):
     made = commit_all(project)
     (tmp_path / "skipclm").symlink_to(project / "src/skipclm")
-    monkeypatch.setattr(checkout, "__file__", str(tmp_path / "skipclm/checkout.py"))
+    monkeypatch.setattr(checkout, "PACKAGE", (tmp_path / "skipclm").resolve())
     assert checkout.commit() == made
 
 
@@ -170,7 +170,7 @@ def test_the_digest_is_of_every_module_and_of_nothing_else(project, tmp_path, mo
     (package / "inner").mkdir()
     (package / "inner/new.py").touch()
     assert len({before, edited, checkout.digest()}) == 3
-    monkeypatch.setattr(checkout, "__file__", str(tmp_path / "elsewhere/checkout.py"))
+    monkeypatch.setattr(checkout, "PACKAGE", tmp_path / "elsewhere")
     assert checkout.digest() == before
 
 

@@ -16,7 +16,7 @@ REDIRECTIONS = {
 
 def run(code, redirection="", **variables):
     """Run Python code under a shell's redirection; return its status, output and messages."""
-    script = f"import os, sys\nfrom skipclm import console\n{code}\n"
+    script = f"import os, sys\nfrom skipclm.runtime import console\n{code}\n"
     command = ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {redirection}', sys.executable, script]
     done = subprocess.run(
         command, env=os.environ | {"PYTHONUNBUFFERED": ""} | variables, capture_output=True, check=False

@@ -13,7 +13,7 @@ from skipclm.runtime import devices
 
 JOB = """
 import os, sys, time
-from skipclm import devices
+from skipclm.runtime import devices
 with devices.lease(int(sys.argv[1]), int(sys.argv[2])) as names:
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(names)
     print("took", *names, time.monotonic(), flush=True)

@@ -10,7 +10,7 @@ import pytest
 from skipclm.errors import InputError
 from skipclm.runtime import code_digest, invocation
 
-MAIN = "import sys; from skipclm import invocation; invocation.announce('logs'); "
+MAIN = "import sys; from skipclm.runtime import invocation; invocation.announce('logs'); "
 BEGIN = MAIN + "invocation.begin({'config': {'steps': 4}, 'code': {}, 'rules': 'r'}); "
 BEGIN += "print(invocation.os.environ[invocation.VARIABLE], flush=True); sys.stdin.read()"
 
@@ -106,7 +106,7 @@ def test_edited_rules_are_refused(start, monkeypatch):
 
 def test_edited_code_is_refused(tmp_path):
     script = tmp_path / "train.py"
-    script.write_text("from skipclm import tsv\n")
+    script.write_text("from skipclm.runtime import tsv\n")
     digest = code_digest.code_digest(script)
     invocation.check_code(script, digest)
     script.write_text("from skipclm import errors\n")

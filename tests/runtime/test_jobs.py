@@ -16,7 +16,7 @@ from skipclm.runtime import invocation, jobs
 
 def run_job(folder, body):
     """Run a script as snakemake would, with `body` under the job's log; return its status, its output and the log."""
-    script = "import os, subprocess, sys\nfrom skipclm import jobs\nfrom skipclm.errors import InputError\n"
+    script = "import os, subprocess, sys\nfrom skipclm.runtime import jobs\nfrom skipclm.errors import InputError\n"
     script += f"with jobs.job('logs/a/job.log'):\n    {body}\n"
     environment = os.environ | {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii"}  # the hardest case
     command = [sys.executable, "-c", script]
@@ -43,7 +43,7 @@ def test_a_log_holds_all_that_a_job_prints_in_order(tmp_path, body, log):
 def test_a_log_holds_all_whatever_the_job_was_started_with(tmp_path, redirection):
     script = """
 import os, sys
-from skipclm import jobs
+from skipclm.runtime import jobs
 with jobs.job("job.log"):
     print("out")
     print("err", file=sys.stderr)
@@ -58,7 +58,7 @@ with jobs.job("job.log"):
 
 
 def test_the_code_of_a_job_is_that_with_which_it_began(tmp_path):
-    body = "from skipclm import checkout; checkout.digest = lambda: 'later'; print(checkout.version()['code'])"
+    body = "from skipclm.runtime import checkout; checkout.digest = lambda: 'later'; print(checkout.version()['code'])"
     assert len(run_job(tmp_path, body)[2].strip()) == 16
 
 
@@ -96,8 +96,8 @@ def test_a_full_disk_is_one_line_in_the_log(tmp_path):
 def test_a_job_that_is_told_to_end_clears_away_what_was_half_done(tmp_path, ending):
     body = "\n    ".join(
         [
-            "from skipclm import provenance",
-            f"with storage.new_file('a.txt'): os.kill(os.getpid(), {ending.value})",
+            "from skipclm.runtime import provenance",
+            f"with atomic.new_file('a.txt'): os.kill(os.getpid(), {ending.value})",
         ]
     )
     status, _, log = run_job(tmp_path, body)
@@ -107,7 +107,8 @@ def test_a_job_that_is_told_to_end_clears_away_what_was_half_done(tmp_path, endi
 
 def test_what_a_job_was_started_to_ignore_does_not_end_it(tmp_path):
     script = (
-        "import os, signal\nfrom skipclm import jobs\nwith jobs.job('log'):\n    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "import os, signal\nfrom skipclm.runtime import jobs\n"
+        "with jobs.job('log'):\n    os.kill(os.getpid(), signal.SIGHUP)\n"
     )
     command = ["nohup", sys.executable, "-c", script]
     assert subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
@@ -153,7 +154,12 @@ def test_a_job_that_succeeds_leaves_nothing(tmp_path):
 
 
 def _be_killed(folder, before=""):
-    script = f"import os\nfrom skipclm import jobs\nwith jobs.trying('note', 2): {before}os.kill(os.getpid(), 9)"
+    lines = [
+        "import os",
+        "from skipclm.runtime import jobs",
+        f"with jobs.trying('note', 2): {before}os.kill(os.getpid(), 9)",
+    ]
+    script = "\n".join(lines)
     assert subprocess.run([sys.executable, "-c", script], cwd=folder).returncode == -9
 
 
@@ -219,7 +225,7 @@ def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
     script = "\n".join(
         [
             "import sys, time",
-            "from skipclm import jobs",
+            "from skipclm.runtime import jobs",
             "with jobs.trying('note', 2):",
             "    print('in', flush=True); time.sleep(0.3); print('out', flush=True)",
         ]
@@ -235,7 +241,7 @@ def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
 
 def test_a_job_whose_code_was_edited_since_it_was_planned_does_nothing(tmp_path):
     (tmp_path / "script.py").write_text(
-        "from skipclm import jobs\nwith jobs.job('log', __file__, 'planned'): open('made', 'w')"
+        "from skipclm.runtime import jobs\nwith jobs.job('log', __file__, 'planned'): open('made', 'w')"
     )
     assert subprocess.run([sys.executable, "script.py"], cwd=tmp_path).returncode == 1
     assert (tmp_path / "log").read_text().startswith("error: expected the code of script.py as it was")
@@ -246,7 +252,8 @@ def test_a_job_whose_code_was_edited_since_it_was_planned_does_nothing(tmp_path)
 
 PARENT = """
 import subprocess, sys, time
-code = "from skipclm import jobs; import time; jobs.PAUSE = 0.05; jobs.end_with_parents(); print('up', flush=True); "
+code = "from skipclm.runtime import jobs; import time; jobs.PAUSE = 0.05; "
+code += "jobs.end_with_parents(); print('up', flush=True); "
 subprocess.run(["sh", "-c", f'"{sys.executable}" -c "{code} time.sleep(60)"; true'])
 """
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from skipclm.errors import InputError
 from skipclm.models import checkpoints
-from skipclm.runtime import provenance, storage, tsv
+from skipclm.runtime import atomic, provenance, tsv
 from skipclm.training import training_job
 
 STEPS = 12
@@ -72,9 +72,9 @@ def _files(job):
 
 def test_a_job_leaves_a_model_its_history_and_its_record(job):
     training_job.run(job)
-    record = storage.read_json(job.record)
+    record = atomic.read_json(job.record)
     assert (record["pair"], record["seed"], record["status"], record["train_steps"]) == ("en-de", 1, "ok", STEPS)
-    assert record == storage.read_json(Path(job.model) / provenance.RECORD)
+    assert record == atomic.read_json(Path(job.model) / provenance.RECORD)
     assert len(tsv.read(job.history)) == STEPS // 2
     assert _files(job) == ["history.tsv", "model", "snapshots", "training.json"]
     assert record["train_tokens"] > 0
@@ -92,7 +92,7 @@ def test_what_is_done_is_not_done_again_until_it_is_released(job, capfd):
     assert (_weights(job), Path(job.record).read_text()) == (weights, record)
     assert _files(job) == ["history.tsv", "model", "snapshots", "training.json"]
     training_job.run(replace(job, seed=2))
-    assert storage.read_json(job.record)["seed"] == 2
+    assert atomic.read_json(job.record)["seed"] == 2
 
 
 def test_what_is_done_takes_no_room_twice(job):
@@ -127,7 +127,7 @@ def test_whatever_decides_the_outcome_is_in_the_fingerprint(job, change):
 def test_when_the_base_model_was_made_is_not_in_the_fingerprint(job):
     same = replace(job)
     assert job.fingerprint
-    storage.write_json(Path(job.base) / provenance.RECORD, {"finished": "another day"})
+    atomic.write_json(Path(job.base) / provenance.RECORD, {"finished": "another day"})
     Path(job.base, "history.tsv").write_text("tokens_per_second\n1.0\n", encoding="utf-8")
     assert same.fingerprint == job.fingerprint
     Path(job.base, "config.json").write_text("{}", encoding="utf-8")
@@ -137,7 +137,7 @@ def test_when_the_base_model_was_made_is_not_in_the_fingerprint(job):
 def test_what_is_given_up_is_a_record_with_the_reason_and_no_weights(job):
     Path(job.snapshots, "checkpoint-1").mkdir(parents=True)
     training_job.run(job, "RuntimeError: no luck\nTraceback ...")
-    record = storage.read_json(job.record)
+    record = atomic.read_json(job.record)
     assert (record["status"], record["reason"]) == ("failed", "RuntimeError: no luck")
     assert [path.name for path in Path(job.model).iterdir()] == [provenance.RECORD]
     assert tsv.read(job.history).empty
@@ -172,7 +172,7 @@ def test_two_processes_train_the_same_model_as_one(job):
 
 START = """
 import json, sys
-from skipclm import jobs, training_job
+from skipclm.runtime import jobs, training_job
 from skipclm.errors import TerminatedError
 job = training_job.TrainingJob(**json.loads(sys.argv[1]))
 with jobs.job(sys.argv[2]):
@@ -213,7 +213,7 @@ def test_modules_of_the_working_folder_are_not_those_of_several_processes(job, t
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the working folder')\n")
     monkeypatch.chdir(tmp_path)
     training_job.run(_shared(job, steps=2, validations=0))
-    assert storage.read_json(job.record)["status"] == "ok"
+    assert atomic.read_json(job.record)["status"] == "ok"
 
 
 SHORT_OF_MEMORY = """
@@ -246,7 +246,7 @@ def test_lack_of_memory_in_one_of_two_processes_leaves_the_batch(job, tmp_path, 
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     short = _shared(job)
     training_job.run(short)
-    one, two = (storage.read_json(each.record) for each in (whole, short))
+    one, two = (atomic.read_json(each.record) for each in (whole, short))
     assert (one["micro_batch"], two["micro_batch"]) == (None, 2)  # of 8 pairs in each process: 4, then 2
     assert one["train_tokens"] == two["train_tokens"]
     one, two = (tsv.read(each.history) for each in (whole, short))
@@ -308,4 +308,4 @@ def test_a_training_that_is_done_is_not_lost_by_being_told_to_end(job, tmp_path,
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
-    assert storage.read_json(one.record)["status"] == "ok"
+    assert atomic.read_json(one.record)["status"] == "ok"

@@ -19,7 +19,7 @@ from skipclm.runtime import (
     devices,
     invocation,
     provenance,
-    storage,
+    atomic,
 )
 
 console.open_outputs()  # before any job inherits them
@@ -154,7 +154,7 @@ def get_resolved_settings(wildcards):
     A function of the wildcards alone: Snakemake looks for no changes in parameters that it derives from inputs.
     """
     path, settings = get_best(wildcards), EXPERIMENT.settings(wildcards.run)
-    best = storage.read_json(path).get(wildcards.pair) if path else None
+    best = atomic.read_json(path).get(wildcards.pair) if path else None
     if path and not best:  # of an earlier configuration; the selection is made anew
         return settings
     return runs.with_layers(settings, EXPERIMENT.depth, best)

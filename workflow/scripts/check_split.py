@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from skipclm.runtime import jobs, startup, storage
+from skipclm.runtime import atomic, jobs, startup
 
 jobs.end_with_parents()
 with startup.loading():
@@ -35,4 +35,4 @@ with jobs.job(snakemake.log[0]):
     found["warnings"] = split_check.warnings(found)
     for line in found["warnings"]:
         print(f"warning: {which.pair} {which.split}: {line}")
-    storage.write_json(snakemake.output.check, found)
+    atomic.write_json(snakemake.output.check, found)

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 from skipclm.analysis import significance
 from skipclm.evaluation import score_files
-from skipclm.runtime import jobs, storage, tsv
+from skipclm.runtime import atomic, jobs, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
-    runs = [storage.read_json(path) for path in snakemake.input.scores]
+    runs = [atomic.read_json(path) for path in snakemake.input.scores]
     segments = [score_files.load_segments(*each) for each in zip(snakemake.input.segments, runs, strict=True)]
     table = significance.against(snakemake.params.baseline, runs, segments, snakemake.params.metrics)
     tsv.write(snakemake.output.table, table)

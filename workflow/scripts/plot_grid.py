@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from skipclm.config import runs
 from skipclm.report import grid_figures, training_figure
-from skipclm.runtime import jobs, storage, tsv
+from skipclm.runtime import atomic, jobs, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -19,7 +19,7 @@ def stem(images: list[str]) -> Path:
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     pair, metric = snakemake.wildcards.pair, snakemake.params.metric
     scores, compared = (tsv.read(path) for path in (snakemake.input.scores, snakemake.input.cells))
-    best = storage.read_json(snakemake.input.best)[pair]
+    best = atomic.read_json(snakemake.input.best)[pair]
     files = zip(snakemake.params.names, snakemake.input.histories, strict=True)
     histories = {name: tsv.read(path) for name, path in files}
     grid_figures.draw_heatmaps(scores, stem(snakemake.output.heatmap), pair, metric, compared)

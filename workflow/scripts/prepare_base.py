@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm.runtime import jobs, startup, storage
+from skipclm.runtime import atomic, jobs, startup
 
 jobs.end_with_parents()
 with startup.loading():
@@ -22,7 +22,7 @@ with (
     jobs.job(snakemake.log[0], __file__, snakemake.params.code),
     jobs.alone(f"{snakemake.output.base}.attempt"),
     devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"]),
-    storage.new_folder(snakemake.output.base) as folder,
+    atomic.new_folder(snakemake.output.base) as folder,
 ):
     torch.set_num_threads(snakemake.threads)
     settings = snakemake.params.model

@@ -7,21 +7,21 @@ from skipclm.config import runs
 from skipclm.data.text_files import read_lines
 from skipclm.evaluation import metrics, score_files
 from skipclm.pairs import Pair
-from skipclm.runtime import jobs, provenance, snapshots, storage
+from skipclm.runtime import atomic, jobs, provenance, snapshots
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code), jobs.alone(f"{snakemake.output.scores}.attempt"):
     run, options = snakemake.wildcards, snakemake.params.options
-    record = storage.read_json(snakemake.input.record) if snakemake.input.record else {}
-    generation = storage.read_json(snakemake.input.generation)
+    record = atomic.read_json(snakemake.input.record) if snakemake.input.record else {}
+    generation = atomic.read_json(snakemake.input.generation)
     whose = score_files.identity(run)
     hypotheses, cut = score_files.read_hypotheses(snakemake.input.hypotheses, generation, whose)
     sources, references = (read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     scores, segments = {}, {}
     if generation["status"] in score_files.TRANSLATES:
-        neural = {Path(path).suffixes[-2][1:]: storage.read_json(path) for path in snakemake.input.neural}
+        neural = {Path(path).suffixes[-2][1:]: atomic.read_json(path) for path in snakemake.input.neural}
         options |= {"cut": cut, "neural": neural}
         texts = metrics.Translations(hypotheses, references, sources, *Pair(run.pair).languages, **options)
         scores, segments = metrics.measure(texts, snakemake.params.metrics)
@@ -33,10 +33,10 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code), jobs.alone(f"{
         "metrics": scores,
         "layers": runs.used_layers(record.get("settings")),
         "hypotheses_sha256": generation["sha256"],
-        "segments_sha256": storage.sha256(snakemake.output.segments),
+        "segments_sha256": atomic.sha256(snakemake.output.segments),
     }
     facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds", "micro_batch")}
-    storage.write_json(snakemake.output.scores, result | facts | provenance.environment())
+    atomic.write_json(snakemake.output.scores, result | facts | provenance.environment())
     splits = ["valid"] if run.stage == "grid" else runs.test_sets(snakemake.config)
     # No parameter of the rule: what becomes of weights is no reason to score again.
     keep_weights = snakemake.config[run.stage]["keep_weights"]

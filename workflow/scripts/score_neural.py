@@ -6,7 +6,7 @@ If it dies time and again, its scores say so, and the rest goes on.
 import argparse
 import subprocess
 
-from skipclm.runtime import devices, jobs, storage
+from skipclm.runtime import atomic, devices, jobs
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--log", required=True)
@@ -24,7 +24,7 @@ with (
 ):
     if failure:
         print(f"given up: {failure}")
-        storage.write_json(options.output, {"not_run": failure.partition("\n")[0]})
+        atomic.write_json(options.output, {"not_run": failure.partition("\n")[0]})
     # The lease is the command's as well, as long as it lives.
     elif status := subprocess.run([*options.command, "--output", options.output], close_fds=False).returncode:
         raise RuntimeError(f"{options.command[0]} ended with status {status}")

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from skipclm.analysis import selection
-from skipclm.runtime import jobs, storage, tsv
+from skipclm.runtime import atomic, jobs, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -12,4 +12,4 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     scores = tsv.read(snakemake.input.scores)
     asked = snakemake.params
     best = selection.select_best(scores, asked.metric, asked.pairs, asked.allow_missing)
-    storage.write_json(snakemake.output.best, best)
+    atomic.write_json(snakemake.output.best, best)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from skipclm.analysis import side_by_side
 from skipclm.data.text_files import read_lines
 from skipclm.evaluation import score_files
-from skipclm.runtime import jobs, storage, tsv
+from skipclm.runtime import atomic, jobs, tsv
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -15,7 +15,7 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     metric, hypotheses, contributions, untrained = snakemake.params.metric, {}, {}, []
     inputs = (snakemake.input.hypotheses, snakemake.input.segments, snakemake.input.scores)
     for variant, lines, segments, scores in zip(snakemake.params.variants, *inputs, strict=True):
-        score = storage.read_json(scores)
+        score = atomic.read_json(scores)
         measured = score_files.load_segments(segments, score)
         if metric in measured:  # not of a diverged run
             hypotheses[variant], contributions[variant] = score_files.read_scored(lines, score), measured[metric]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipclm.runtime import jobs, startup, storage
+from skipclm.runtime import atomic, jobs, startup
 
 jobs.end_with_parents()
 with startup.loading():
@@ -47,14 +47,14 @@ with (
     if snapshots.recall(outputs, kept, of):
         print("was done before")
     else:
-        run = storage.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
+        run = atomic.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
         if failure:
             print(f"given up: {failure}")
             run = {"status": "failed", "reason": f"in translation, {failure.partition(chr(10))[0]}"}
         found = translate(run)
-        storage.write_lines(hypotheses, found.texts)
+        atomic.write_lines(hypotheses, found.texts)
         whose = score_files.describe(hypotheses, found.cut, score_files.identity(snakemake.wildcards))
         facts = {"status": run["status"], "reason": run.get("reason"), "options": options}
-        storage.write_json(generation, facts | whose | provenance.environment())
+        atomic.write_json(generation, facts | whose | provenance.environment())
         if run["status"] in score_files.TRANSLATES:
             snapshots.keep(outputs, kept, of)

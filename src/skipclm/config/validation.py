@@ -15,7 +15,7 @@ from skipclm.errors import InputError, naming, suggestion
 from skipclm.evaluation import metrics
 from skipclm.models import model_folder
 from skipclm.pairs import Pair
-from skipclm.runtime import storage
+from skipclm.runtime import atomic
 
 
 def check(config: dict, rules: dict) -> None:
@@ -153,7 +153,7 @@ def check_staged(path: Path, sha256: str | None) -> None:
     with naming("evaluation.spbleu_model"):
         check_name(path)
         try:
-            found = storage.sha256(path) if path.is_file() else None
+            found = atomic.sha256(path) if path.is_file() else None
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}; correct the path or its permissions") from None
         if found is None:
@@ -319,8 +319,8 @@ def check_trained(settings: dict, key: str, cells: list[runs.Cell], depth: int) 
         if layers["contrastive_layer"] < layers["skip_target"]:
             raise InputError(
                 f"{key}: expected full or lora, since only the skip would learn, which ends at block "
-                f"{layers['skip_target']}, above the contrastive layer {layers['contrastive_layer']}, found frozen; change it, or "
-                "put the contrastive layer no lower than skip.target"
+                f"{layers['skip_target']}, above the contrastive layer {layers['contrastive_layer']}, found frozen; "
+                "change it, or put the contrastive layer no lower than skip.target"
             )
 
 

@@ -34,7 +34,7 @@ from skipclm.data.sources import SPLITS, Row
 from skipclm.data.text_files import read_lines
 from skipclm.errors import InputError, naming
 from skipclm.pairs import Pair
-from skipclm.runtime import storage, tsv
+from skipclm.runtime import atomic, tsv
 from skipclm.text import is_copy, is_visible, key, tidy
 
 DROPS = ("blank", "long", "ratio", "duplicate", "overlap", "surplus")
@@ -382,6 +382,6 @@ def _write_part(folder: Path, pair: str, split: str, part: Part) -> dict:
     for number, (side, language) in enumerate(zip(("source", "target"), Pair(pair).languages, strict=True)):
         lines = [sentences[number] for sentences in part.rows]
         path = folder / pair / f"{split}.{language}"
-        storage.write_lines(path, lines)
-        row |= {f"{side}_tokens": _count_tokens(lines), f"{side}_sha256": storage.sha256(path)}
+        atomic.write_lines(path, lines)
+        row |= {f"{side}_tokens": _count_tokens(lines), f"{side}_sha256": atomic.sha256(path)}
     return row

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedTokenizerBase
 
 from skipclm.errors import InputError
-from skipclm.runtime import storage
+from skipclm.runtime import atomic
 from skipclm.text import key, tidy
 
 IGNORED = -100  # the label of tokens that carry no loss
@@ -107,7 +107,7 @@ class Examples(Dataset):
             sentences = getattr(self, side)
             arrays[side] = np.array([token for ids in sentences for token in ids], dtype=np.int32)
             arrays[f"{side}_ends"] = np.cumsum([len(ids) for ids in sentences])
-        with storage.new_file(path) as temporary:
+        with atomic.new_file(path) as temporary:
             save_file(arrays, temporary)
 
     def within(self, max_tokens: int) -> "Examples":

@@ -1,7 +1,7 @@
 """Generate the built-in corpus: line-aligned sentences in English, German, Turkish and Chinese.
 
 The sentences come from the frames, words and word groups in `resources/demo`, which users may edit; its README
-explains the notation. `demo_grammar` inflects the words.
+explains the notation. `grammar` inflects the words.
 """
 
 import random
@@ -18,7 +18,7 @@ import yaml
 from skipclm.demo import german, grammar
 from skipclm.demo.words import KINDS, PERSONS, Lexeme, UnknownForm
 from skipclm.errors import InputError
-from skipclm.runtime.storage import write_lines
+from skipclm.runtime.atomic import write_lines
 
 LANGUAGES = ("en", "de", "tr", "zh")
 _PATIENCE = 20_000  # draws without a new sentence after which the frames count as exhausted

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from skipclm.data.text_files import read_lines
 from skipclm.errors import InputError
-from skipclm.runtime import storage
+from skipclm.runtime import atomic
 
 TRANSLATES = ("ok", "untrained")  # of the statuses of a run; one that diverged or failed has no translations
 IDENTITY = ("stage", "pair", "run", "seed", "split")
@@ -21,7 +21,7 @@ def identity(wildcards: object) -> dict[str, str | int]:
 def describe(path: str | Path, cut: list[bool], of: dict) -> dict:
     """Return what identifies a file of translations: whose, its digest and lines, and which lines were cut (from 1)."""
     return of | {
-        "sha256": storage.sha256(path),
+        "sha256": atomic.sha256(path),
         "lines": len(cut),
         "cut": [number for number, is_cut in enumerate(cut, start=1) if is_cut],
     }
@@ -40,7 +40,7 @@ def read_hypotheses(path: str | Path, generation: dict, of: dict) -> tuple[list[
             f"{' '.join(map(str, found.values()))}; remove both, so that they are translated again"
         )
     lines = read_lines(path)
-    if len(lines) != generation["lines"] or storage.sha256(path) != generation["sha256"]:
+    if len(lines) != generation["lines"] or atomic.sha256(path) != generation["sha256"]:
         raise InputError(
             f"{path}: expected the {generation['lines']} translations that this run made (sha256 "
             f"{generation['sha256'][:12]}...), found {len(lines)} lines of another file; remove it, so that they are "
@@ -52,7 +52,7 @@ def read_hypotheses(path: str | Path, generation: dict, of: dict) -> tuple[list[
 
 def read_scored(path: str | Path, scores: dict) -> list[str]:
     """Return the translations of a file; raise an `InputError` if it is not the one that the `scores` are of."""
-    if storage.sha256(path) != scores["hypotheses_sha256"]:
+    if atomic.sha256(path) != scores["hypotheses_sha256"]:
         raise InputError(
             f"{path}: expected the translations that the scores beside it are of (sha256 "
             f"{scores['hypotheses_sha256'][:12]}...), found another file; remove it, so that they are made again"
@@ -62,13 +62,13 @@ def read_scored(path: str | Path, scores: dict) -> list[str]:
 
 def save_segments(path: str | Path, contributions: dict[str, np.ndarray]) -> None:
     """Write what each segment contributes to each metric, arrays (segments, k), as one safetensors file."""
-    with storage.new_file(path) as temporary:
+    with atomic.new_file(path) as temporary:
         save_file({name: np.ascontiguousarray(rows) for name, rows in contributions.items()}, temporary)
 
 
 def load_segments(path: str | Path, scores: dict) -> dict[str, np.ndarray]:
     """Read what `save_segments` wrote; raise an `InputError` if it is not the file that the `scores` came from."""
-    if storage.sha256(path) != scores["segments_sha256"]:
+    if atomic.sha256(path) != scores["segments_sha256"]:
         raise InputError(
             f"{path}: expected the segments that the scores beside it were summed from (sha256 "
             f"{scores['segments_sha256'][:12]}...), found another file; remove it, so that the run is scored again"

@@ -17,7 +17,7 @@ from transformers.utils import logging
 from skipclm.data.examples import Prompt
 from skipclm.errors import InputError
 from skipclm.models import loading, modeling
-from skipclm.runtime import provenance, storage
+from skipclm.runtime import atomic, provenance
 
 logging.disable_progress_bar()  # loading takes no time worth a bar in a log
 
@@ -30,7 +30,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str
     model.generation_config = greedy_generation(Prompt.of(tokenizer))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    storage.write_json(Path(folder) / provenance.RECORD, record)
+    atomic.write_json(Path(folder) / provenance.RECORD, record)
 
 
 def greedy_generation(prompt: Prompt) -> GenerationConfig:
@@ -76,4 +76,4 @@ def read_context(folder: str | Path) -> int | None:
 def read_record(folder: str | Path) -> dict:
     """Return the record of a model folder, empty if it was not made here."""
     path = Path(folder) / provenance.RECORD
-    return storage.read_record(path) if path.exists() else {}
+    return atomic.read_record(path) if path.exists() else {}

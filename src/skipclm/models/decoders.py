@@ -39,7 +39,7 @@ def find_stack(decoder: PreTrainedModel) -> tuple[str, nn.ModuleList]:
         raise ValueError(
             f"{type(decoder).__name__}: expected one list of {depth or 'num_hidden_layers'} blocks, found "
             f"{', '.join(lists) or 'none'}; add {kind!r} with the path of its blocks, such as 'model.layers', to "
-            "BLOCKS in skipclm/decoders.py"
+            "BLOCKS in skipclm/models/decoders.py"
         )
     return lists.popitem()
 

@@ -35,11 +35,11 @@ it with skipclm installed, or the skip is lost and with it what the model learne
     model = AutoModelForCausalLM.from_pretrained("this folder or repository")
     tokenizer = AutoTokenizer.from_pretrained("this folder or repository")
 
-If skipclm trained it, it translates what stands before an end-of-sequence token, as `skipclm.translation.translate`
-has it do:
+If skipclm trained it, it translates what stands before an end-of-sequence token, as
+`skipclm.evaluation.decoding.translate` has it do:
 
-    from skipclm.examples import encode
-    from skipclm.translation import translate
+    from skipclm.data.examples import encode
+    from skipclm.evaluation.decoding import translate
 
     translate(model, tokenizer, encode(tokenizer, ["A sentence."])).texts
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from skipclm.config.experiment import Experiment, Run
-from skipclm.runtime import console, storage, tsv
+from skipclm.runtime import atomic, console, tsv
 
 # In the folder of results: the configuration that the workflow was last started with, what was predicted and of which
 # configuration, what it took.
@@ -55,7 +55,7 @@ class Measured:
         """Return the seconds that a training took over all its attempts; none for another job, or one that failed."""
         record = self.results / job.removesuffix("/train") / "training.json"
         is_known = job.endswith("/train") and record.exists()
-        return storage.read_record(record).get("train_seconds", 0.0) if is_known else 0.0
+        return atomic.read_record(record).get("train_seconds", 0.0) if is_known else 0.0
 
     def by_stage(self) -> pd.DataFrame:
         """Return a row for each stage: jobs, seconds, memory_mb."""
@@ -86,7 +86,7 @@ def write_cost(root: Path, config: dict) -> str:
     folder = root / "results" / config["experiment"]
     table = Measured(root, config).by_stage().reindex(list(STAGES)).fillna({"jobs": 0, "seconds": 0.0})
     table[["jobs_predicted", "seconds_predicted"]] = float("nan")
-    forecast = storage.read_record(folder / FORECAST) if (folder / FORECAST).exists() else {}
+    forecast = atomic.read_record(folder / FORECAST) if (folder / FORECAST).exists() else {}
     if forecast.get("config") == config:
         predicted = pd.DataFrame(forecast["stages"]).set_index("stage")
         table[["jobs_predicted", "seconds_predicted"]] = predicted[["jobs", "seconds"]]

@@ -10,7 +10,7 @@ from skipclm.config import runs
 from skipclm.errors import InputError, reading, suggestion
 from skipclm.evaluation import metrics, score_files
 from skipclm.pairs import Pair
-from skipclm.runtime import provenance, storage, tsv
+from skipclm.runtime import atomic, provenance, tsv
 
 
 def explain(results: Path, pair: str, run: str, metric: str, split: str | None = None) -> str:
@@ -38,7 +38,7 @@ def _explain(results: Path, stage: str, pair: str, run: str, metric: str, split:
         raise InputError(f"expected a split among {', '.join(splits)}, found {split!r}; {suggestion(split, splits)}")
     files = [folder / f"seed{seed}" / f"{split}.scores.json" for seed in seeds]
     facts = {"seed": int, "status": str, "split": str, "sentences": int, "metrics": dict}
-    scores = [storage.read_record(path, **facts) for path in files]
+    scores = [atomic.read_record(path, **facts) for path in files]
     known = list(dict.fromkeys(name for score in scores for name in score["metrics"]))
     if metric not in known and known:
         raise InputError(f"expected a metric among {', '.join(known)}, found {metric!r}; {suggestion(metric, known)}")
@@ -86,13 +86,13 @@ def _run(path: Path, score: dict, metric: str) -> str:
     value = entry.get("not_run") or (entry and f"{entry['value']:.4f}")
     if score["status"] not in score_files.TRANSLATES:
         value = ": ".join(filter(None, (score["status"], score.get("reason"))))
-    generation = storage.read_record(path.with_name(f"{score['split']}.generation.json"), sha256=str)
+    generation = atomic.read_record(path.with_name(f"{score['split']}.generation.json"), sha256=str)
     lines = [f"seed {score['seed']}: {value}", f"  translations: sha256 {generation['sha256']}"]
     lines += [f"  translated: {line}" for line in _made(generation)]
     lines += [f"  scored: {line}" for line in _made(score)]
     training = path.with_name("training.json")
     if training.exists():
-        record = storage.read_record(training, settings=dict)
+        record = atomic.read_record(training, settings=dict)
         if record.get("status") != "failed":
             steps, pairs, seconds = (record[key] for key in ("train_steps", "train_pairs", "train_seconds"))
             lines.append(f"  trained: {steps} steps on {pairs} pairs in {seconds:.0f} s")
@@ -140,6 +140,6 @@ def _data(results: Path, pair: str, split: str) -> str:
 
 
 def _base(results: Path) -> str:
-    record = storage.read_record(results / "base" / provenance.RECORD)
+    record = atomic.read_record(results / "base" / provenance.RECORD)
     lines = [f"  {key}: {_in_words(value)}" for key, value in record.get("model", {}).items()]
     return "\n".join(["base model:", *lines, *(f"  {line}" for line in _made(record))])

@@ -19,7 +19,7 @@ from skipclm.config.experiment import Experiment, Run
 from skipclm.data.examples import Examples
 from skipclm.evaluation import metrics
 from skipclm.planning.cost import STAGES, Measured, duration
-from skipclm.runtime import devices, storage, tsv
+from skipclm.runtime import atomic, devices, tsv
 
 STEPS, ROW = 12, 4  # of the small trainings, and from one row of their history to the next
 LEASING = ("base model", "trainings", "translations", "neural scores")  # a GPU, where there is one
@@ -88,7 +88,7 @@ class _Speed:
     @classmethod
     def of(cls, measured: Measured, run: Run) -> "_Speed":
         """Return the speed of a small training, by its record, its history and its benchmark."""
-        record = storage.read_json(measured.results / run.folder / "training.json")
+        record = atomic.read_json(measured.results / run.folder / "training.json")
         history = tsv.read(measured.results / run.folder / "history.tsv")
         tokens = record["train_tokens"] / record["train_steps"]
         step = tokens / float(history["tokens_per_second"].iloc[1:].mean())  # the first row has much to set up
@@ -133,7 +133,7 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
 def _gpu_memory(measured: Measured, models: Iterable[Run]) -> float:
     """Return the most that a small training took of a GPU, in MiB; nan without one."""
     records = [measured.results / run.folder / "training.json" for run in models]
-    found = [storage.read_json(record)["gpu_memory_mb"] for record in records if record.exists()]
+    found = [atomic.read_json(record)["gpu_memory_mb"] for record in records if record.exists()]
     return pd.Series(found, dtype=float).max()
 
 

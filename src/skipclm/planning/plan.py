@@ -18,7 +18,7 @@ from skipclm.config.experiment import Experiment
 from skipclm.errors import InputError
 from skipclm.evaluation import score_files
 from skipclm.planning import cost, forecast
-from skipclm.runtime import console, jobs, provenance, storage
+from skipclm.runtime import atomic, console, jobs, provenance
 
 ROOT = Path(__file__).parents[3]
 SETTING = re.compile(r"[a-zA-Z_][\w-]*=")  # how a KEY=VALUE begins
@@ -72,7 +72,7 @@ def _plan(overlays: list[Path], settings: list[str], cores: int) -> str:
     shutil.rmtree(Path("logs") / name)
     _log(mini).unlink()
     stages = table[["stage", "jobs", "steps", "tokens", "seconds"]].to_dict("records")
-    storage.write_json(
+    atomic.write_json(
         Path("results") / config["experiment"] / cost.FORECAST, {"config": config, "cores": cores, "stages": stages}
     )
     return forecast.to_text(table, config, cores, space)
@@ -137,7 +137,7 @@ def _run(config: dict, texts: list[str], cores: int) -> None:
     log = _log(config)
     log.parent.mkdir(parents=True, exist_ok=True)
     overlay = log.with_suffix(".yaml")
-    storage.write_text(overlay, yaml.safe_dump(config, sort_keys=False))
+    atomic.write_text(overlay, yaml.safe_dump(config, sort_keys=False))
     tokens = f"results/{config['experiment']}/tokens"
     targets = ["all", *(f"{tokens}/{text}.{kind}" for text in texts for kind in ("safetensors", "json"))]
     command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(overlay)]
@@ -170,7 +170,7 @@ def _check(config: dict) -> None:
     for run in Experiment(config).runs:
         folder = Path("results") / config["experiment"] / run.folder
         for split in run.splits:
-            score = storage.read_json(folder / f"{split}.scores.json")
+            score = atomic.read_json(folder / f"{split}.scores.json")
             if score["status"] not in score_files.TRANSLATES:
                 raise InputError(
                     f"expected a few steps of each training to go well, found that {run.name} {score['status']}: "

@@ -14,7 +14,7 @@ from skipclm.errors import InputError, reading
 from skipclm.evaluation import score_files
 from skipclm.evaluation.metrics import METRICS
 from skipclm.planning import cost
-from skipclm.runtime import storage
+from skipclm.runtime import atomic
 
 LATELY = 20  # jobs of runs that ended last, which tell how many go on at a time
 SECTIONS = ("corpus", "model", *runs.METHOD_SECTIONS, "grid", "ablation", "evaluation")  # of a configuration
@@ -34,7 +34,7 @@ def report(results: Path) -> str:
             f"expected the results of an experiment, such as results/demo, found no {cost.CONFIG} in {results}; start "
             "the workflow first, or correct the path"
         )
-    config = storage.read_record(results / cost.CONFIG, experiment=str, **dict.fromkeys(SECTIONS, dict))
+    config = atomic.read_record(results / cost.CONFIG, experiment=str, **dict.fromkeys(SECTIONS, dict))
     with reading(results), chdir(results.parents[1]):  # from where the workflow looks for the base model's folder
         return "\n".join([*_lines(results, config), ""])
 
@@ -64,7 +64,7 @@ def state(results: Path, config: dict, run: Run) -> str:
     paths = [folder / f"{split}.scores.json" for split in run.splits]
     if not all(path.exists() for path in paths) or not _is_trained(results, config, run):
         return "left"
-    scores = [storage.read_record(path, status=str, metrics=dict) for path in paths]
+    scores = [atomic.read_record(path, status=str, metrics=dict) for path in paths]
     translated = [score["metrics"].keys() for score in scores if score["status"] in score_files.TRANSLATES]
     if not all(set(config["evaluation"]["metrics"]) <= measured for measured in translated):
         return "left"
@@ -76,11 +76,11 @@ def _is_trained(results: Path, config: dict, run: Run) -> bool:
     if not run.settings["training"]["enabled"]:
         return True
     record, choice = results / run.folder / "training.json", results / "grid/best.json"
-    best = storage.read_record(choice).get(run.pair) if choice.exists() else None
+    best = atomic.read_record(choice).get(run.pair) if choice.exists() else None
     if not record.exists() or (runs.needs_best(run.settings) and not best):
         return False
     wanted = runs.with_layers(run.settings, validation.depth(config), best)
-    return storage.read_record(record, settings=dict)["settings"] == wanted
+    return atomic.read_record(record, settings=dict)["settings"] == wanted
 
 
 def _is_locked(note: Path) -> bool:
@@ -134,7 +134,7 @@ def _share_left(results: Path, config: dict, run: Run, is_running: bool) -> floa
 
 
 def _reason(results: Path, run: Run) -> str:
-    found = [storage.read_json(results / run.folder / f"{split}.scores.json").get("reason") for split in run.splits]
+    found = [atomic.read_json(results / run.folder / f"{split}.scores.json").get("reason") for split in run.splits]
     return next(filter(None, found), "")
 
 
@@ -145,7 +145,7 @@ def _best(results: Path, config: dict, found: list[Run], states: dict[Run, str])
         values: dict[str, list[float]] = {}
         for run in found:
             if (run.stage, run.pair) == ("grid", pair) and states[run] in ("done", "failed"):
-                score = storage.read_json(results / run.folder / "valid.scores.json")["metrics"].get(metric, {})
+                score = atomic.read_json(results / run.folder / "valid.scores.json")["metrics"].get(metric, {})
                 values.setdefault(run.name, []).append(score.get("value"))
         values = {name: of_seeds for name, of_seeds in values.items() if None not in of_seeds}  # as the selection does
         if values:

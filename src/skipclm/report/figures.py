@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from skipclm.runtime import storage
+from skipclm.runtime import atomic
 
 COLUMN, PAGE = 3.3, 6.6  # widths in inches: one column of a paper, and both
 VIRIDIS = matplotlib.colormaps["viridis"]
@@ -52,7 +52,7 @@ def drawing(stem: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
 def _save(figure: Figure, stem: Path) -> None:
     """Write both formats, without dates, so that equal figures are equal files."""
     for kind, metadata in {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}.items():
-        with storage.new_file(stem.with_name(f"{stem.name}.{kind}")) as temporary:
+        with atomic.new_file(stem.with_name(f"{stem.name}.{kind}")) as temporary:
             figure.savefig(temporary, format=kind, metadata=metadata)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from skipclm.errors import InputError
-from skipclm.runtime import code_digest, storage
+from skipclm.runtime import atomic, code_digest
 
 VARIABLE = "SKIPCLM_INVOCATION"  # the path of the record
 FOLDER = "invocations"  # among the logs of an experiment
@@ -31,7 +31,7 @@ def announce(logs: str | Path) -> None:
 def begin(planned: dict) -> None:
     """Write the record of this invocation, lock it, and remove the records of invocations that have ended."""
     path = Path(os.environ[VARIABLE])
-    with storage.new_file(path) as temporary:
+    with atomic.new_file(path) as temporary:
         file = open(temporary, "r+", encoding="utf-8")  # noqa: SIM115
         _held.append(file)
         _lock(file)  # before it has its name, so that nobody takes it for one that has ended
@@ -78,7 +78,7 @@ def planned(rules: str) -> dict:
             f"expected {path}, which says what was planned, found none: another Snakemake was started after the one "
             "that submitted this job had ended, or that one had --no-hooks; this job does nothing"
         )
-    found = storage.read_json(path)
+    found = atomic.read_json(path)
     if found["rules"] != rules:
         raise InputError(
             "expected the Snakefile and workflow/rules as they were when this job was planned, found that they were "

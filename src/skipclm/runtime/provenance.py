@@ -5,7 +5,6 @@ import platform
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from skipclm.runtime import checkout
 
@@ -19,7 +18,7 @@ def share_package() -> None:
 
     And let no job import a module from the folder that it starts in, where a user may have a random.py.
     """
-    places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    places = [str(checkout.PACKAGE.parent), os.environ.get("PYTHONPATH")]
     os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, places)), **SAFE_PATH}
 
 

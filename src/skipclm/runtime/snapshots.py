@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from skipclm.runtime import provenance, storage
+from skipclm.runtime import atomic, provenance
 
 SEAL = "seal.json"
 DONE = "train"  # among the snapshots: what a training has made, from its end to `release`
@@ -21,7 +21,7 @@ FOLDER = "snapshots"  # in that of a run
 
 def fingerprint(facts: dict, files: Iterable[str | Path]) -> str:
     """Return a digest of what decides a training: settings and the like, and the contents of the files it reads."""
-    digests = [storage.sha256(path) for path in files]
+    digests = [atomic.sha256(path) for path in files]
     return hashlib.sha256(json.dumps([facts, digests], sort_keys=True).encode()).hexdigest()
 
 
@@ -51,9 +51,9 @@ def keep(files: Sequence[Path], folder: Path, fingerprint: str) -> None:
     Snakemake throws all away if a job fails that shares one of the cluster's with it. Does nothing if another job
     releases the folder meanwhile.
     """
-    with suppress(FileNotFoundError), storage.new_folder(folder) as inside:
+    with suppress(FileNotFoundError), atomic.new_folder(folder) as inside:
         for path in files:
-            storage.link(path, inside / path.name)
+            atomic.link(path, inside / path.name)
         _write_seal(inside, fingerprint)
 
 
@@ -62,7 +62,7 @@ def recall(files: Sequence[Path], folder: Path, fingerprint: str) -> bool:
     if _fault(folder, fingerprint):
         return False
     for path in files:
-        storage.link(folder / path.name, path)
+        atomic.link(folder / path.name, path)
     return True
 
 
@@ -76,7 +76,7 @@ class Snapshots:
 
     def seal(self, snapshot: Path) -> None:
         """Declare a snapshot whole: all its files are on the disk from then on. All but the one before it go."""
-        storage.flush(snapshot)
+        atomic.flush(snapshot)
         _write_seal(snapshot, self.fingerprint)
         self._remove_all_but_two(_step(snapshot))
 
@@ -109,8 +109,8 @@ class Snapshots:
 
 def _write_seal(folder: Path, fingerprint: str) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
-    digests = {str(path.relative_to(folder)): storage.sha256(path) for path in files}
-    storage.write_json(folder / SEAL, {"fingerprint": fingerprint, "files": digests})
+    digests = {str(path.relative_to(folder)): atomic.sha256(path) for path in files}
+    atomic.write_json(folder / SEAL, {"fingerprint": fingerprint, "files": digests})
 
 
 def _fault(folder: Path, fingerprint: str) -> str | None:
@@ -126,7 +126,7 @@ def _fault(folder: Path, fingerprint: str) -> str | None:
         return "it is of other settings, data or code"
     for name, digest in expected.items():
         try:
-            if storage.sha256(folder / name) != digest:
+            if atomic.sha256(folder / name) != digest:
                 return f"{name} is not as it was written"
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from skipclm.errors import InputError
-from skipclm.runtime import storage
+from skipclm.runtime import atomic
 
 # The columns of all tables that hold text, and those that hold True or False; all others hold numbers.
 TEXT = {
@@ -89,7 +89,7 @@ def write(path: str | Path, frame: pd.DataFrame) -> None:
         for number, cell in enumerate(frame[name], start=1):
             _check_cell(cell, f"{path}, row {number}, column {name!r}")
     text = frame.to_csv(sep="\t", index=False, quoting=csv.QUOTE_NONE, lineterminator="\n")
-    storage.write_text(path, text)
+    atomic.write_text(path, text)
 
 
 def write_sentences(path: str | Path, frame: pd.DataFrame) -> None:
@@ -99,7 +99,7 @@ def write_sentences(path: str | Path, frame: pd.DataFrame) -> None:
     formula, or pandas or R for a missing value, begins with a space, which no sentence does by itself: strip it.
     """
     guarded = frame.map(lambda cell: f" {cell}" if isinstance(cell, str) and _MISREAD.match(cell) else cell)
-    storage.write_text(path, guarded.to_csv(sep="\t", index=False, lineterminator="\n"))
+    atomic.write_text(path, guarded.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
 def _check_cell(cell: object, place: str) -> None:

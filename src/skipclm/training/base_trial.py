@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from skipclm.errors import InputError
-from skipclm.runtime import jobs, provenance, snapshots, storage
+from skipclm.runtime import atomic, jobs, provenance, snapshots
 
 
 def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
@@ -22,13 +22,13 @@ def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
     identity = snapshots.fingerprint(facts, snapshots.model_files(base))
     with jobs.alone(f"{record}.attempt"):
         if _read_fingerprint(Path(record)) != identity:
-            storage.write_json(record, {"fingerprint": identity, "tried": _run_trial(base, config)})
+            atomic.write_json(record, {"fingerprint": identity, "tried": _run_trial(base, config)})
 
 
 def _read_fingerprint(record: Path) -> str | None:
     """Return the fingerprint of the last trial; None if there is none, or if its record is damaged."""
     try:
-        return storage.read_record(record, fingerprint=str)["fingerprint"]
+        return atomic.read_record(record, fingerprint=str)["fingerprint"]
     except (FileNotFoundError, InputError):
         return None
 
@@ -36,11 +36,11 @@ def _read_fingerprint(record: Path) -> str | None:
 def _run_trial(base: str | Path, config: dict) -> list[str]:
     """Run `trial.main` in another process; return the names of the runs that it tried."""
     with tempfile.TemporaryDirectory() as folder:
-        storage.write_json(Path(folder, "trial.json"), {"base": str(base), "config": config})
+        atomic.write_json(Path(folder, "trial.json"), {"base": str(base), "config": config})
         status = subprocess.run([sys.executable, "-P", "-m", "skipclm.training.trial", folder]).returncode
         if status:
             raise RuntimeError(f"the trial of the base model ended with status {status}; the log above says why")
-        outcome = storage.read_json(Path(folder, "outcome.json"))
+        outcome = atomic.read_json(Path(folder, "outcome.json"))
     if "error" in outcome:
         raise InputError(outcome["error"])
     return outcome["tried"]

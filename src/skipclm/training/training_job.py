@@ -23,7 +23,7 @@ from skipclm.config import runs
 from skipclm.data.examples import Examples, Prompt
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.models import checkpoints
-from skipclm.runtime import checkout, devices, jobs, provenance, storage, tsv
+from skipclm.runtime import atomic, checkout, devices, jobs, provenance, tsv
 from skipclm.runtime.snapshots import DONE, Snapshots, fingerprint, model_files
 from skipclm.training import fine_tuning
 
@@ -77,7 +77,7 @@ def run(job: TrainingJob, failure: str | None = None) -> None:
     """
     done = Path(job.snapshots) / DONE  # beside those of splits, none of which is translated by this name
     if _fingerprint_of(done) != job.fingerprint:
-        with storage.new_folder(done) as folder:
+        with atomic.new_folder(done) as folder:
             inside = replace(job, model=str(folder / "model"), **_beside(folder))
             Path(inside.model).mkdir()
             if failure:
@@ -90,18 +90,18 @@ def run(job: TrainingJob, failure: str | None = None) -> None:
             shutil.rmtree(snapshot)
     else:
         print("was done before")
-    with storage.new_folder(job.model) as folder:
+    with atomic.new_folder(job.model) as folder:
         for path in (done / "model").rglob("*"):
             if path.is_file():  # a tokenizer may have folders of its own
-                storage.link(path, folder / path.relative_to(done / "model"))
+                atomic.link(path, folder / path.relative_to(done / "model"))
     for name, path in _beside(done).items():
-        storage.link(Path(path), Path(getattr(job, name)))
+        atomic.link(Path(path), Path(getattr(job, name)))
 
 
 def _fingerprint_of(done: Path) -> str | None:
     """Return the fingerprint of what was done, if anything was."""
     record = Path(_beside(done)["record"])
-    return storage.read_json(record)["fingerprint"] if record.exists() else None
+    return atomic.read_json(record)["fingerprint"] if record.exists() else None
 
 
 def _beside(folder: Path) -> dict[str, str]:
@@ -111,9 +111,9 @@ def _beside(folder: Path) -> dict[str, str]:
 def _give_up(job: TrainingJob, failure: str) -> None:
     print(f"given up: {failure}")
     record = job.facts | {"status": "failed", "reason": failure.partition("\n")[0]} | provenance.environment()
-    storage.write_json(Path(job.model) / provenance.RECORD, record)
+    atomic.write_json(Path(job.model) / provenance.RECORD, record)
     tsv.write(job.history, pd.DataFrame({"step": []}))
-    storage.write_json(job.record, record)
+    atomic.write_json(job.record, record)
 
 
 def _train(job: TrainingJob) -> None:
@@ -143,7 +143,7 @@ def _train(job: TrainingJob) -> None:
     record = job.facts | outcome.facts | provenance.environment()
     checkpoints.save(outcome.model, tokenizer, job.model, record)
     tsv.write(job.history, pd.DataFrame(outcome.history))
-    storage.write_json(job.record, record)
+    atomic.write_json(job.record, record)
 
 
 def _onlookers(job: TrainingJob) -> list[TrainerCallback]:
@@ -171,7 +171,7 @@ def _start_processes(job: TrainingJob, count: int) -> int | None:
     """Train in processes of torchrun, each of which runs this module; if one lacks memory, return what to try next."""
     with tempfile.TemporaryDirectory() as place:  # of this machine, not on a disk that may be full
         description = {"job": asdict(job), "starter": os.getpid()}
-        storage.write_json(Path(place) / "job.json", description)
+        atomic.write_json(Path(place) / "job.json", description)
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
         command = [*torchrun, f"--shutdown-timeout={PATIENCE}", "-m", "skipclm.training.training_job", place]
         threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}  # or torchrun says at length that it takes one
@@ -198,7 +198,7 @@ def _start_processes(job: TrainingJob, count: int) -> int | None:
 
 def _ends(place: str) -> list[dict]:
     """Return how the processes ended, as far as they could tell."""
-    return [storage.read_json(path) for path in sorted(Path(place).glob("[0-9]*.json"))]
+    return [atomic.read_json(path) for path in sorted(Path(place).glob("[0-9]*.json"))]
 
 
 @contextmanager
@@ -226,7 +226,7 @@ def _raise(ends: list[dict], count: int) -> None:
 
 def main(place: Path) -> None:
     """Do one process's part of a training, which a file in the folder `place` describes; leave there how it ended."""
-    end, description = place / f"{os.environ['RANK']}.json", storage.read_json(place / "job.json")
+    end, description = place / f"{os.environ['RANK']}.json", atomic.read_json(place / "job.json")
     checkout.version()  # of the code that trains, not of what it has become when the training ends
     jobs.listen(jobs.terminate)
     jobs.end_with_parents(2, description["starter"])
@@ -234,17 +234,17 @@ def main(place: Path) -> None:
         with _locked(description["job"]["snapshots"], fcntl.LOCK_SH):
             _train(TrainingJob(**description["job"]))
     except TerminatedError:
-        storage.write_json(end, {"kind": "terminated", "message": ""})
+        atomic.write_json(end, {"kind": "terminated", "message": ""})
         sys.exit(128 + signal.SIGTERM)
     except ShortOfMemoryError as error:
-        storage.write_json(end, {"kind": "memory", "micro_batch": error.micro_batch})
+        atomic.write_json(end, {"kind": "memory", "micro_batch": error.micro_batch})
         raise
     except Exception as error:
         kind = _kind(error)
         message = f"{type(error).__name__}: {error}" if kind == "error" else str(error)
-        storage.write_json(end, {"kind": kind, "message": message})
+        atomic.write_json(end, {"kind": kind, "message": message})
         raise
-    storage.write_json(end, {"kind": "done", "message": ""})
+    atomic.write_json(end, {"kind": "done", "message": ""})
 
 
 def _kind(error: Exception) -> str:

@@ -21,7 +21,7 @@ from skipclm.data.examples import Collator, Examples, Prompt
 from skipclm.errors import InputError
 from skipclm.evaluation import decoding
 from skipclm.models import checkpoints, decoders, modeling
-from skipclm.runtime import jobs, memory, storage
+from skipclm.runtime import atomic, jobs, memory
 from skipclm.training import fine_tuning
 
 WORDS = ["1", "2 2", "3", "4 4"]  # the text of a trial: a few tokens in any tokenizer
@@ -184,12 +184,12 @@ def _norms(model: PreTrainedModel, loss: object) -> tuple[float, dict[str, float
 def main(folder: Path) -> None:
     """Do the trial that `trial.json` in a folder describes, and write its outcome to `outcome.json` there."""
     jobs.end_with_parents(1)
-    description = storage.read_json(folder / "trial.json")
+    description = atomic.read_json(folder / "trial.json")
     try:
         outcome = {"tried": try_base(description["base"], description["config"])}
     except InputError as error:
         outcome = {"error": str(error)}
-    storage.write_json(folder / "outcome.json", outcome)
+    atomic.write_json(folder / "outcome.json", outcome)
 
 
 if __name__ == "__main__":
