@@ -33,7 +33,10 @@ def root(tmp_path):
         f"{run}/valid.comet": [(1e6, 1e6)],
         "report": [(3600.0, 10.0)],
     }.items():
-        tsv.write(tmp_path / f"benchmarks/mine/{job}.tsv", pd.DataFrame(attempts, columns=["s", "max_rss"]))
+        path = tmp_path / f"benchmarks/mine/{job}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # As Snakemake writes it: text among the numbers.
+        pd.DataFrame(attempts, columns=["s", "max_rss"]).to_csv(path, sep="\t", index=False)
     return tmp_path
 
 
