@@ -41,7 +41,15 @@ def test_summary_by_hand():
 def check(pair="en-de", ceiling=93.1, changed=7, **facts):
     """The facts of a check of the tokens of test."""
     scores = {"bleu": {"value": ceiling, "signature": "s"}}
-    return {"pair": pair, "split": "test", "ceiling": scores, "changed": changed, "too_long": [], "context": 64} | facts
+    return {
+        "pair": pair,
+        "split": "test",
+        "ceiling": scores,
+        "changed": changed,
+        "cut": [],
+        "too_long": [],
+        "context": 64,
+    } | facts
 
 
 def test_ceilings_and_long_sentences_stand_beside_the_scores():

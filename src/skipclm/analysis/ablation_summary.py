@@ -83,7 +83,7 @@ def _checked(row: tuple, checks: list[dict]) -> tuple[float | None, int | None, 
     """Return ceiling, too_long and context of a row; no ceiling where perfect translations are within reach."""
     for check in checks:
         if (check["pair"], check["split"]) == (row.pair, row.split):
-            ceiling = check["ceiling"].get(row.metric, {}).get("value") if check["changed"] else None
+            ceiling = check["ceiling"].get(row.metric, {}).get("value") if check["changed"] or check["cut"] else None
             is_worth_a_note = ceiling is not None and is_imperfect(row.metric, ceiling)
             return ceiling if is_worth_a_note else None, len(check["too_long"]), check["context"]
     return None, None, None

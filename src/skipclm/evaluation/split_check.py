@@ -45,9 +45,10 @@ def round_trip(
     """
     end, unknown = tokenizer.eos_token_id, tokenizer.unk_token_id
     whole = [ids[: ids.index(end)] if end in ids else ids for ids in encoded]
-    written = decode(tokenizer, [ids[:room] for ids, room in zip(whole, rooms or map(len, whole), strict=True)])
+    written = decode(tokenizer, whole)
     changed = [n for n, pair in enumerate(zip(texts.references, written, strict=True), start=1) if len(set(pair)) > 1]
-    scores, _ = metrics.measure(replace(texts, hypotheses=written), names)
+    best = decode(tokenizer, [ids[:room] for ids, room in zip(whole, rooms, strict=True)]) if rooms else written
+    scores, _ = metrics.measure(replace(texts, hypotheses=best), names)
     examples = [{"line": n, "reference": texts.references[n - 1], "written": written[n - 1]} for n in changed[:1]]
     count = sum(map(len, encoded))
     return {
@@ -70,7 +71,8 @@ def warnings(found: dict) -> list[str]:
     if cut := found.get("cut"):
         lines.append(
             f"{len(cut)} of {found['pairs']} references have more tokens than a translation may have, such as line "
-            f"{cut[0]}; raise evaluation.length_ratio or evaluation.length_extra, unless the context is the limit"
+            f"{cut[0]}: a perfect model reaches {_scores(found['ceiling'])}; raise evaluation.length_ratio or "
+            "evaluation.length_extra, unless the context is the limit"
         )
     lines += _losses("references", found["pairs"], found) if "ceiling" in found else []
     lines += _losses("sources", found["pairs"], found["source"]) if "source" in found else []
@@ -85,14 +87,17 @@ def warnings(found: dict) -> list[str]:
 
 def _losses(side: str, pairs: int, found: dict) -> list[str]:
     """Say what a round trip through the tokenizer loses of one side, if it is much."""
-    ceiling = {name: score["value"] for name, score in found["ceiling"].items()}
-    low = {name: value for name, value in ceiling.items() if metrics.is_imperfect(name, value)}
+    low = {name: score for name, score in found["ceiling"].items() if metrics.is_imperfect(name, score["value"])}
     if not found["changed"] or not low:
         return []
-    values, example = ", ".join(f"{metrics.label(name)} {value:.1f}" for name, value in low.items()), found["example"]
+    values, example = _scores(low), found["example"]
     consequence = {"references": "a perfect model reaches", "sources": "the model reads another text, with"}[side]
     return [
         f"{found['changed']} of {pairs} {side} change when they are encoded and decoded: {consequence} {values}; line "
         f"{example['line']} is {example['reference']!r} and becomes {example['written']!r}; {found['unknown']:.1f} % "
         "of the tokens are unknown"
     ]
+
+
+def _scores(scores: dict[str, dict]) -> str:
+    return ", ".join(f"{metrics.label(name)} {score['value']:.1f}" for name, score in scores.items())
