@@ -96,7 +96,7 @@ def test_a_full_disk_is_one_line_in_the_log(tmp_path):
 def test_a_job_that_is_told_to_end_clears_away_what_was_half_done(tmp_path, ending):
     body = "\n    ".join(
         [
-            "from skipclm.runtime import provenance",
+            "from skipclm.runtime import atomic",
             f"with atomic.new_file('a.txt'): os.kill(os.getpid(), {ending.value})",
         ]
     )
