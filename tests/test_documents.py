@@ -1,5 +1,6 @@
 """What the documents and environments say of the repository holds."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -9,17 +10,32 @@ import yaml
 
 REPO = Path(__file__).parents[1]
 DOCUMENTS = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted(REPO.glob("docs/**/*.md"))]
+GUIDES = ["clusters", "configuration", "extending", "library", "results", "resuming"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document):
-    links = re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not _leads_somewhere(document, link)] == []
 
 
-def test_models_that_the_readme_names_are_made():
+def _leads_somewhere(document, link):
+    """Tell whether a link's file exists and, if it names a heading, that heading."""
+    name, _, anchor = link.partition("#")
+    target = document.parent / name if name else document
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(document):
+    """Return the anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_models_that_the_pages_name_are_made(page):
     config = yaml.safe_load((REPO / "config.yaml").read_text(encoding="utf-8"))
-    named = re.findall(r"ablation/(\S+)/(\w+)/seed(\d+)/model", (REPO / "README.md").read_text(encoding="utf-8"))
+    named = re.findall(r"ablation/(\w+-\w+)/(\w+)/seed(\d+)/model", (REPO / page).read_text(encoding="utf-8"))
     assert named
     for pair, variant, seed in named:
         assert pair in config["pairs"]
@@ -28,12 +44,47 @@ def test_models_that_the_readme_names_are_made():
 
 
 def test_file_map_names_every_module():
+    page = (REPO / "docs/library.md").read_text(encoding="utf-8")
+    section = page[page.index("## Modules") :].split("\n## ")[0]
+    named, package = set(), ""
+    for line in section.splitlines():
+        if line.startswith("| ") and "---" not in line:
+            first, modules, _ = (cell.strip() for cell in line.strip("|").split("|"))
+            package = first.strip("`") or package
+            named |= {(package, name) for name in re.findall(r"`(\w+)`", modules)}
+    root = REPO / "src/skipclm"
+    found = {("(top)" if path.parent == root else path.parent.name, path.stem) for path in root.glob("**/*.py")}
+    assert named == {(folder, name) for folder, name in found if name != "__init__"}
+
+
+def test_code_on_the_pages_imports_what_there_is():
+    for page in [REPO / "README.md", *REPO.glob("docs/*.md")]:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and node.module.startswith("skipclm"):
+                    path = REPO / "src" / f"{node.module.replace('.', '/')}.py"
+                    body = ast.parse(path.read_text(encoding="utf-8")).body
+                    defined = {each.name for each in body if isinstance(each, ast.FunctionDef | ast.ClassDef)}
+                    assert {alias.name for alias in node.names} <= defined
+
+
+def test_files_that_the_pages_name_are_there():
+    for page in [REPO / "README.md", *(REPO / f"docs/{name}.md" for name in GUIDES)]:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"(?<![\w/.])((?:src|workflow|configs|envs|profiles|tests|resources)/[\w./]+\w)", text)
+        assert [name for name in named if not (REPO / name).exists()] == []
+
+
+def test_readme_is_short_and_links_every_page():
     readme = (REPO / "README.md").read_text(encoding="utf-8")
-    words = set(re.findall(r"\w+", readme[readme.index("## The files") :]))
-    names = {path.stem for path in REPO.glob("src/skipclm/*.py")} - {"__init__", "__main__"}
-    assert {
-        name for name in names - words if not name.startswith("demo_") and not name.endswith(("_figure", "_figures"))
-    } == set()
+    assert len(readme.splitlines()) <= 150
+    linked = set(re.findall(r"\]\(docs/(\w+\.md)\)", readme))
+    assert {path.name for path in REPO.glob("docs/*.md")} - linked == set()
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_guides_are_short(name):
+    assert len((REPO / f"docs/{name}.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 def test_conda_environment_has_the_direct_dependencies_at_the_pinned_versions():
