@@ -141,8 +141,8 @@ def page() -> str:
     return f"""# How far to trust a mark of significance
 
 Written on {datetime.date.today()} by `make statistics`. Each number is a share of trials, in per cent, in which
-`skipclm.analysis.significance` finds p < 0.05 between two systems on {SEGMENTS} segments. The interval takes segments and
-training seeds for chance together; nothing here is corrected for several comparisons, which the tables are.
+`skipclm.analysis.significance` finds p < 0.05 between two systems on {SEGMENTS} segments. The interval takes segments
+and training seeds for chance together; nothing here is corrected for several comparisons, which the tables are.
 
 ## Where there is no difference
 

@@ -44,8 +44,8 @@ def test_another_choice_trains_again_what_depends_on_it(copied):
 
 
 def test_a_new_metric_trains_and_translates_nothing(copied):
-    with open(copied / "src/skipclm/metrics.py", "a", encoding="utf-8") as file:
-        file.write("\n# edited\n")
+    with open(copied / "src/skipclm/evaluation/metrics.py", "a", encoding="utf-8") as file:
+        file.write("\nEDITED = 1\n")
     output = snakemake(copied, str(RESULTS / "ablation/scores.tsv"))
     assert len(re.findall(r"^Job \d+: Score ", output, re.MULTILINE)) == 2 + 2 * 3
     assert not re.findall(r"^Job \d+: (?:Build|Prepare|Encode|Train|Translate) ", output, re.MULTILINE)
@@ -104,15 +104,26 @@ def test_a_run_whose_folder_is_removed_is_made_again(copied, finished):
 @pytest.mark.parametrize(
     ("module", "reruns", "spares"),
     [
-        ("training", {"train_cell", "train_variant", "translate", "score"}, {"build_corpus", "prepare_base"}),
-        ("translation", {"translate", "score"}, {"prepare_base", "encode_split", "train_cell", "train_variant"}),
-        ("corpus", {"build_corpus", "encode_split", "train_cell"}, set()),
-        ("figures", {"plot_grid", "plot_ablation"}, {"score", "collect_grid", "train_cell"}),
+        (
+            "training/fine_tuning",
+            {"train_cell", "train_variant", "translate", "score"},
+            {"build_corpus", "prepare_base"},
+        ),
+        (
+            "evaluation/decoding",
+            {"translate", "score"},
+            {"prepare_base", "encode_split", "train_cell", "train_variant"},
+        ),
+        ("data/corpus", {"build_corpus", "encode_split", "train_cell"}, set()),
+        ("report/figures", {"plot_grid", "plot_ablation"}, {"score", "collect_grid", "train_cell"}),
     ],
 )
 def test_an_edited_module_reruns_its_stage_and_what_follows(copied, module, reruns, spares):
-    with open(copied / f"src/skipclm/{module}.py", "a", encoding="utf-8") as file:
-        file.write("\n# edited\n")
+    path = copied / f"src/skipclm/{module}.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"# A comment.\n{text}\n\n# Another.\n", encoding="utf-8")
+    assert planned(copied) == {}
+    path.write_text(f"{text}\nEDITED = 1\n", encoding="utf-8")
     jobs = planned(copied)
     assert reruns <= jobs.keys()
     assert not spares & jobs.keys()
@@ -164,8 +175,8 @@ def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):
     assert not (run / "model").exists()  # at once, not when all cells are done
     assert (run / "valid.hypotheses.txt").exists()
     snakemake(copied, str(RESULTS / "grid/best.json"))
-    with open(copied / "src/skipclm/metrics.py", "a", encoding="utf-8") as file:
-        file.write("\n# edited\n")
+    with open(copied / "src/skipclm/evaluation/metrics.py", "a", encoding="utf-8") as file:
+        file.write("\nEDITED = 1\n")
     jobs = planned(copied, str(RESULTS / "grid/best.json"))
     assert jobs["score"] == 2
     assert not {"train_cell", "translate"} & jobs.keys()

@@ -2,11 +2,14 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from skipclm.runtime import atomic, job_environment
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 WITH_TORCH = {"check_split", "encode_split", "prepare_base", "train", "translate"}
@@ -31,9 +34,12 @@ def test_jobs_that_train_and_translate_alone_load_torch(script):
 
 def test_comet_that_dies_time_and_again_is_not_run_with_its_reason(tmp_path):
     script, output = SCRIPTS / "score_neural.py", tmp_path / "test.comet.json"
-    options = ["--log", tmp_path / "log", "--gpu", "0", "--jobs-per-gpu", "1", "--attempts", "2", "--output", output]
+    options = ["--log", tmp_path / "log", "--gpu", "0", "--output", output]
+    plan = tmp_path / "plans/1.json"
+    atomic.write_json(plan, {"config": {"execution": {"attempts": 2, "jobs_per_gpu": 1}}})
+    environment = os.environ | {job_environment.INVOCATION: str(plan)}
     for status in (1, 1, 0):
         assert not output.exists()
-        assert subprocess.run([sys.executable, script, *options, "--", "false"]).returncode == status
+        assert subprocess.run([sys.executable, script, *options, "--", "false"], env=environment).returncode == status
     assert json.loads(output.read_text()) == {"not_run": "RuntimeError: false ended with status 1"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.before", "test.comet.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.before", "plans", "test.comet.json"]

@@ -24,7 +24,7 @@ from workflows import (
     without_clocks,
 )
 
-from skipclm.runtime import invocation
+from skipclm.runtime import job_environment
 
 pytestmark = pytest.mark.slow
 
@@ -167,7 +167,7 @@ def test_modules_of_the_working_folder_are_not_pythons_own(tmp_path):
 
 
 def test_a_job_that_waits_in_a_queue_does_what_was_planned(tmp_path, monkeypatch):
-    monkeypatch.delenv(invocation.VARIABLE, raising=False)
+    monkeypatch.delenv(job_environment.INVOCATION, raising=False)
     folder = make_copy(tmp_path / "copy")
     summary = folder / RESULTS / "corpus/summary.tsv"
     snakemake(folder, str(summary.relative_to(folder)))

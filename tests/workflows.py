@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from skipclm.demo import generator
-from skipclm.runtime import invocation
+from skipclm.runtime import job_environment
 
 REPO = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "src", "workflow", "resources", "profiles", "envs"]
@@ -55,7 +55,7 @@ def cluster_job(folder, rule, record, check=True):
     """Run a job as a cluster does, in a Snakemake of its own, of the invocation that has this record."""
     command = [sys.executable, "-m", "snakemake", "--mode", "remote", "--executor", "local", "--cores", "1"]
     command += ["--target-jobs", f"{rule}:", "--force", "--nolock", "--no-hooks", "--configfile", "tiny.yaml"]
-    variables = environment(folder) | ({invocation.VARIABLE: record} if record else {})
+    variables = environment(folder) | ({job_environment.INVOCATION: record} if record else {})
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from skipclm.errors import InputError
-from skipclm.runtime import code_digest, invocation
+from skipclm.runtime import code_digest, invocation, job_environment
 
-MAIN = "import sys; from skipclm.runtime import invocation; invocation.announce('logs'); "
+MAIN = "import sys; from skipclm.runtime import invocation, job_environment; job_environment.set_invocation('logs'); "
 BEGIN = MAIN + "invocation.begin({'config': {'steps': 4}, 'code': {}, 'rules': 'r'}); "
-BEGIN += "print(invocation.os.environ[invocation.VARIABLE], flush=True); sys.stdin.read()"
+BEGIN += "print(invocation.os.environ[job_environment.INVOCATION], flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def start(tmp_path, monkeypatch):
 
 
 def _planned_for(record, monkeypatch, rules="r"):
-    monkeypatch.setenv(invocation.VARIABLE, record)
+    monkeypatch.setenv(job_environment.INVOCATION, record)
     return invocation.planned(rules)
 
 
@@ -76,24 +76,24 @@ def test_where_a_disk_has_no_locks_the_last_one_counts(start, monkeypatch):
 
     monkeypatch.setattr(invocation.fcntl, "flock", refuse)
     monkeypatch.setattr(invocation, "_held", [])
-    monkeypatch.setenv(invocation.VARIABLE, "")  # restored in the end
-    invocation.announce("logs")
+    monkeypatch.setenv(job_environment.INVOCATION, "")  # restored in the end
+    job_environment.set_invocation("logs")
     invocation.begin({"config": {}, "code": {}, "rules": "r"})
-    mine = os.environ[invocation.VARIABLE]
+    mine = os.environ[job_environment.INVOCATION]
     assert not Path(record).exists()
     assert _planned_for(mine, monkeypatch)
 
 
 def test_an_invocation_that_inherits_the_variable_has_a_record_of_its_own(monkeypatch):
-    monkeypatch.setenv(invocation.VARIABLE, "logs/demo/invocations/other.json")
-    invocation.announce("logs/demo")
-    mine = Path(os.environ[invocation.VARIABLE])
+    monkeypatch.setenv(job_environment.INVOCATION, "logs/demo/invocations/other.json")
+    job_environment.set_invocation("logs/demo")
+    mine = Path(os.environ[job_environment.INVOCATION])
     assert mine.parent == Path("logs/demo/invocations")
     assert mine.name != "other.json"
 
 
 def test_a_job_without_the_variable_is_refused(monkeypatch):
-    monkeypatch.delenv(invocation.VARIABLE, raising=False)
+    monkeypatch.delenv(job_environment.INVOCATION, raising=False)
     with pytest.raises(InputError, match="let the cluster pass environment variables"):
         invocation.planned("r")
 

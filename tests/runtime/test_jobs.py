@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from skipclm.errors import InputError, TerminatedError
-from skipclm.runtime import invocation, jobs
+from skipclm.runtime import job_environment, jobs
 
 
 def run_job(folder, body):
@@ -124,7 +124,7 @@ def test_a_job_that_finishes_is_not_ended_any_more(tmp_path):
 
 @pytest.fixture(autouse=True)
 def under_one_snakemake(monkeypatch):
-    monkeypatch.setenv(invocation.VARIABLE, "one Snakemake")
+    monkeypatch.setenv(job_environment.INVOCATION, "one Snakemake")
 
 
 def _attempt(note, error=None, allowed=2, so_far=0):
@@ -171,7 +171,7 @@ def test_an_attempt_that_was_killed_has_a_reason_too(tmp_path):
 def test_under_another_snakemake_it_is_tried_anew(tmp_path, monkeypatch):
     for _ in range(2):
         _be_killed(tmp_path)
-    monkeypatch.setenv(invocation.VARIABLE, "another")
+    monkeypatch.setenv(job_environment.INVOCATION, "another")
     assert _attempt(tmp_path / "note") is None
 
 

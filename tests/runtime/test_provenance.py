@@ -1,7 +1,6 @@
 """Records say what a number depends on; jobs import this package and nothing from where they start."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -47,19 +46,3 @@ def test_environment_says_which_code_it_was(monkeypatch):
     monkeypatch.setattr(provenance.checkout, "version", lambda: {"commit": "none (why)", "code": "abc"})
     record = provenance.environment()
     assert (record["commit"], record["code"]) == ("none (why)", "abc")
-
-
-# What jobs import
-
-
-def test_jobs_import_this_package_and_nothing_from_the_folder_where_they_start(tmp_path, monkeypatch):
-    for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
-        monkeypatch.setenv(name, "")
-    for name in ("datetime", "skipclm"):
-        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the working folder')\n", encoding="utf-8")
-    provenance.share_package()
-    code = "import datetime, skipclm; print(skipclm.__file__)"
-    for command, words in ((["-c", code], str(ROOT / "src/skipclm/__init__.py")), (["-m", "calendar", "2026"], "July")):
-        done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert words in done.stdout

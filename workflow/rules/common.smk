@@ -18,12 +18,16 @@ from skipclm.runtime import (
     console,
     devices,
     invocation,
-    provenance,
+    job_environment,
     atomic,
 )
 
 console.open_outputs()  # before any job inherits them
-provenance.share_package()
+PYTHON = sys.executable
+# Where there are GPUs, a job asks for one, unless a profile or --set-resources says otherwise, and leases its own.
+GPUS = job_environment.set_variables(PYTHON)
+# Snakemake puts it into the commands of its scripts, and does not quote it.
+sys.executable = shlex.quote(PYTHON)
 
 # With --sdm conda, COMET's environment is that environment's own, unless `make comet` has built another.
 COMET = Path(os.path.relpath(workflow.basedir), ".venv-comet")
@@ -45,11 +49,11 @@ PLANNED = {
 try:
     if workflow.is_main_process:
         validation.check_command(sys.argv)
-        validation.check_paths(workflow.basedir, sys.executable)
+        validation.check_paths(workflow.basedir, PYTHON)
         schema = Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
         validation.check(config, yaml.safe_load(schema.read_text(encoding="utf-8")))
         validation.check_selection(config["evaluation"], HAS_COMET or uses_conda)
-        invocation.announce(f"logs/{config['experiment']}")
+        job_environment.set_invocation(f"logs/{config['experiment']}")
     else:
         PLANNED = invocation.planned(PLANNED["rules"])
         config.clear()
@@ -62,35 +66,17 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-# Where there are GPUs, a job wants one, unless a profile or --set-resources says otherwise, and leases its own. The
-# count keeps others from waiting for theirs on a core. A job of a cluster wants what it was given: it asks for no more
-# on a node that has more. (Snakemake's linter takes os.environ[...] for a variable that users have to set.)
-GPUS = int(os.environ.setdefault("SKIPCLM_GPUS", str(min(1, len(devices.visible())))))
 JOBS_PER_GPU = config["execution"]["jobs_per_gpu"]
 # After as many deaths as there are attempts, a further try records why; others are for jobs that were told to end, by
 # a time limit, say, and for those that come further each time. They are the main process's affair: within a job of a
 # cluster, which has the time and the memory that it has, nothing is tried again.
 RETRIES = 2 * config["execution"]["attempts"] if workflow.is_main_process else 0
-# For a command, where a parameter of the rule would make it run again when it changes.
-PYTHON = sys.executable
-os.environ |= {
-    "SKIPCLM_PYTHON": PYTHON,
-    "SKIPCLM_JOBS_PER_GPU": str(JOBS_PER_GPU),
-    "SKIPCLM_ATTEMPTS": str(config["execution"]["attempts"]),
-}
-
-# Threads that wait for each other soon sleep: on a busy machine, those that spin keep others from their work. To sleep
-# at once would cost more than half of the speed on an idle one (bench/threads.py).
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-# Snakemake puts it into the commands of its scripts, and does not quote it.
-sys.executable = shlex.quote(PYTHON)
 
 
-# What jobs need of the main process's environment, for executors that pass on what is named here.
+# For executors that pass on only what is named here.
 envvars:
-    invocation.VARIABLE,
-    "SKIPCLM_GPUS",
+    job_environment.INVOCATION,
+    job_environment.GPUS,
 
 
 if GPUS and "gpu" not in workflow.global_resources:

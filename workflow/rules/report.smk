@@ -27,7 +27,9 @@ rule plot_grid:
     params:
         metric=config["evaluation"]["selection_metric"],
         names=[
-            f"{cell} seed {seed}" for cell in EXPERIMENT.cells for seed in config["grid"]["seeds"]
+            f"{cell} seed {seed}"
+            for cell in EXPERIMENT.cells
+            for seed in config["grid"]["seeds"]
         ],
         code=source_hash("plot_grid"),
     message:

@@ -43,8 +43,6 @@ rule score_neural:
         sources=get_sources,
         hypotheses=rules.translate.output.hypotheses,
         references=get_references,
-        runner=Path(workflow.basedir, "workflow/scripts/score_neural.py"),
-        script=Path(workflow.basedir, "workflow/scripts/comet_segments.py"),
     output:
         neural=f"{RUN}/{{split}}.{{neural}}.json",
     log:
@@ -60,14 +58,16 @@ rule score_neural:
         gpu=GPUS,
     params:
         python=COMET_PYTHON,
+        scripts=lambda wc: Path(workflow.basedir, "workflow/scripts"),
+        code=[source_hash("score_neural"), source_hash("comet_segments")],
         model=lambda wc: config["evaluation"]["neural"][wc.neural],
     message:
         "Score {wildcards.pair} {wildcards.split} of {wildcards.run} seed {wildcards.seed} with {wildcards.neural}"
     shell:
-        '"$SKIPCLM_PYTHON" {input.runner:q} --log {log:q} --gpu {resources.gpu} --jobs-per-gpu $SKIPCLM_JOBS_PER_GPU '
-        "--attempts $SKIPCLM_ATTEMPTS --output {output.neural:q} -- "
-        "{params.python:q} {input.script:q} --model {params.model:q} --sources {input.sources:q} "
-        "--hypotheses {input.hypotheses:q} --references {input.references:q}"
+        '"$SKIPCLM_PYTHON" {params.scripts:q}/score_neural.py --log {log:q} --gpu {resources.gpu} '
+        "--output {output.neural:q} -- {params.python:q} {params.scripts:q}/comet_segments.py "
+        "--model {params.model:q} --sources {input.sources:q} --hypotheses {input.hypotheses:q} "
+        "--references {input.references:q}"
 
 
 rule score:

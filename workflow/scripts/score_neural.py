@@ -6,21 +6,20 @@ If it dies time and again, its scores say so, and the rest goes on.
 import argparse
 import subprocess
 
-from skipclm.runtime import atomic, devices, jobs
+from skipclm.runtime import atomic, devices, invocation, jobs
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--log", required=True)
 parser.add_argument("--gpu", type=int, required=True, help="devices to lease, where there are any")
-parser.add_argument("--jobs-per-gpu", type=int, required=True)
-parser.add_argument("--attempts", type=int, required=True)
 parser.add_argument("--output", required=True, help="file of the scores")
 parser.add_argument("command", nargs="+")
 options = parser.parse_args()
+execution = invocation.read()["config"]["execution"]
 
 with (
     jobs.job(options.log),
-    jobs.trying(f"{options.output}.attempt", options.attempts) as failure,
-    devices.lease(options.gpu, options.jobs_per_gpu),
+    jobs.trying(f"{options.output}.attempt", execution["attempts"]) as failure,
+    devices.lease(options.gpu, execution["jobs_per_gpu"]),
 ):
     if failure:
         print(f"given up: {failure}")

@@ -18,7 +18,7 @@ from skipclm.config.experiment import Experiment
 from skipclm.errors import InputError
 from skipclm.evaluation import score_files
 from skipclm.planning import cost, forecast
-from skipclm.runtime import atomic, console, jobs, provenance
+from skipclm.runtime import atomic, console, job_environment, jobs
 
 ROOT = Path(__file__).parents[3]
 SETTING = re.compile(r"[a-zA-Z_][\w-]*=")  # how a KEY=VALUE begins
@@ -145,7 +145,7 @@ def _run(config: dict, texts: list[str], cores: int) -> None:
     # On this machine: a cluster's profile would measure its queue.
     command += ["--profile", "none", "--workflow-profile", str(ROOT / "profiles/default")]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE_")}
-    variables |= provenance.SAFE_PATH
+    variables |= job_environment.SAFE_PATH
     # In a session of its own, so that it is told to end once, by us, whatever it is that ends us.
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(command, env=variables, stdout=file, stderr=file, start_new_session=True)

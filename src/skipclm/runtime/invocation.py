@@ -9,28 +9,20 @@ ended, so that their jobs, still in a queue perhaps, do not overwrite what it ma
 import fcntl
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import IO
 
 from skipclm.errors import InputError
 from skipclm.runtime import atomic, code_digest
-
-VARIABLE = "SKIPCLM_INVOCATION"  # the path of the record
-FOLDER = "invocations"  # among the logs of an experiment
+from skipclm.runtime.job_environment import INVOCATION
 
 # The open record of this process; the lock on it lasts until the process ends.
 _held: list[IO] = []
 
 
-def announce(logs: str | Path) -> None:
-    """Choose the path of this invocation's record, and set the environment variable that tells jobs."""
-    os.environ[VARIABLE] = str(Path(logs) / FOLDER / f"{uuid.uuid4()}.json")
-
-
 def begin(planned: dict) -> None:
     """Write the record of this invocation, lock it, and remove the records of invocations that have ended."""
-    path = Path(os.environ[VARIABLE])
+    path = Path(os.environ[INVOCATION])
     with atomic.new_file(path) as temporary:
         file = open(temporary, "r+", encoding="utf-8")  # noqa: SIM115
         _held.append(file)
@@ -62,29 +54,37 @@ def _lock(file: IO) -> bool:
     return True
 
 
-def planned(rules: str) -> dict:
-    """Return what the main process of this job has planned; `rules` is the digest of the rules as they are now.
+def read() -> dict:
+    """Return what the main process of this job has planned.
 
-    Raises an `InputError` if that is not known, if the invocation was replaced, or if the rules have changed.
+    Raises an `InputError` if that is not known, or if the invocation was replaced.
     """
-    if VARIABLE not in os.environ:
+    if INVOCATION not in os.environ:
         raise InputError(
-            f"expected the environment variable {VARIABLE} of the Snakemake that submitted this job, found none; let "
+            f"expected the environment variable {INVOCATION} of the Snakemake that submitted this job, found none; let "
             "the cluster pass environment variables to its jobs"
         )
-    path = Path(os.environ[VARIABLE])
+    path = Path(os.environ[INVOCATION])
     if not path.exists():
         raise InputError(
             f"expected {path}, which says what was planned, found none: another Snakemake was started after the one "
             "that submitted this job had ended, or that one had --no-hooks; this job does nothing"
         )
-    found = atomic.read_json(path)
-    if found["rules"] != rules:
+    return atomic.read_json(path)
+
+
+def planned(rules: str) -> dict:
+    """Return what `read` does; `rules` is the digest of the rules as they are now.
+
+    Raises an `InputError` where `read` does, and if the rules have changed.
+    """
+    plan = read()
+    if plan["rules"] != rules:
         raise InputError(
             "expected the Snakefile and workflow/rules as they were when this job was planned, found that they were "
             "edited since; start Snakemake again"
         )
-    return found
+    return plan
 
 
 def check_code(script: str | Path, planned: str) -> None:

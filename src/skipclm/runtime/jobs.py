@@ -18,6 +18,7 @@ from typing import IO
 
 from skipclm.errors import InputError, TerminatedError
 from skipclm.runtime import checkout, console, invocation
+from skipclm.runtime.job_environment import INVOCATION
 
 # How a job is told to end: by a cluster or by Snakemake, by Ctrl-C, by a terminal that closes.
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -141,7 +142,7 @@ class _Deaths:
 
     @classmethod
     def read(cls, file: IO, so_far: int) -> "_Deaths":
-        now = cls(os.environ.get(invocation.VARIABLE), so_far)
+        now = cls(os.environ.get(INVOCATION), so_far)
         file.seek(0)
         try:
             found = cls(**json.load(file))

@@ -9,17 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from skipclm.runtime import checkout
 
 RECORD = "skipclm.json"  # beside a model: how it was made
-# For every Python that is started by `-m`, which would otherwise look for modules in the working folder first.
-SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-
-
-def share_package() -> None:
-    """Let jobs import this package in environments that hold its dependencies only, as --sdm conda makes them.
-
-    And let no job import a module from the folder that it starts in, where a user may have a random.py.
-    """
-    places = [str(checkout.PACKAGE.parent), os.environ.get("PYTHONPATH")]
-    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, places)), **SAFE_PATH}
 
 
 def environment() -> dict:

@@ -23,7 +23,7 @@ from skipclm.config import runs
 from skipclm.data.examples import Examples, Prompt
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.models import checkpoints
-from skipclm.runtime import atomic, checkout, devices, jobs, provenance, tsv
+from skipclm.runtime import atomic, checkout, devices, job_environment, jobs, provenance, tsv
 from skipclm.runtime.snapshots import DONE, Snapshots, fingerprint, model_files
 from skipclm.training import fine_tuning
 
@@ -175,7 +175,7 @@ def _start_processes(job: TrainingJob, count: int) -> int | None:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
         command = [*torchrun, f"--shutdown-timeout={PATIENCE}", "-m", "skipclm.training.training_job", place]
         threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}  # or torchrun says at length that it takes one
-        variables = os.environ | provenance.SAFE_PATH | threads
+        variables = os.environ | job_environment.SAFE_PATH | threads
         with _locked(job.snapshots, fcntl.LOCK_EX):
             pass  # processes whose job and torchrun were killed save a snapshot before they go
         # The job's lock and its devices are torchrun's as well, as long as it lives.
