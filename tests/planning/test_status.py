@@ -65,11 +65,9 @@ def test_runs_of_all_states(results):
     _score(results, "grid/en-de/c1-s1-t3/seed2", bleu=22.0)
     _score(results, "grid/en-de/c1-s1-t4/seed1", bleu=20.5)
     _score(results, "ablation/en-de/finetune/seed4", "test", status="failed", reason="out of memory", metrics={})
-    log = results.parents[1] / "logs/mine/grid/en-de/c1-s1-t4/seed2/train.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("start\r 10%|█ | 12/120 [00:07<01:13, 1.40step/s, loss 4.325, learning rate 5.14e-04]")
-    note = results / "grid/en-de/c1-s1-t4/seed2/train.attempt"
-    note.parent.mkdir(parents=True)
+    running = results / "grid/en-de/c1-s1-t4/seed2"
+    atomic.write_json(running / "snapshots/progress.json", {"step": 12, "steps": 120, "loss": 4.325})
+    note = running / "train.attempt"
     stale = results / "ablation/en-de/base/seed4/test.hypotheses.txt.attempt"  # of a job that was killed
     stale.parent.mkdir(parents=True)
     stale.touch()

@@ -1,5 +1,6 @@
 """The loop reports what the model reports, stops when there is nothing left to train, and is the seed's alone."""
 
+import json
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from skipclm.errors import InputError
+from skipclm.runtime.snapshots import Snapshots
 from skipclm.training import training_loop
 
 
@@ -32,11 +34,12 @@ class _Scripted(nn.Module):
         }
 
 
-def _run(folder, values, steps, **options):
+def _run(folder, values, steps, snapshots=None, **options):
     data = [{"labels": torch.tensor([1, 2, 3])}] * 8
     settings = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "steps": steps, "batch_size": 2} | options
     valid = [{"labels": torch.tensor([value])} for value in (1, 1, 3, 3)]
-    trainer = training_loop.Loop(_Scripted(values), folder, 1, settings, train_dataset=data, eval_dataset=valid)
+    options = {"train_dataset": data, "eval_dataset": valid, "snapshots": snapshots}
+    trainer = training_loop.Loop(_Scripted(values), folder, 1, settings, **options)
     trainer.train()
     return trainer
 
@@ -113,6 +116,16 @@ def test_bar_shows_loss_and_rate(tmp_path, capsys):
     assert "2/2" in shown.err
     assert "loss 1.500, learning rate 1.00e-01, tokens per second" in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(("last", "loss"), [(4.0, 3.5), (float("nan"), None)])
+def test_a_file_says_how_far_a_training_is(tmp_path, last, loss):
+    snapshots = Snapshots(tmp_path / "snapshots", "fingerprint")
+    file = tmp_path / "snapshots/progress.json"
+    file.parent.mkdir()
+    file.write_text("of an earlier training")
+    _run(tmp_path, [1.0, 2.0, 3.0, last], steps=4, log_every=2, snapshots=snapshots)
+    assert json.loads(file.read_text()) == {"step": 4, "steps": 4, "loss": loss}
 
 
 def test_training_leaves_no_files(tmp_path):

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 from collections import Counter
 from contextlib import chdir
 from pathlib import Path
@@ -15,11 +14,11 @@ from skipclm.evaluation import score_files
 from skipclm.evaluation.metrics import METRICS
 from skipclm.planning import cost
 from skipclm.runtime import atomic
+from skipclm.runtime.snapshots import FOLDER, PROGRESS
 
 LATELY = 20  # jobs of runs that ended last, which tell how many go on at a time
 SECTIONS = ("corpus", "model", *runs.METHOD_SECTIONS, "grid", "ablation", "evaluation")  # of a configuration
 Took = tuple[float, float]  # seconds of a run's training, and of all that comes after
-PROGRESS = re.compile(r"(\d+)/(\d+) \[[^\]]*?(?:loss ([\d.naif]+)[^\]]*)?\]")
 
 
 def report(results: Path) -> str:
@@ -100,15 +99,10 @@ def _counts(counts: Counter, total: int) -> str:
     return ", ".join([f"{counts['done']} of {total} runs done", *parts])
 
 
-def _log(results: Path, run: Run) -> Path:
-    return results.parents[1] / "logs" / results.name / run.folder / "train.log"
-
-
-def _step(results: Path, run: Run) -> tuple[int, int, str] | None:
-    """Return at which step a training is, of how many, and its loss, if its log tells."""
-    log = _log(results, run)
-    steps = PROGRESS.findall(log.read_text(encoding="utf-8", errors="replace")) if log.exists() else []
-    return (int(steps[-1][0]), int(steps[-1][1]), steps[-1][2]) if steps else None
+def _step(results: Path, run: Run) -> dict | None:
+    """Return `step`, `steps` and `loss` of a training under way, None before its first log."""
+    file = results / run.folder / FOLDER / PROGRESS
+    return atomic.read_record(file, step=int, steps=int) if file.exists() else None
 
 
 def _progress(results: Path, config: dict, run: Run) -> str:
@@ -119,8 +113,8 @@ def _progress(results: Path, config: dict, run: Run) -> str:
         return ", trained"
     if not (step := _step(results, run)):
         return ""
-    done, of, loss = step
-    return f", step {done} of {of}" + (f", loss {loss}" if loss else "")
+    loss = "" if step["loss"] is None else f", loss {step['loss']:.3f}"
+    return f", step {step['step']} of {step['steps']}{loss}"
 
 
 def _share_left(results: Path, config: dict, run: Run, is_running: bool) -> float:
@@ -130,7 +124,7 @@ def _share_left(results: Path, config: dict, run: Run, is_running: bool) -> floa
     if not is_running:
         return 1.0
     step = _step(results, run)
-    return 1.0 - step[0] / step[1] if step else 1.0
+    return 1.0 - step["step"] / step["steps"] if step else 1.0
 
 
 def _reason(results: Path, run: Run) -> str:

@@ -17,6 +17,7 @@ from skipclm.runtime import atomic, provenance
 SEAL = "seal.json"
 DONE = "train"  # among the snapshots: what a training has made, from its end to `release`
 FOLDER = "snapshots"  # in that of a run
+PROGRESS = "progress.json"  # among the snapshots: at which step a training is
 
 
 def fingerprint(facts: dict, files: Iterable[str | Path]) -> str:

@@ -4,23 +4,33 @@ import math
 import signal
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from skipclm.runtime import jobs
+from skipclm.runtime import atomic, jobs
 from skipclm.training import losses
 
 
 class Progress(TrainerCallback):
-    """A progress bar with loss, learning rate and tokens per second on standard error."""
+    """A progress bar with loss, learning rate and tokens per second on standard error, and a file for `status`.
+
+    The file is a JSON object with `step`, `steps` and `loss`, which is null unless finite.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Open the bar."""
+        if self.file is not None and state.is_world_process_zero:
+            self.file.unlink(missing_ok=True)  # of a training with other settings, perhaps
         # A bar in a log file is a line per refresh: one every two seconds can be followed with tail -f.
         self.bar = tqdm(total=state.max_steps, unit="step", mininterval=2.0, file=sys.stderr)
 
@@ -37,7 +47,15 @@ class Progress(TrainerCallback):
         if "loss" in logs:  # not after a validation, nor at the end
             text = ", ".join(f"{k.replace('_', ' ')} {v.format(logs[k])}" for k, v in shown.items())
             self.bar.set_postfix_str(text, refresh=False)
+            self._write(state, logs["loss"])
         self.bar.update(state.global_step - self.bar.n)
+
+    def _write(self, state: TrainerState, loss: float) -> None:
+        if self.file is None or not state.is_world_process_zero:
+            return
+        progress = {"step": state.global_step, "steps": state.max_steps, "loss": loss if math.isfinite(loss) else None}
+        with suppress(OSError):  # no training ends because nobody can see how far it is
+            atomic.write_json(self.file, progress)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object

@@ -16,7 +16,7 @@ from transformers.utils import is_torch_bf16_gpu_available
 from skipclm.data.examples import LengthGroupedBatches
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.runtime import memory
-from skipclm.runtime.snapshots import Snapshots
+from skipclm.runtime.snapshots import PROGRESS, Snapshots
 from skipclm.training import callbacks, losses
 
 _WEIGHTS = "model.safetensors"
@@ -100,7 +100,7 @@ class Loop(Trainer):
         args._n_gpu = min(1, args.n_gpu)
         super().__init__(model=model, args=args, **kwargs)
         self.remove_callback(PrinterCallback)
-        self.add_callback(callbacks.Progress())
+        self.add_callback(callbacks.Progress(snapshots.folder / PROGRESS if snapshots else None))
         self.add_callback(callbacks.StopIfDiverged())
         self.lengths = lengths
         self.tokens = 0.0  # that were trained on, up to the last log
