@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from skipclm.runtime import atomic, jobs, startup
+from skipclm.runtime import atomic, jobs, locks, startup
 
 jobs.end_with_parents()
 with startup.loading():
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 with (
     jobs.job(snakemake.log[0], __file__, snakemake.params.code),
-    jobs.alone(f"{snakemake.output.base}.attempt"),
+    locks.exclusive_lock(f"{snakemake.output.base}.attempt"),
     devices.lease(snakemake.resources.gpu, snakemake.config["execution"]["jobs_per_gpu"]),
     atomic.new_folder(snakemake.output.base) as folder,
 ):

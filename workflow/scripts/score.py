@@ -7,12 +7,15 @@ from skipclm.config import runs
 from skipclm.data.text_files import read_lines
 from skipclm.evaluation import metrics, score_files
 from skipclm.pairs import Pair
-from skipclm.runtime import atomic, jobs, provenance, snapshots
+from skipclm.runtime import atomic, jobs, locks, provenance, snapshots
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with jobs.job(snakemake.log[0], __file__, snakemake.params.code), jobs.alone(f"{snakemake.output.scores}.attempt"):
+with (
+    jobs.job(snakemake.log[0], __file__, snakemake.params.code),
+    locks.exclusive_lock(f"{snakemake.output.scores}.attempt"),
+):
     run, options = snakemake.wildcards, snakemake.params.options
     record = atomic.read_json(snakemake.input.record) if snakemake.input.record else {}
     generation = atomic.read_json(snakemake.input.generation)

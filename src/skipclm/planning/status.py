@@ -1,6 +1,5 @@
 """How far an experiment has come, read off the files of its runs while it is under way."""
 
-import fcntl
 import os
 from collections import Counter
 from contextlib import chdir
@@ -13,7 +12,7 @@ from skipclm.errors import InputError, reading
 from skipclm.evaluation import score_files
 from skipclm.evaluation.metrics import METRICS
 from skipclm.planning import cost
-from skipclm.runtime import atomic
+from skipclm.runtime import atomic, locks
 from skipclm.runtime.snapshots import FOLDER, PROGRESS
 
 LATELY = 20  # jobs of runs that ended last, which tell how many go on at a time
@@ -58,7 +57,7 @@ def state(results: Path, config: dict, run: Run) -> str:
     begun to make it anew.
     """
     folder = results / run.folder
-    if any(map(_is_locked, folder.glob("*.attempt"))):
+    if any(map(locks.is_locked, folder.glob("*.attempt"))):
         return "running"
     paths = [folder / f"{split}.scores.json" for split in run.splits]
     if not all(path.exists() for path in paths) or not _is_trained(results, config, run):
@@ -80,18 +79,6 @@ def _is_trained(results: Path, config: dict, run: Run) -> bool:
         return False
     wanted = runs.with_layers(run.settings, validation.depth(config), best)
     return atomic.read_record(record, settings=dict)["settings"] == wanted
-
-
-def _is_locked(note: Path) -> bool:
-    """Tell whether a job of this machine holds the file, or one of another machine where its disk has locks."""
-    try:
-        with open(note, encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _counts(counts: Counter, total: int) -> str:

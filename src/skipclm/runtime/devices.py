@@ -5,7 +5,6 @@ the inherited CUDA_VISIBLE_DEVICES, or all that there are; a job sees only what 
 devices are its own already, locks are that job's alone, so that it leases what it was given.
 """
 
-import fcntl
 import itertools
 import os
 import stat
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from skipclm.errors import InputError
+from skipclm.runtime import locks
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 NO_DEVICE = "NoDevFiles"  # what an older Slurm says where a job has none
@@ -81,12 +81,10 @@ def _wait_for(names: list[str], count: int, jobs_per_device: int, held: ExitStac
 def _lock(name: str) -> IO | None:
     """Return the open lock file of a device, which the caller closes, or None if another job holds it."""
     file = open(lock_folder() / name.replace("/", "_"), "a")  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.set_inheritable(file.fileno(), True)  # torchrun, or COMET, holds it as long as it lives
-    except OSError:
+    if not locks.try_lock(file):
         file.close()
         return None
+    os.set_inheritable(file.fileno(), True)  # torchrun, or COMET, holds it as long as it lives
     return file
 
 

@@ -6,14 +6,13 @@ jobs inherit, and holds a lock on it as long as it runs. The next main process r
 ended, so that their jobs, still in a queue perhaps, do not overwrite what it makes.
 """
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import IO
 
 from skipclm.errors import InputError
-from skipclm.runtime import atomic, code_digest
+from skipclm.runtime import atomic, code_digest, locks
 from skipclm.runtime.job_environment import INVOCATION
 
 # The open record of this process; the lock on it lasts until the process ends.
@@ -26,32 +25,12 @@ def begin(planned: dict) -> None:
     with atomic.new_file(path) as temporary:
         file = open(temporary, "r+", encoding="utf-8")  # noqa: SIM115
         _held.append(file)
-        _lock(file)  # before it has its name, so that nobody takes it for one that has ended
+        locks.try_lock(file)  # before it has its name, so that nobody takes it for one that has ended
         json.dump(planned, file, ensure_ascii=False, allow_nan=False)
         file.flush()
     for other in path.parent.glob("[!.]*.json"):
-        if other != path and not _is_alive(other):
+        if other != path and not locks.is_locked(other):
             other.unlink(missing_ok=True)
-
-
-def _is_alive(record: Path) -> bool:
-    """Return whether the invocation of a record still runs; False also where the disk has no locks."""
-    try:
-        with open(record, "r+", encoding="utf-8") as file:
-            return not _lock(file)
-    except FileNotFoundError:
-        return False
-
-
-def _lock(file: IO) -> bool:
-    """Lock a file unless another process has; return False if another has."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a network disk without locks
-        pass
-    return True
 
 
 def read() -> dict:

@@ -1,7 +1,6 @@
 """What every job of the workflow runs in: its log, the ways in which it may end, and what becomes of its attempts."""
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -11,13 +10,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from skipclm.errors import InputError, TerminatedError
-from skipclm.runtime import checkout, console, invocation
+from skipclm.runtime import checkout, console, invocation, locks
 from skipclm.runtime.job_environment import INVOCATION
 
 # How a job is told to end: by a cluster or by Snakemake, by Ctrl-C, by a terminal that closes.
@@ -113,7 +112,7 @@ def trying(note: str | Path, attempts: int, so_far: int = 0) -> Iterator[str | N
     say). A job has not died of bad input, of a disk that is full, or of being told to end. Nobody else works on what
     the note is of: the block begins when the one before has ended, on another machine perhaps.
     """
-    with alone(note) as file:
+    with locks.exclusive_lock(note) as file:
         before = _Deaths.read(file, so_far)
         _working_on.append((file, before))
         before.and_one_of(WITHOUT_A_WORD).write(file)
@@ -173,40 +172,6 @@ def told_to_end() -> None:
     """Note that a death that may follow is no fault of the job: it was told to end, and may be killed if it is slow."""
     for file, before in _working_on:
         before.write(file)
-
-
-@contextmanager
-def alone(note: str | Path) -> Iterator[IO]:
-    """Open a file as soon as no other process has it; it goes in the end, unless something is written in it."""
-    path = Path(note)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with open(path, "a+", encoding="utf-8") as file:
-            with suppress(OSError):  # where a network's disk has no locks, we go without
-                _lock(file)
-            if not _is_named(path, file):  # the other has removed it
-                continue
-            os.set_inheritable(file.fileno(), True)  # torchrun, or COMET, holds it as long as it lives
-            try:
-                yield file
-            finally:
-                if not os.fstat(file.fileno()).st_size:
-                    path.unlink(missing_ok=True)
-            return
-
-
-def _is_named(path: Path, file: IO) -> bool:
-    with suppress(FileNotFoundError):
-        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
-    return False
-
-
-def _lock(file: IO) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"waits for another process, which works on the same: {file.name}")
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def end_with_parents(count: int | None = None, topmost: int | None = None) -> None:

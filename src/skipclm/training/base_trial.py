@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from skipclm.errors import InputError
-from skipclm.runtime import atomic, jobs, provenance, snapshots
+from skipclm.runtime import atomic, locks, provenance, snapshots
 
 
 def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
@@ -20,7 +20,7 @@ def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
     """
     facts = {"config": config, "versions": provenance.versions()}
     identity = snapshots.fingerprint(facts, snapshots.model_files(base))
-    with jobs.alone(f"{record}.attempt"):
+    with locks.exclusive_lock(f"{record}.attempt"):
         if _read_fingerprint(Path(record)) != identity:
             atomic.write_json(record, {"fingerprint": identity, "tried": _run_trial(base, config)})
 

@@ -1,7 +1,6 @@
 """One training as the workflow runs it: from files to files, in one process or in several that share it."""
 
 import errno
-import fcntl
 import os
 import shutil
 import signal
@@ -9,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,7 @@ from skipclm.config import runs
 from skipclm.data.examples import Examples, Prompt
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.models import checkpoints
-from skipclm.runtime import atomic, checkout, devices, job_environment, jobs, provenance, tsv
+from skipclm.runtime import atomic, checkout, devices, job_environment, jobs, locks, provenance, tsv
 from skipclm.runtime.snapshots import DONE, Snapshots, fingerprint, model_files
 from skipclm.training import fine_tuning
 
@@ -176,7 +175,7 @@ def _start_processes(job: TrainingJob, count: int) -> int | None:
         command = [*torchrun, f"--shutdown-timeout={PATIENCE}", "-m", "skipclm.training.training_job", place]
         threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}  # or torchrun says at length that it takes one
         variables = os.environ | job_environment.SAFE_PATH | threads
-        with _locked(job.snapshots, fcntl.LOCK_EX):
+        with _processes_lock(job.snapshots):
             pass  # processes whose job and torchrun were killed save a snapshot before they go
         # The job's lock and its devices are torchrun's as well, as long as it lives.
         process = subprocess.Popen(command, env=variables, close_fds=False)
@@ -202,11 +201,10 @@ def _ends(place: str) -> list[dict]:
 
 
 @contextmanager
-def _locked(snapshots: str, how: int) -> Iterator[None]:
+def _processes_lock(snapshots: str, shared: bool = False) -> Iterator[None]:
     """Hold the lock that the processes of a training share as long as they live."""
-    with open(Path(snapshots) / "processes.lock", "a+") as file:  # on a network's disk, who shares a lock has to read
-        with suppress(OSError):  # where a network's disk has no locks, we go without
-            fcntl.flock(file, how)
+    with open(Path(snapshots) / "processes.lock", "a+") as file:  # a shared lock needs a readable file
+        locks.wait_for_lock(file, shared)
         yield
 
 
@@ -231,7 +229,7 @@ def main(place: Path) -> None:
     jobs.listen(jobs.terminate)
     jobs.end_with_parents(2, description["starter"])
     try:
-        with _locked(description["job"]["snapshots"], fcntl.LOCK_SH):
+        with _processes_lock(description["job"]["snapshots"], shared=True):
             _train(TrainingJob(**description["job"]))
     except TerminatedError:
         atomic.write_json(end, {"kind": "terminated", "message": ""})
