@@ -74,7 +74,7 @@ def test_where_a_disk_has_no_locks_the_last_one_counts(start, monkeypatch):
     def refuse(*_):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(invocation.fcntl, "flock", refuse)
+    monkeypatch.setattr(invocation.locks.fcntl, "flock", refuse)
     monkeypatch.setattr(invocation, "_held", [])
     monkeypatch.setenv(job_environment.INVOCATION, "")  # restored in the end
     job_environment.set_invocation("logs")

@@ -129,7 +129,7 @@ def under_one_snakemake(monkeypatch):
 
 def _attempt(note, error=None, allowed=2, so_far=0):
     """Try a job, which fails with `error`, and return what it was told."""
-    with jobs.trying(note, allowed, so_far) as failure:
+    with jobs.limited_attempts(note, allowed, so_far) as failure:
         if error and not failure:
             raise error
     return failure
@@ -157,7 +157,7 @@ def _be_killed(folder, before=""):
     lines = [
         "import os",
         "from skipclm.runtime import jobs",
-        f"with jobs.trying('note', 2): {before}os.kill(os.getpid(), 9)",
+        f"with jobs.limited_attempts('note', 2): {before}os.kill(os.getpid(), 9)",
     ]
     script = "\n".join(lines)
     assert subprocess.run([sys.executable, "-c", script], cwd=folder).returncode == -9
@@ -226,7 +226,7 @@ def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
         [
             "import sys, time",
             "from skipclm.runtime import jobs",
-            "with jobs.trying('note', 2):",
+            "with jobs.limited_attempts('note', 2):",
             "    print('in', flush=True); time.sleep(0.3); print('out', flush=True)",
         ]
     )

@@ -51,7 +51,7 @@ def test_states_of_another_shape_are_refused(save_base, tokenizer):
 
 def test_another_loss_than_transformers_own_is_refused(new_decoder, save_base, monkeypatch):
     folder = save_base(new_decoder("llama"))
-    monkeypatch.setattr(trial.training.Objective, "_router_loss", lambda *_: torch.tensor(1.0))
+    monkeypatch.setattr(trial.fine_tuning.Objective, "_router_loss", lambda *_: torch.tensor(1.0))
     assert "c2-s1-t3: expected the loss that transformers computes" in _refusal(folder)
 
 

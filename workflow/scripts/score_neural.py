@@ -18,7 +18,7 @@ execution = invocation.read()["config"]["execution"]
 
 with (
     jobs.job(options.log),
-    jobs.trying(f"{options.output}.attempt", execution["attempts"]) as failure,
+    jobs.limited_attempts(f"{options.output}.attempt", execution["attempts"]) as failure,
     devices.lease(options.gpu, execution["jobs_per_gpu"]),
 ):
     if failure:

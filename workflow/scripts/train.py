@@ -19,7 +19,7 @@ folder = Path(snakemake.output.record).parent
 kept = folder / snapshots.FOLDER
 with (
     jobs.job(snakemake.log[0], __file__, snakemake.params.code),
-    jobs.trying(folder / "train.attempt", execution["attempts"], snapshots.furthest(kept)) as failure,
+    jobs.limited_attempts(folder / "train.attempt", execution["attempts"], snapshots.furthest(kept)) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):
     job = training_job.TrainingJob(

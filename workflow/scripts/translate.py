@@ -38,7 +38,7 @@ def translate(run: dict) -> decoding.Translated:
 
 with (
     jobs.job(snakemake.log[0], __file__, snakemake.params.code),
-    jobs.trying(f"{hypotheses}.attempt", execution["attempts"]) as failure,
+    jobs.limited_attempts(f"{hypotheses}.attempt", execution["attempts"]) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):
     facts = {"options": options, "code": snakemake.params.code, "versions": provenance.versions()}

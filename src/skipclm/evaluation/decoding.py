@@ -154,17 +154,17 @@ def _greedy(model: PreTrainedModel, search: _Search, ids: Tensor, mask: Tensor, 
     width, cache = ids.shape[1], None
     rows, finished = torch.arange(len(ids), device=ids.device), [[] for _ in ids]
     while len(rows):
-        enough = _Enough(width, limits, search.prompt.end)
+        criterion = _StopWhenHalfFinished(width, limits, search.prompt.end)
         output = model.generate(
             input_ids=ids,
             attention_mask=mask,
             past_key_values=cache,
             max_new_tokens=width + int(limits.max()) - ids.shape[1],
-            stopping_criteria=StoppingCriteriaList([enough]),
+            stopping_criteria=StoppingCriteriaList([criterion]),
             do_sample=False,
             return_dict_in_generate=True,
         )
-        ended = enough.ended(output.sequences)
+        ended = criterion.ended(output.sequences)
         for row, written in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
             finished[row] = written
         rows, limits, ids = rows[~ended], limits[~ended], output.sequences[~ended]
@@ -175,7 +175,7 @@ def _greedy(model: PreTrainedModel, search: _Search, ids: Tensor, mask: Tensor, 
     return finished
 
 
-class _Enough(StoppingCriteria):
+class _StopWhenHalfFinished(StoppingCriteria):
     """Stop when half of the sentences have ended: by `</s>` after the prompt's `width`, or at their limit."""
 
     def __init__(self, width: int, limits: Tensor, end: int) -> None:

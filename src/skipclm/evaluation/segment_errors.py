@@ -1,4 +1,4 @@
-"""What averages hide: for each translation, whether it is empty, a copy, in another language, a loop, or cut short."""
+"""Error detectors for single segments: empty translations, copies, wrong languages, loops, cut translations."""
 
 import re
 

@@ -31,7 +31,7 @@ def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
     configuration that cannot run, or if the small experiment fails. When it is told to end, so does what it has
     started, and it exits with 128 and the number of the signal.
     """
-    before = jobs.listen(_interrupt)
+    before = jobs.install_signal_handlers(_interrupt)
     try:
         return _plan(overlays, settings, cores)
     except KeyboardInterrupt as interrupt:

@@ -54,7 +54,7 @@ def job(log: str | Path, script: str | Path | None = None, code: str | None = No
             os.dup2(file.fileno(), stream.fileno())
             # By the line, so that both stay in order, and so that a job that is killed has said how far it came.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-        listen(terminate)
+        install_signal_handlers(terminate)
         end_with_parents()
         try:
             if code:
@@ -74,7 +74,7 @@ def job(log: str | Path, script: str | Path | None = None, code: str | None = No
             sys.exit(1)
 
 
-def listen(handler: Callable) -> dict[signal.Signals, Callable]:
+def install_signal_handlers(handler: Callable) -> dict[signal.Signals, Callable]:
     """Have a handler called when this process is told to end; return those that were called before.
 
     What the process was started to ignore, by nohup, say, it goes on to ignore.
@@ -104,7 +104,7 @@ def is_of_the_disk(error: Exception) -> bool:
 
 
 @contextmanager
-def trying(note: str | Path, attempts: int, so_far: int = 0) -> Iterator[str | None]:
+def limited_attempts(note: str | Path, attempts: int, so_far: int = 0) -> Iterator[str | None]:
     """Yield None if the job is to be tried, or why it died if it has died so many times: a line, and its traceback.
 
     What it died of is kept in the file `note` until it succeeds, for as long as the Snakemake that started it goes on:

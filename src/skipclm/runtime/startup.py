@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Look for no garbage while the block imports: there is none, and to look takes longer than one thinks."""
+    """Disable garbage collection during imports: there is no garbage, and the collector costs much of their time."""
     gc.disable()
     try:
         yield

@@ -93,7 +93,7 @@ class SaveNow(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Listen for the signals."""
-        self.before = jobs.listen(self._end)
+        self.before = jobs.install_signal_handlers(self._end)
 
     def _end(self, *_: object) -> None:
         self.is_ended = True

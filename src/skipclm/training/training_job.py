@@ -226,7 +226,7 @@ def main(place: Path) -> None:
     """Do one process's part of a training, which a file in the folder `place` describes; leave there how it ended."""
     end, description = place / f"{os.environ['RANK']}.json", atomic.read_json(place / "job.json")
     checkout.version()  # of the code that trains, not of what it has become when the training ends
-    jobs.listen(jobs.terminate)
+    jobs.install_signal_handlers(jobs.terminate)
     jobs.end_with_parents(2, description["starter"])
     try:
         with _processes_lock(description["job"]["snapshots"], shared=True):

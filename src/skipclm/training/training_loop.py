@@ -39,7 +39,7 @@ def arguments(
 ) -> TrainingArguments:
     """Return the Trainer's arguments; the names are those of the configuration's `training` section.
 
-    Raises an `InputError` if `bf16` is asked for and the accelerator has it not.
+    Raises an `InputError` if `bf16` is asked for and the accelerator does not support it.
     """
     has_accelerator, has_bf16 = torch.accelerator.is_available(), is_torch_bf16_gpu_available()
     if precision == "bf16" and has_accelerator and not has_bf16:
@@ -156,7 +156,7 @@ class Loop(Trainer):
         return sums | {"_micro_batch": getattr(self.model, "micro_batch", None)}
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Put back what the last training had at hand; the Trainer calls this right before it goes on."""
+        """Restore the running sums on resume; the Trainer calls this right before it continues."""
         super()._load_rng_state(checkpoint)
         self._load_sums(Path(checkpoint))
 
