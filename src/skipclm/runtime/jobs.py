@@ -1,4 +1,4 @@
-"""What every job of the workflow runs in: its log, the ways in which it may end, and what becomes of its attempts."""
+"""The context of every job of the workflow: its log, its signals, and its attempts."""
 
 import errno
 import json
@@ -19,40 +19,40 @@ from skipclm.errors import InputError, TerminatedError
 from skipclm.runtime import checkout, console, invocation, locks
 from skipclm.runtime.job_environment import INVOCATION
 
-# How a job is told to end: by a cluster or by Snakemake, by Ctrl-C, by a terminal that closes.
+# Signals that end a job: from a cluster or Snakemake, from Ctrl-C, from a terminal that closes.
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# What the system and libraries say where nothing can be written; the last two are torch's, and name no cause.
+# Messages of the system and of libraries when a file cannot be written. The last two are from torch and name no cause.
 DISK = re.compile(
     r"No space left|Disk quota exceeded|Read-only file system|Permission denied|inline_container|iostream error"
 )
 ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}
 WITHOUT_A_WORD = "killed, for lack of memory perhaps, or with its machine: it ended without a word"
-PAUSE = 1.0  # seconds between two looks for the parents
-WATCH = "parents"  # the name of the thread that looks for them
+PAUSE = 1.0  # seconds between two checks of the parent processes
+WATCH = "parents"  # the name of the thread that checks them
 SNAKEMAKE = re.compile(rb"(^|[/\0])snakemake(\0|$)")  # among the words of a command
 
 
 @contextmanager
 def job(log: str | Path, script: str | Path | None = None, code: str | None = None) -> Iterator[None]:
-    """Send all that the block prints to `log`, and end as others may tell it to.
+    """Redirect all output of the block to `log`, and handle errors and signals.
 
-    What the attempt before has logged goes to `log`.before. `code` is the digest that the script had when the job was
-    planned: with another one, nothing is done.
+    The log of the previous attempt is moved to `log`.before. `code` is the digest of the script when the job was planned;
+    if the code has changed since, the job does nothing.
 
-    An `InputError`, and a disk that cannot be written to, end the program with the message alone. What tells it to end
-    raises a `TerminatedError`, so that what was half done is cleared away; that comes when Snakemake is gone, too.
+    An `InputError` and a disk that cannot be written to end the program with a message and no traceback. A signal raises
+    a `TerminatedError` in the block, so that temporary files are removed. The job also ends when Snakemake has died.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     if Path(log).exists():
-        os.replace(log, f"{log}.before")  # where a job of a Snakemake that was killed may still write
+        os.replace(log, f"{log}.before")  # a job of a killed Snakemake may still write there
     console.open_outputs()
     console.settle()
-    checkout.version()  # of the code that runs from here on, not of what it has become when the job ends
+    checkout.version()  # now: the code may be edited before the job ends
     with open(log, "w", encoding="utf-8", buffering=1) as file:
         # The descriptors, not only sys.stderr: compiled libraries write there as well.
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-            # By the line, so that both stay in order, and so that a job that is killed has said how far it came.
+            # Line buffering keeps both streams in order, and the log of a killed job complete.
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
         install_signal_handlers(terminate)
         end_with_parents()
@@ -75,16 +75,16 @@ def job(log: str | Path, script: str | Path | None = None, code: str | None = No
 
 
 def install_signal_handlers(handler: Callable) -> dict[signal.Signals, Callable]:
-    """Have a handler called when this process is told to end; return those that were called before.
+    """Call `handler` on the signals of `ENDINGS`; return the previous handlers by signal.
 
-    What the process was started to ignore, by nohup, say, it goes on to ignore.
+    Signals that the process was started to ignore, for example by nohup, stay ignored.
     """
-    heard = [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heard}
+    handled = [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in handled}
 
 
 def terminate(*_: object) -> None:
-    """Raise a `TerminatedError`, once: a second signal is not to interrupt the clearing away."""
+    """Raise a `TerminatedError`, once: a second signal does not interrupt the cleanup."""
     for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
     told_to_end()
@@ -92,25 +92,24 @@ def terminate(*_: object) -> None:
 
 
 def finish() -> None:
-    """Have nothing end this job from here on: what is left takes less time than what would be done again."""
+    """Ignore further signals: the rest of the job takes less time than to do the job again."""
     for number in ENDINGS:
         if signal.getsignal(number) is terminate:
             signal.signal(number, lambda *_: told_to_end())
 
 
 def is_of_the_disk(error: Exception) -> bool:
-    """Tell whether an error means that the disk is full, not to be written to, or gone."""
+    """Return whether an error means that the disk is full, read-only or gone."""
     return (isinstance(error, OSError) and error.errno in ERRNOS) or DISK.search(str(error)) is not None
 
 
 @contextmanager
 def limited_attempts(note: str | Path, attempts: int, so_far: int = 0) -> Iterator[str | None]:
-    """Yield None if the job is to be tried, or why it died if it has died so many times: a line, and its traceback.
+    """Yield None, or the reason of the last crash (a line and a traceback) after `attempts` crashes without progress.
 
-    What it died of is kept in the file `note` until it succeeds, for as long as the Snakemake that started it goes on:
-    under another one it is tried anew, as it is when it begins elsewhere than when it last died (`so_far`, in steps,
-    say). A job has not died of bad input, of a disk that is full, or of being told to end. Nobody else works on what
-    the note is of: the block begins when the one before has ended, on another machine perhaps.
+    Crashes are recorded in the file `note` until the job succeeds. The count starts again under another Snakemake, and
+    when the job begins at another place than before (`so_far`, for example the step of its snapshot). Bad input, a full
+    disk and signals are no crashes. The file is locked: only one process works on the job at a time.
     """
     with locks.exclusive_lock(note) as file:
         before = _Deaths.read(file, so_far)
@@ -132,7 +131,7 @@ def limited_attempts(note: str | Path, attempts: int, so_far: int = 0) -> Iterat
 
 @dataclass(frozen=True)
 class _Deaths:
-    """How often a job has died under this Snakemake and from where it begins now, and what of the last time."""
+    """The crashes of a job under one Snakemake: their count, the place where it begins now, the last cause."""
 
     under: str | None
     so_far: int
@@ -164,21 +163,21 @@ def _in_a_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
-# What this process tries, and how often it had died before.
+# The jobs under way in this process, and their earlier crashes.
 _working_on: list[tuple[IO, _Deaths]] = []
 
 
 def told_to_end() -> None:
-    """Note that a death that may follow is no fault of the job: it was told to end, and may be killed if it is slow."""
+    """Record that a following death is no crash: after a signal, a slow job may be killed."""
     for file, before in _working_on:
         before.write(file)
 
 
 def end_with_parents(count: int | None = None, topmost: int | None = None) -> None:
-    """Have this process get a SIGTERM once one of its parents is gone, killed perhaps, which nobody else tells it.
+    """Send this process a SIGTERM when one of its parent processes has died.
 
-    Watched are so many of them, the nearest ones, or by default all up to the topmost Snakemake. Where `topmost` is not
-    the last of them, it is gone already. A second call does nothing.
+    The nearest `count` parents are watched; by default, all up to the topmost Snakemake. If `topmost` is not the last of
+    them, it has died already. A second call does nothing.
     """
     if any(thread.name == WATCH for thread in threading.enumerate()):
         return
@@ -196,7 +195,7 @@ def end_with_parents(count: int | None = None, topmost: int | None = None) -> No
 
 
 def _parents(count: int | None = None) -> list[int]:
-    """Return the process numbers of parent, its parent and so on: so many, or up to the topmost Snakemake."""
+    """Return the process ids of the parent, its parent and so on: `count` of them, or up to the topmost Snakemake."""
     found, top, process = [], 0, os.getpid()
     try:
         while process > 1 and len(found) != count:

@@ -1,8 +1,7 @@
-"""Snapshots of a training under way, from which it goes on after whatever ended it.
+"""Snapshots of a training, from which it resumes after an interrupt.
 
-They lie outside what a job declares as its output, so that Snakemake leaves them alone. Each is sealed: the seal holds
-digests of all its files, so that a torn one is told, and the fingerprint of the training, so that one of other
-settings, data or code is.
+Snapshots are no declared output of a job, so Snakemake does not touch them. Each snapshot has a seal: digests of all its
+files, which reveal a damaged snapshot, and the fingerprint of the training, which reveals other settings, data or code.
 """
 
 import hashlib
@@ -15,28 +14,28 @@ from pathlib import Path
 from skipclm.runtime import atomic, provenance
 
 SEAL = "seal.json"
-DONE = "train"  # among the snapshots: what a training has made, from its end to `release`
-FOLDER = "snapshots"  # in that of a run
-PROGRESS = "progress.json"  # among the snapshots: at which step a training is
+FOLDER = "snapshots"  # in the folder of a run
+DONE = "train"  # in FOLDER: the results of a finished training, until `release`
+PROGRESS = "progress.json"  # in FOLDER: the current step of a training
 
 
 def fingerprint(facts: dict, files: Iterable[str | Path]) -> str:
-    """Return a digest of what decides a training: settings and the like, and the contents of the files it reads."""
+    """Return a digest of the facts that determine a training, such as settings, and of the files that it reads."""
     digests = [atomic.sha256(path) for path in files]
     return hashlib.sha256(json.dumps([facts, digests], sort_keys=True).encode()).hexdigest()
 
 
 def model_files(folder: str | Path) -> list[Path]:
-    """Return the files that make a model, in order, without those that hold times."""
+    """Return the files of a model in order, without those that contain times."""
     dated = (provenance.RECORD, "history.tsv")
     return [path for path in sorted(Path(folder).rglob("*")) if path.is_file() and path.name not in dated]
 
 
 def release(folder: Path, splits: list[str], keep_weights: bool = True) -> None:
-    """Remove the snapshots of a run, which lie in its folder, once all its splits are scored since it was trained.
+    """Remove the snapshots in the folder of a run when all its splits have been scored after its training.
 
-    And its model, unless weights are to be kept, or were since an earlier release: Snakemake, to which it is temporary,
-    removes nothing before the grid's best cell is chosen.
+    The model is removed as well unless `keep_weights` is set or an earlier release kept it. For Snakemake it is
+    temporary, but Snakemake removes it only after the choice of the best cell.
     """
     scores, trained = [folder / f"{split}.scores.json" for split in splits], folder / "training.json"
     since = trained.stat().st_mtime if trained.exists() else 0.0
@@ -47,10 +46,10 @@ def release(folder: Path, splits: list[str], keep_weights: bool = True) -> None:
 
 
 def keep(files: Sequence[Path], folder: Path, fingerprint: str) -> None:
-    """Keep what a job has made in a folder among the snapshots, without room of its own, until `release`.
+    """Keep the outputs of a finished job in a folder among the snapshots, as hard links, until `release`.
 
-    Snakemake throws all away if a job fails that shares one of the cluster's with it. Does nothing if another job
-    releases the folder meanwhile.
+    Snakemake deletes the outputs if another job in the same cluster job fails. Does nothing if another job releases the
+    folder at the same time.
     """
     with suppress(FileNotFoundError), atomic.new_folder(folder) as inside:
         for path in files:
@@ -59,7 +58,7 @@ def keep(files: Sequence[Path], folder: Path, fingerprint: str) -> None:
 
 
 def recall(files: Sequence[Path], folder: Path, fingerprint: str) -> bool:
-    """Put back what was kept, if it is whole and of the same fingerprint; return whether it was."""
+    """Restore the outputs that `keep` stored, if they are whole and have the same fingerprint; return whether they do."""
     if _fault(folder, fingerprint):
         return False
     for path in files:
@@ -68,7 +67,7 @@ def recall(files: Sequence[Path], folder: Path, fingerprint: str) -> bool:
 
 
 class Snapshots:
-    """The snapshots of one training, in a folder of their own; the last two that are whole are kept."""
+    """The snapshots of one training in a folder; the last two whole snapshots are kept."""
 
     def __init__(self, folder: str | Path, fingerprint: str, minutes: float = 10.0) -> None:
         self.folder = Path(folder)

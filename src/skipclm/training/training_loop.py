@@ -43,7 +43,7 @@ def arguments(
     """
     has_accelerator, has_bf16 = torch.accelerator.is_available(), is_torch_bf16_gpu_available()
     if precision == "bf16" and has_accelerator and not has_bf16:
-        raise InputError("training.precision: expected fp32 or auto, since the accelerator has no bf16, found bf16")
+        raise InputError("training.precision: bf16 is not supported by this accelerator; use fp32 or auto")
     bf16 = precision == "bf16" or (precision == "auto" and has_bf16)
     return TrainingArguments(
         output_dir=str(folder),
