@@ -36,11 +36,12 @@ SNAKEMAKE = re.compile(rb"(^|[/\0])snakemake(\0|$)")  # among the words of a com
 def job(log: str | Path, script: str | Path | None = None, code: str | None = None) -> Iterator[None]:
     """Redirect all output of the block to `log`, and handle errors and signals.
 
-    The log of the previous attempt is moved to `log`.before. `code` is the digest of the script when the job was planned;
-    if the code has changed since, the job does nothing.
+    The log of the previous attempt is moved to `log`.before. `code` is the digest of the script when the job was
+    planned; if the code has changed since, the job does nothing.
 
-    An `InputError` and a disk that cannot be written to end the program with a message and no traceback. A signal raises
-    a `TerminatedError` in the block, so that temporary files are removed. The job also ends when Snakemake has died.
+    An `InputError` and a disk that cannot be written to end the program with a message and no traceback. A signal
+    raises a `TerminatedError` in the block, so that temporary files are removed. The job also ends when Snakemake has
+    died.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     if Path(log).exists():
@@ -176,8 +177,8 @@ def told_to_end() -> None:
 def end_with_parents(count: int | None = None, topmost: int | None = None) -> None:
     """Send this process a SIGTERM when one of its parent processes has died.
 
-    The nearest `count` parents are watched; by default, all up to the topmost Snakemake. If `topmost` is not the last of
-    them, it has died already. A second call does nothing.
+    The nearest `count` parents are watched; by default, all up to the topmost Snakemake. If `topmost` is not the last
+    of them, it has died already. A second call does nothing.
     """
     if any(thread.name == WATCH for thread in threading.enumerate()):
         return

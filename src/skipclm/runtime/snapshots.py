@@ -1,7 +1,7 @@
 """Snapshots of a training, from which it resumes after an interrupt.
 
-Snapshots are no declared output of a job, so Snakemake does not touch them. Each snapshot has a seal: digests of all its
-files, which reveal a damaged snapshot, and the fingerprint of the training, which reveals other settings, data or code.
+Snapshots are no declared output of a job, so Snakemake does not touch them. Each snapshot has a seal: digests of all
+its files, which reveal a damaged snapshot, and the fingerprint of the training, which reveals other settings, data or code.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ def keep(files: Sequence[Path], folder: Path, fingerprint: str) -> None:
 
 
 def recall(files: Sequence[Path], folder: Path, fingerprint: str) -> bool:
-    """Restore the outputs that `keep` stored, if they are whole and have the same fingerprint; return whether they do."""
+    """Restore the outputs that `keep` stored if they are whole and have the same fingerprint; return whether so."""
     if _fault(folder, fingerprint):
         return False
     for path in files:
