@@ -1,7 +1,8 @@
 """Snapshots of a training, from which it resumes after an interrupt.
 
 Snapshots are no declared output of a job, so Snakemake does not touch them. Each snapshot has a seal: digests of all
-its files, which reveal a damaged snapshot, and the fingerprint of the training, which reveals other settings, data or code.
+its files, which reveal a damaged snapshot, and the fingerprint of the training, which reveals other settings, data or
+code.
 """
 
 import hashlib
