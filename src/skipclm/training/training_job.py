@@ -23,7 +23,7 @@ from skipclm.data.examples import Examples, Prompt
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.models import checkpoints
 from skipclm.runtime import atomic, checkout, devices, job_environment, jobs, locks, provenance, tsv
-from skipclm.runtime.snapshots import DONE, Snapshots, fingerprint, model_files
+from skipclm.runtime.snapshots import DONE, PROGRESS, Snapshots, fingerprint, model_files
 from skipclm.training import fine_tuning
 
 PATIENCE = 600  # seconds that processes which are told to end have for their snapshot
@@ -87,6 +87,7 @@ def run(job: TrainingJob, failure: str | None = None) -> None:
                 _train(inside)
         for snapshot in Path(job.snapshots).glob("checkpoint-*"):
             shutil.rmtree(snapshot)
+        Path(job.snapshots, PROGRESS).unlink(missing_ok=True)
     else:
         print("was done before")
     with atomic.new_folder(job.model) as folder:
