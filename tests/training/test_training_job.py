@@ -172,7 +172,8 @@ def test_two_processes_train_the_same_model_as_one(job):
 
 START = """
 import json, sys
-from skipclm.runtime import jobs, training_job
+from skipclm.runtime import jobs
+from skipclm.training import training_job
 from skipclm.errors import TerminatedError
 job = training_job.TrainingJob(**json.loads(sys.argv[1]))
 with jobs.job(sys.argv[2]):
@@ -222,7 +223,7 @@ import sys
 
 if os.environ.get("RANK") == "1":
     import torch
-    from skipclm import training
+    from skipclm.training import fine_tuning as training
 
     run, count = training.Objective._run, 0
 
@@ -265,7 +266,7 @@ IS_KILLED = """
 import os
 
 if os.environ.get("RANK") == "1":
-    from skipclm import training
+    from skipclm.training import fine_tuning as training
 
     training.train = lambda *rest, **options: os.kill(os.getpid(), 9)
 """
@@ -283,7 +284,8 @@ def test_a_process_that_dies_ends_them_all(job, tmp_path, monkeypatch):
 SAVES_SLOWLY = """
 import time
 
-from skipclm import checkpoints, training_job
+from skipclm.models import checkpoints
+from skipclm.training import training_job
 
 save = checkpoints.save
 
