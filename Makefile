@@ -1,20 +1,21 @@
-# make run    the built-in experiment, from nothing to tables and figures
-# make plan   what that will cost, after a few steps of it
-# make test   the tests
-# make check  formatting and linters
-# make bench  speed and memory against others, in docs/performance.md; TEXT="--source FILE --target FILE" for text of yours
-# make bench-planning  how long a thousand runs of the grid are planned, in docs/planning.md
-# make statistics  how often the test of significance is right, in docs/statistics.md
-# make test-comet  the tests of COMET, in that environment
-# make test-slurm  the workflow on a Slurm that the test starts here; needs Debian's slurm-wlm and munge. With WHOLE=1, the
-#                  default experiment as well
-# make chaos  kill the workflow again and again and compare what comes out, in docs/chaos.md; KILLS=50
-# make sweep  try every decoder of transformers that can be made small, in docs/architectures.md; ONLY="llama rwkv"
-# make comet  an environment of its own for COMET and XCOMET
-# make clean  remove what the built-in experiment made (not the environment)
+# make run    run the built-in experiment, up to tables and figures
+# make plan   estimate its cost after a few training steps
+# make test   run the tests
+# make check  run formatters and linters
+# make bench  measure speed and memory against other implementations, see docs/performance.md;
+#             TEXT="--source FILE --target FILE" for your own text
+# make bench-planning  measure how long Snakemake plans a grid of a thousand runs, see docs/planning.md
+# make statistics  simulate how often the significance test is right, see docs/statistics.md
+# make test-comet  run the COMET tests in the COMET environment
+# make test-slurm  run the workflow on a local Slurm that the test starts; needs Debian's slurm-wlm and munge;
+#                  WHOLE=1 also runs the default experiment
+# make chaos  kill the workflow repeatedly and compare the results, see docs/chaos.md; KILLS=50
+# make sweep  test every decoder of transformers that can be made small, see docs/architectures.md; ONLY="llama rwkv"
+# make comet  build the separate environment for COMET and XCOMET
+# make clean  remove the output of the built-in experiment (not the environment)
 
 PYTHON ?= python3
-# With `python -m`: the scripts that are there do not start from every path.
+# Commands use `python -m`, because the scripts in this folder do not start from every path.
 BIN := .venv/bin
 
 .PHONY: run plan test test-comet test-slurm check bench bench-planning statistics chaos sweep comet clean
@@ -25,7 +26,7 @@ run: .venv/installed
 plan: .venv/installed
 	$(BIN)/python -m skipclm plan
 
-# Two at a time, and a file's tests together: they share what takes long to make.
+# Two worker processes. All tests of a file go to one worker, because they share expensive fixtures.
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not comet and not slurm"
 
@@ -56,7 +57,7 @@ chaos: .venv/installed
 sweep: .venv/installed
 	$(BIN)/python tests/sweep.py $(ONLY)
 
-# The versions of envs/comet.yaml.
+# Installs the versions of envs/comet.yaml.
 comet: .venv-comet/installed
 
 .venv-comet/installed: envs/comet.yaml
@@ -68,7 +69,7 @@ comet: .venv-comet/installed
 clean:
 	rm -rf results/demo logs/demo benchmarks/demo
 
-# torch first and by its exact version: other packages ask for it loosely, and would bring another build.
+# Install torch first, at its exact version: other packages allow any version and would install another build.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("skipclm needs Python 3.11 or newer; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv

@@ -1,11 +1,11 @@
-"""SkipCLM: at which layers does a decoder language model learn to translate?"""
+"""SkipCLM: search the layers at which a decoder language model learns to translate."""
 
 import sys
 import time
 
 from snakemake.utils import min_version
 
-# Snakemake looks for modules in this folder first: a user's random.py here is not to be taken for Python's own.
+# Snakemake puts this folder first on sys.path. Remove it, so that a user's random.py does not shadow Python's module.
 sys.path[:] = [path for path in sys.path if path != str(workflow.basedir)]
 
 min_version("9.0")
@@ -26,7 +26,7 @@ include: "workflow/rules/runs.smk"
 include: "workflow/rules/report.smk"
 
 
-# What takes seconds and little memory: not worth a job of its own on a cluster.
+# Rules that take seconds and little memory: not worth a separate cluster job.
 localrules:
     all,
     collect_grid,
@@ -44,22 +44,22 @@ rule all:
     input:
         rules.try_base.output,
         rules.write_report.output,
-        # So that a table or figure that was removed is made again ...
+        # Recreate a removed table or figure ...
         rules.write_report.input,
         rules.collect_grid.output,
         rules.compare_cells.output,
         rules.compare_variants.output,
         rules.collect_ablation.output,
-        # ... and a run whose folder was removed, with the tables.
+        # ... and a run with a removed folder, including its tables.
         in_results(EXPERIMENT.run_files("grid", "valid.scores.json")),
         in_results(EXPERIMENT.test_files("scores.json")),
     message:
-        "All is done"
+        "All jobs are done"
 
 
 onstart:
     try:
-        if workflow.local_exec:  # not known when the rules are read
+        if workflow.local_exec:  # not yet known when Snakemake parses the rules
             validation.check_devices(config, devices.visible())
             if GPUS:
                 devices.lock_folder()
@@ -67,8 +67,8 @@ onstart:
             validation.check_paths(workflow.basedir, PYTHON, on_cluster=True)
     except InputError as error:
         raise WorkflowError(str(error))
-    # With a limit on job starts, which it has by default, Snakemake looks for work once a second for every job that has
-    # ever ended: after some hundred, that takes a third of a core.
+    # With its default limit on job starts, Snakemake polls for work once a second for every finished job. After a few
+    # hundred jobs, this takes a third of a core.
     workflow.scheduler.job_rate_limiter = None
     invocation.begin(PLANNED)
     atomic.write_json(f"{RESULTS}/{cost.CONFIG}", config)

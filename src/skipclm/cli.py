@@ -1,4 +1,4 @@
-"""The command line: what an experiment will cost, how far it is and where its numbers come from; models and corpora."""
+"""The command line: plan, follow and explain an experiment; translate; write demo corpora and random models."""
 
 import itertools
 import os
@@ -14,8 +14,8 @@ from skipclm.errors import InputError
 from skipclm.runtime import atomic, console, startup
 
 STANDARD_INPUT = Path("-")
-MAX_SEED = 2**32 - 1  # as the configuration has it
-CORES = len(os.sched_getaffinity(0))  # that this process may use, as Snakemake counts them too
+MAX_SEED = 2**32 - 1  # the maximum in the configuration schema
+CORES = len(os.sched_getaffinity(0))  # cores available to this process, counted as in Snakemake
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,9 +36,9 @@ def skipclm(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Plan an experiment, follow it, ask where its numbers come from, and translate with its models.
+    """Plan an experiment, show its progress, explain its numbers, and translate with its models.
 
-    The workflow itself is run by snakemake.
+    To run the workflow itself, use snakemake.
     """
 
 
@@ -47,23 +47,21 @@ def translate(
     model: Annotated[Path, typer.Option(help="Folder of a trained model, such as .../full/seed4/model.")],
     pair: Annotated[str, typer.Option(help="Source and target language, such as en-de.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Text, a sentence a line; standard input if none, or for -.")
+        list[Path] | None, typer.Argument(help="Text files, one sentence per line; none or -: standard input.")
     ] = None,
-    beams: Annotated[int, typer.Option(min=1, max=1000, help="Beams of the search; 1 is greedy.")] = 1,
+    beams: Annotated[int, typer.Option(min=1, max=1000, help="Number of beams; 1 is greedy search.")] = 1,
     batch_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens at a time, translations and padding included.")
+        int, typer.Option(min=1, help="Maximum tokens per batch, including translations and padding.")
     ] = 16384,
-    length_ratio: Annotated[
-        float, typer.Option(min=0, max=1000, help="Target tokens allowed for each source token ...")
-    ] = 2.0,
-    length_extra: Annotated[int, typer.Option(min=1, max=1_000_000, help="... and on top.")] = 10,
+    length_ratio: Annotated[float, typer.Option(min=0, max=1000, help="Target tokens allowed per source token.")] = 2.0,
+    length_extra: Annotated[int, typer.Option(min=1, max=1_000_000, help="Additional target tokens allowed.")] = 10,
 ) -> None:
-    """Translate lines from files or standard input to lines on standard output.
+    """Translate each line of files or standard input, and write one line per translation to standard output.
 
-    A line that is too long for the model gets an empty line, standard error says which it was, and the exit status is 1
-    once all others are translated.
+    A line that is too long for the model gives an empty line and a message on standard error. The other lines are
+    translated; the exit status is then 1.
     """
-    with startup.loading():  # which takes seconds that --help need not wait for
+    with startup.loading():  # slow imports; --help does not need them
         from skipclm import text
         from skipclm.data import examples
         from skipclm.evaluation import decoding
@@ -76,7 +74,7 @@ def translate(
     ]
     decoder, tokenizer = checkpoints.load(model)
     _check_beams(beams, len(tokenizer))
-    # A line without ink becomes an empty one: there is nothing to translate, and the model would make something up.
+    # A line without visible characters gives an empty line, because the model would invent a translation.
     filled = [line for _, line in lines if line]
     sources = examples.encode(tokenizer, filled) if filled else []
     options = {"length_ratio": length_ratio, "length_extra": length_extra, "progress": sys.stderr.isatty()}
@@ -87,7 +85,7 @@ def translate(
 
 
 def _report_too_long(places: list[str], too_long: list[bool]) -> None:
-    """Say which sentences were too long for the model, and end with status 1 if any was."""
+    """Report the sentences that are too long for the model, and exit with status 1 if there are any."""
     for place in itertools.compress(places, too_long):
         console.complain(
             f"{place}: not translated: expected a sentence that leaves room for its translation within the tokens that "
@@ -98,7 +96,7 @@ def _report_too_long(places: list[str], too_long: list[bool]) -> None:
 
 
 def _numbered_lines(files: list[Path]) -> Iterator[tuple[str, str]]:
-    """Yield where each line of the files is, such as "input.txt, line 3", and the line."""
+    """Yield the position of each line, such as "input.txt, line 3", and the line."""
     from skipclm.data import text_files
     from skipclm.data.text_files import read_lines
 
@@ -114,14 +112,14 @@ def _read_standard_input() -> bytes:
     if sys.stdin is None:
         raise InputError("standard input: expected text, found it closed; name a file, or redirect one")
     try:
-        os.set_blocking(sys.stdin.fileno(), True)  # or what comes later is not waited for
+        os.set_blocking(sys.stdin.fileno(), True)  # otherwise read() does not wait for later input
         return sys.stdin.buffer.read()
     except OSError as error:
         raise InputError(f"standard input cannot be read: {error.strerror}") from None
 
 
 def _check_beams(beams: int, vocabulary: int) -> None:
-    """Raise an `InputError` for more beams than the search finds continuations for: it asks for two of each."""
+    """Raise an `InputError` for too many beams: the search needs two continuations per beam."""
     if 2 * beams > vocabulary:
         raise InputError(
             f"--beams: expected at most {vocabulary // 2}, half of the {vocabulary} tokens that the model knows, found "
@@ -154,11 +152,11 @@ def _check_trained(model: Path, record: dict, pair: str) -> None:
 def explain(
     results: Annotated[Path, typer.Argument(help="Folder of an experiment, such as results/demo.")],
     pair: Annotated[str, typer.Argument(help="Language pair, such as en-de.")],
-    run: Annotated[str, typer.Argument(help="Variant of the ablation, or cell of the grid such as c3-s1-t18.")],
+    run: Annotated[str, typer.Argument(help="Ablation variant, or grid cell such as c3-s1-t18.")],
     metric: Annotated[str, typer.Argument(help="Metric, such as bleu.")] = "bleu",
-    split: Annotated[str | None, typer.Option(help="Test set; by default test, or valid for a cell.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split; default: test, or valid for a grid cell.")] = None,
 ) -> None:
-    """Say where a number in a results table comes from: runs, settings, data, code, libraries and machine."""
+    """Show the origin of a number in a results table: runs, settings, data, code, libraries and machine."""
     from skipclm.planning import explanation
 
     console.write(explanation.explain(results, pair, run, metric, split))
@@ -168,10 +166,10 @@ def explain(
 def status(
     results: Annotated[Path, typer.Argument(help="Folder of an experiment, such as results/demo.")],
 ) -> None:
-    """Say how far an experiment has come: done, running, failed and left, the best cell so far, and the time left.
+    """Show the progress of an experiment: what is done, running, failed and left; the best cell so far; the time left.
 
-    It goes by the configuration that the workflow was last started with; what `snakemake -n` would redo because text or
-    base model has changed is still said to be done.
+    It uses the configuration of the last start of the workflow. Jobs that `snakemake -n` would rerun because the text
+    or the base model has changed still count as done.
     """
     from skipclm.planning import status as under_way
 
@@ -181,15 +179,15 @@ def status(
 @app.command()
 def plan(
     configfile: Annotated[
-        list[Path] | None, typer.Option(help="Overlay of config.yaml; as for snakemake, several may follow.")
+        list[Path] | None, typer.Option(help="Overlays of config.yaml; several may follow, as for snakemake.")
     ] = None,
-    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; as for snakemake, several may follow.")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; several may follow, as for snakemake.")] = None,
     more: Annotated[
-        list[str] | None, typer.Argument(help="Further files of --configfile, and further KEY=VALUE of --config.")
+        list[str] | None, typer.Argument(help="Further files for --configfile and further KEY=VALUE for --config.")
     ] = None,
-    cores: Annotated[int, typer.Option(min=1, help="Cores that the workflow is to have.")] = CORES,
+    cores: Annotated[int, typer.Option(min=1, help="Number of cores for the workflow.")] = CORES,
 ) -> None:
-    """Say what an experiment will cost, after a few real steps of each training: steps, hours, memory and disk."""
+    """Estimate the cost of an experiment (steps, hours, memory, disk) from a few real steps of each training."""
     from skipclm.planning import plan as planning
 
     overlays, settings = planning.options(configfile or [], config or [], more or [])
@@ -200,7 +198,7 @@ def plan(
 def demo_corpus(
     output: Annotated[Path, typer.Option(help="Folder to write demo.en, demo.de, demo.tr and demo.zh to.")],
     count: Annotated[int, typer.Option(min=1, help="Number of sentences.")] = 8000,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Decides which sentences.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed of the sentences.")] = 1,
 ) -> None:
     """Write the built-in corpus, line-aligned in four languages."""
     from skipclm.config import validation
@@ -212,18 +210,20 @@ def demo_corpus(
 
 @app.command("random-model")
 def random_model(
-    architecture: Annotated[str, typer.Argument(help="A decoder's model_type in transformers, such as llama or gpt2.")],
+    architecture: Annotated[
+        str, typer.Argument(help="model_type of a decoder in transformers, such as llama or gpt2.")
+    ],
     output: Annotated[Path, typer.Argument(help="Folder to write the model to.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Text for the tokenizer; the built-in corpus if none.")
+        list[Path] | None, typer.Argument(help="Text files to train the tokenizer; none: the built-in corpus.")
     ] = None,
     layers: Annotated[int, typer.Option(min=2, help="Number of blocks.")] = 4,
     width: Annotated[int, typer.Option(min=8, help="Width of the residual stream.")] = 64,
     heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 4,
-    vocabulary: Annotated[int, typer.Option(min=300, help="Entries of the tokenizer, at most.")] = 3200,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Decides the weights.")] = 1,
+    vocabulary: Annotated[int, typer.Option(min=300, help="Maximum vocabulary size of the tokenizer.")] = 3200,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed of the weights.")] = 1,
 ) -> None:
-    """Write a small random decoder with its tokenizer: to try the workflow with an architecture."""
+    """Write a small random decoder with its tokenizer, to test the workflow with an architecture."""
     with startup.loading():
         from skipclm.config import validation
         from skipclm.demo import generator
@@ -247,9 +247,9 @@ def random_model(
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one line on standard error and exit status 1."""
+    """Run the command line; an error that a user can fix gives one line on standard error and exit status 1."""
     missing = console.open_outputs()
-    sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal's language
+    sys.stdout.reconfigure(encoding="utf-8")  # like the input, independent of the locale
     try:
         if "stdout" in missing:
             raise InputError("standard output: expected a place to print to, found it closed; redirect it to a file")
@@ -258,7 +258,7 @@ def main() -> None:
         console.complain(f"error: {error}")
         sys.exit(1)
     except OSError as error:
-        # The second is where a file was to be moved, and the name that the user knows.
+        # filename2 is the destination of a move, the name that the user knows.
         console.complain(f"error: {error.filename2 or error.filename or 'input or output'}: {error.strerror}")
         sys.exit(1)
     finally:

@@ -257,7 +257,7 @@ def test_a_wrong_type_is_named_with_what_was_expected_and_found(overlay, parts):
         ("model: {scratch: {share: {en: 2}}}", ["model.scratch.share.en: expected at most 1", "found 2"]),
         ("corpus: {valid: {size: 0}}", ["corpus.valid.size: expected at least 1", "found 0"]),
         # seeds
-        ("grid: {seeds: [1, -1]}", ["grid.seeds: expected at least 0 (A seed of random numbers), found -1; correct"]),
+        ("grid: {seeds: [1, -1]}", ["grid.seeds: expected at least 0 (A random seed), found -1; correct"]),
         ("ablation: {seeds: [-3]}", ["ablation.seeds: expected at least 0", "found -3"]),
         ("corpus: {seed: -1}", ["corpus.seed: expected at least 0", "found -1"]),
         ("model: {scratch: {seed: -1}}", ["model.scratch.seed: expected at least 0", "found -1"]),
@@ -272,7 +272,7 @@ def test_a_wrong_type_is_named_with_what_was_expected_and_found(overlay, parts):
         ("grid: {pairs: [en-de, en-de]}", ["grid.pairs: expected a list without repeats"]),
         (
             "ablation: {pairs: []}",
-            ["ablation.pairs: expected a list of pairs, each once; null for all, found []; correct it"],
+            ["ablation.pairs: expected a list of distinct pairs; null for all, found []; correct it"],
         ),
         ("grid: {contrastive_layer: []}", ["grid.contrastive_layer: expected at least 1 in the list", "found []"]),
         ("evaluation: {metrics: []}", ["evaluation.metrics: expected at least 1 in the list"]),
@@ -330,8 +330,8 @@ def test_a_wrong_value_is_named_with_what_was_expected_and_found(overlay, parts)
     assert all(part in message for part in parts), message
 
 
-LAYER = 'expected a block (3), a fraction of the depth ("0.5"), or `best`, which the grid chooses, found '
-LAYERS = 'expected blocks (3), ranges ("2-5") or fractions of the depth ("0.5"), found '
+LAYER = 'expected a block number (3), a fraction of the depth ("0.5"), or `best` (selected by the grid), found '
+LAYERS = 'expected a block number (3), a range ("2-5") or a fraction of the depth ("0.5"), found '
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "2.0", "0.0", "1.5", "last", '"2-3"', '"-1"', "true", "null", "[1, 2]"])

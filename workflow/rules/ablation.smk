@@ -1,4 +1,4 @@
-"""Compare the variants at the best layers: a training run per variant, pair and seed, reported on `test`.
+"""Compare the variants at the best layers: one training run per variant, pair and seed, evaluated on `test`.
 
 Reads   results/<experiment>/base, results/<experiment>/tokens, results/<experiment>/grid/best.json
 Writes  results/<experiment>/ablation
@@ -22,11 +22,11 @@ use rule train_cell as train_variant with:
 
 
 rule compare_variants:
-    """Tell which differences from plain fine-tuning are more than chance."""
+    """Test which differences from the baseline are significant."""
     input:
         scores=in_results(EXPERIMENT.test_files("scores.json")),
         segments=in_results(EXPERIMENT.test_files("segments.safetensors")),
-        best=ancient(rules.select_best.output.best),  # not before all is known that changes with it
+        best=ancient(rules.select_best.output.best),  # wait for the selection, which can change the inputs
     output:
         table=f"{RESULTS}/ablation/significance.tsv",
     log:
@@ -46,7 +46,7 @@ rule compare_variants:
 
 
 rule collect_ablation:
-    """Gather the scores of all variants, and their means, in tables."""
+    """Collect the scores of all variants and their means in tables."""
     input:
         scores=in_results(EXPERIMENT.test_files("scores.json")),
         optimism=rules.compare_cells.output.optimism,
@@ -75,6 +75,6 @@ rule collect_ablation:
         winner=validation.winning_variant(config),
         code=source_hash("collect_ablation"),
     message:
-        "Write the ablation's tables"
+        "Write the ablation tables"
     script:
         "../scripts/collect_ablation.py"

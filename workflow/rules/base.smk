@@ -1,6 +1,6 @@
 """Provide the base model that every run starts from.
 
-Reads   the hub, a model folder, or for a model from scratch results/<experiment>/corpus/*/train.*
+Reads   the hub or a model folder; for a model from scratch, results/<experiment>/corpus/*/train.*
 Writes  results/<experiment>/base, results/<experiment>/trial.json
 """
 
@@ -9,7 +9,7 @@ MODEL_FILES = validation.model_files(config)
 
 
 rule prepare_base:
-    """Train a small decoder on single sentences, or copy the named one."""
+    """Train a small decoder on single sentences, or copy the configured model."""
     input:
         train=rules.build_corpus.output.train if FROM_SCRATCH else [],
         model=MODEL_FILES,
@@ -35,10 +35,10 @@ rule prepare_base:
 
 
 rule try_base:
-    """Train a step in each way of the experiment, and save, load and translate: what fails, fails before any training.
+    """Train one step with each setup of the experiment, then save, load and translate, to detect errors early.
 
-    Trainings do not have it as input, so that a new variant makes none of them run again. They wait for it, or do it
-    themselves.
+    The trial is not an input of the trainings, so that a new variant does not rerun them. A training waits for the
+    trial or performs it itself.
     """
     input:
         base=rules.prepare_base.output.base,

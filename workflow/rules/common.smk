@@ -1,4 +1,4 @@
-"""The checked configuration, where things lie, and which files a run takes."""
+"""The validated configuration, the output folders and the input functions of the rules."""
 
 import os
 import shlex
@@ -24,18 +24,18 @@ from skipclm.runtime import (
 
 console.open_outputs()  # before any job inherits them
 PYTHON = sys.executable
-# Where there are GPUs, a job asks for one, unless a profile or --set-resources says otherwise, and leases its own.
+# If there are GPUs, each job requests one and leases it, unless a profile or --set-resources sets another number.
 GPUS = job_environment.set_variables(PYTHON)
-# Snakemake puts it into the commands of its scripts, and does not quote it.
+# Snakemake inserts this path unquoted into the commands of its scripts.
 sys.executable = shlex.quote(PYTHON)
 
-# With --sdm conda, COMET's environment is that environment's own, unless `make comet` has built another.
+# With --sdm conda, COMET uses its conda environment, unless `make comet` has built .venv-comet.
 COMET = Path(os.path.relpath(workflow.basedir), ".venv-comet")
 HAS_COMET = (COMET / "installed").exists()
 COMET_PYTHON = str(COMET / "bin/python") if HAS_COMET else "python"
 uses_conda = "conda" in map(str, workflow.deployment_settings.deployment_method)
 
-# A job of a cluster reads this file again, and does what was planned when it was submitted.
+# A cluster job parses this file again, but runs what was planned when it was submitted.
 RULE_FILES = [
     workflow.main_snakefile,
     *Path(workflow.basedir).glob("workflow/rules/*.smk"),
@@ -67,13 +67,13 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 JOBS_PER_GPU = config["execution"]["jobs_per_gpu"]
-# After as many deaths as there are attempts, a further try records why; others are for jobs that were told to end, by
-# a time limit, say, and for those that come further each time. They are the main process's affair: within a job of a
-# cluster, which has the time and the memory that it has, nothing is tried again.
+# After `attempts` crashes, one more try records the reason. The remaining retries are for jobs that were terminated,
+# for example by a time limit, and for trainings that progress between crashes. Only the main process retries: a cluster
+# job has fixed limits of time and memory.
 RETRIES = 2 * config["execution"]["attempts"] if workflow.is_main_process else 0
 
 
-# For executors that pass on only what is named here.
+# Some executors pass on only the variables listed here.
 envvars:
     job_environment.INVOCATION,
     job_environment.GPUS,
@@ -100,7 +100,7 @@ wildcard_constraints:
 
 
 def source_hash(script):
-    """Digest a script and the modules it uses, so that an edit of either reruns the rule."""
+    """Return the digest of a script and its modules, so that an edit of either reruns the rule."""
     if script not in PLANNED["code"]:
         path = Path(workflow.basedir, f"workflow/scripts/{script}.py")
         PLANNED["code"][script] = code_digest.code_digest(path)
@@ -108,26 +108,26 @@ def source_hash(script):
 
 
 def in_results(paths):
-    """Return paths below the folder of results."""
+    """Return the paths, prefixed with the results folder."""
     return [f"{RESULTS}/{path}" for path in paths]
 
 
 def of_stage(stage, pattern):
-    """Return a pattern of files of runs for one stage."""
+    """Return a file pattern of runs, restricted to one stage."""
     return pattern.replace("{stage}", stage)
 
 
 def model_output(stage):
-    """Return the model folder of a stage's runs, temporary unless it is to be kept."""
+    """Return the model folder of a stage's runs, temporary unless `keep_weights` is set."""
     folder = directory(of_stage(stage, f"{RUN}/model"))
     return folder if config[stage]["keep_weights"] else temp(folder)
 
 
 def get_best(wildcards):
-    """Return the grid's choice where the run depends on it.
+    """Return the file of the selected layers if the run depends on it.
 
-    Ancient: not a new file but another choice, by way of the settings among the parameters, makes an ablation run
-    start again. That is looked at when the selection is made, since it is a checkpoint.
+    It is `ancient`: an ablation run reruns if the selected layers change, because they are part of its parameters, but
+    not if the file is only rewritten. Snakemake checks this after the checkpoint `select_best`.
     """
     if runs.needs_best(EXPERIMENT.settings(wildcards.run)):
         return ancient(rules.select_best.output.best)
@@ -135,62 +135,62 @@ def get_best(wildcards):
 
 
 def get_resolved_settings(wildcards):
-    """Return the method settings of a run with every layer a number.
+    """Return the method settings of a run, with every layer resolved to a block number.
 
-    A function of the wildcards alone: Snakemake looks for no changes in parameters that it derives from inputs.
+    The only argument is `wildcards`: Snakemake does not track changes of parameters that depend on inputs.
     """
     path, settings = get_best(wildcards), EXPERIMENT.settings(wildcards.run)
     best = atomic.read_json(path).get(wildcards.pair) if path else None
-    if path and not best:  # of an earlier configuration; the selection is made anew
+    if path and not best:  # from an earlier configuration; select_best reruns
         return settings
     return runs.with_layers(settings, EXPERIMENT.depth, best)
 
 
 def get_folder(wildcards):
-    """Return the folder of a run's results."""
+    """Return the results folder of a run."""
     return f"{RESULTS}/{experiment.read_run(wildcards).folder}"
 
 
 def get_trained(wildcards, name):
-    """Return a file that training leaves, where the run is trained at all."""
+    """Return an output file of the training, or an empty list if the run is not trained."""
     is_trained = EXPERIMENT.settings(wildcards.run)["training"]["enabled"]
     return f"{get_folder(wildcards)}/{name}" if is_trained else []
 
 
 def get_trainings(wildcards):
-    """Return the trainings that read a split, none for test sets."""
+    """Return the trainings that read a split; an empty list for a test set."""
     is_test = wildcards.split in EXPERIMENT.tests
     return [] if is_test else EXPERIMENT.trainings(wildcards.pair)
 
 
 def get_processes(wildcards):
-    """Return how many processes share a training."""
+    """Return the number of processes of a training."""
     return EXPERIMENT.settings(wildcards.run)["training"]["processes"]
 
 
 def get_scoring(wildcards):
-    """Return what the metrics are told of a pair besides its texts."""
+    """Return the scoring options of a pair."""
     return EXPERIMENT.scoring(wildcards.pair)
 
 
 def get_neural(wildcards):
-    """Return the files of the scores that were measured elsewhere."""
+    """Return the score files of the neural metrics, which run in a separate environment."""
     path = f"{get_folder(wildcards)}/{wildcards.split}"
     return [f"{path}.{name}.json" for name in EXPERIMENT.neural_metrics]
 
 
 def get_first_seed(wildcards, file):
-    """Return one file of the first seed of each variant, on a pair and a test set."""
+    """Return a file of the first seed of each variant, for one pair and test set."""
     seed = config["ablation"]["seeds"][0]
     files = EXPERIMENT.test_files(file, wildcards.pair, wildcards.split, seed)
     return in_results(files)
 
 
 def get_sources(wildcards):
-    """Return the sentences of a split to translate from."""
+    """Return the file of source sentences of a split."""
     return in_results(EXPERIMENT.text_files(wildcards.split, wildcards.pair))[0]
 
 
 def get_references(wildcards):
-    """Return the sentences of a split to translate into."""
+    """Return the file of reference translations of a split."""
     return in_results(EXPERIMENT.text_files(wildcards.split, wildcards.pair))[1]

@@ -1,6 +1,6 @@
 """Turn text from any source into clean, disjoint splits.
 
-Reads   what corpus.sources names
+Reads   the files and datasets in corpus.sources
 Writes  results/<experiment>/corpus
 """
 
@@ -18,7 +18,7 @@ CORPUS_SUMMARIES = [
 
 
 rule build_corpus:
-    """Read, clean and split the text of all pairs together, so that no sentence is in two splits."""
+    """Read, clean and split the text of all pairs together, so that the splits share no sentence."""
     input:
         sources=SOURCES,
     output:
@@ -45,7 +45,7 @@ rule build_corpus:
 
 
 rule add_test:
-    """Read and clean a further test set, and leave out of it what train or valid has."""
+    """Read and clean a further test set, without the lines that train or valid contains."""
     input:
         train=rules.build_corpus.output.train,
         valid=rules.build_corpus.output.valid,
@@ -74,7 +74,7 @@ rule add_test:
 
 
 rule measure_overlap:
-    """Measure what the splits have in common, word for word or nearly so."""
+    """Measure the exact and near-exact overlap of the splits."""
     input:
         texts=[in_results(EXPERIMENT.text_files(split)) for split in EXPERIMENT.splits],
     output:
@@ -90,6 +90,6 @@ rule measure_overlap:
         splits=EXPERIMENT.splits,
         code=source_hash("measure_overlap"),
     message:
-        "Measure the overlap of splits"
+        "Measure the overlap of the splits"
     script:
         "../scripts/measure_overlap.py"

@@ -1,4 +1,4 @@
-"""Search the layers: a training run per cell and seed, judged on `valid`.
+"""Search the layers: one training run per cell and seed, evaluated on `valid`.
 
 Reads   results/<experiment>/base, results/<experiment>/tokens
 Writes  results/<experiment>/grid
@@ -6,7 +6,7 @@ Writes  results/<experiment>/grid
 
 
 rule train_cell:
-    """Fine-tune the base model with one triple of layers."""
+    """Fine-tune the base model with one cell: contrastive layer, skip source and skip target."""
     input:
         base=rules.prepare_base.output.base,
         train=f"{RESULTS}/tokens/{{pair}}/train.safetensors",
@@ -35,7 +35,7 @@ rule train_cell:
 
 
 rule collect_grid:
-    """Gather the scores of all cells in one table."""
+    """Collect the scores of all cells in one table."""
     input:
         scores=in_results(EXPERIMENT.run_files("grid", "valid.scores.json")),
     output:
@@ -50,13 +50,13 @@ rule collect_grid:
         metrics=EXPERIMENT.metrics,
         code=source_hash("collect_grid"),
     message:
-        "Collect the grid's scores"
+        "Collect the grid scores"
     script:
         "../scripts/collect_grid.py"
 
 
 checkpoint select_best:
-    """Choose the best cell for every pair."""
+    """Select the best cell for every pair."""
     input:
         scores=rules.collect_grid.output.table,
     output:
@@ -79,7 +79,7 @@ checkpoint select_best:
 
 
 rule compare_cells:
-    """Tell which cells are as good as the best, and how far the best flatters itself."""
+    """Test which cells differ from the best, and estimate the selection bias of the best score."""
     input:
         scores=in_results(EXPERIMENT.run_files("grid", "valid.scores.json")),
         segments=in_results(EXPERIMENT.run_files("grid", "valid.segments.safetensors")),
@@ -97,6 +97,6 @@ rule compare_cells:
         metric=config["evaluation"]["selection_metric"],
         code=source_hash("compare_cells"),
     message:
-        "Compare the grid's cells with the best"
+        "Compare the grid cells with the best"
     script:
         "../scripts/compare_cells.py"

@@ -1,4 +1,4 @@
-"""Draw the figures and say what came out.
+"""Draw the figures and write the report.
 
 Reads   results/<experiment>/grid, results/<experiment>/ablation
 Writes  results/<experiment>/figures, results/<experiment>/report.txt
@@ -6,7 +6,7 @@ Writes  results/<experiment>/figures, results/<experiment>/report.txt
 
 
 rule plot_grid:
-    """Draw the heat maps, the curve of validation scores and the training curves of one pair's grid."""
+    """Plot the heat maps, the validation scores and the training curves of one pair's grid."""
     input:
         scores=rules.collect_grid.output.table,
         cells=rules.compare_cells.output.cells,
@@ -33,13 +33,13 @@ rule plot_grid:
         ],
         code=source_hash("plot_grid"),
     message:
-        "Draw the grid of {wildcards.pair}"
+        "Plot the grid of {wildcards.pair}"
     script:
         "../scripts/plot_grid.py"
 
 
 rule plot_ablation:
-    """Draw the ablation on one test set by one metric."""
+    """Plot the ablation on one test set with one metric."""
     input:
         scores=rules.collect_ablation.output.scores,
         summary=rules.collect_ablation.output.table,
@@ -56,16 +56,16 @@ rule plot_ablation:
     params:
         code=source_hash("plot_ablation"),
     message:
-        "Draw the ablation on {wildcards.split} by {wildcards.metric}"
+        "Plot the ablation on {wildcards.split} with {wildcards.metric}"
     script:
         "../scripts/plot_ablation.py"
 
 
 rule show_translations:
-    """Put the translations of one pair side by side, those first on which the variants differ most.
+    """Write the translations of one pair side by side, with the largest differences between variants first.
 
-    The table is quoted for the default readers of pandas, R (read.delim) and spreadsheets; a sentence that would be a
-    formula or a missing value there begins with a space.
+    The table is quoted for the default readers of pandas, R (read.delim) and spreadsheets. A sentence that they would
+    read as a formula or a missing value starts with a space.
     """
     input:
         sources=get_sources,
@@ -73,7 +73,7 @@ rule show_translations:
         hypotheses=lambda wc: get_first_seed(wc, "hypotheses.txt"),
         scores=lambda wc: get_first_seed(wc, "scores.json"),
         segments=lambda wc: get_first_seed(wc, "segments.safetensors"),
-        best=ancient(rules.select_best.output.best),  # not before all is known that changes with it
+        best=ancient(rules.select_best.output.best),  # wait for the selection, which can change the inputs
     output:
         table=f"{RESULTS}/ablation/{{pair}}/{{split}}.translations.tsv",
     log:
@@ -91,13 +91,13 @@ rule show_translations:
         variants=EXPERIMENT.variants,
         code=source_hash("show_translations"),
     message:
-        "Put the translations of {wildcards.pair} {wildcards.split} side by side"
+        "Write the translations of {wildcards.pair} {wildcards.split} side by side"
     script:
         "../scripts/show_translations.py"
 
 
 rule write_report:
-    """Say what was chosen and what came of it."""
+    """Write the selected layers, the results and the warnings."""
     input:
         overlap=rules.measure_overlap.output.table,
         corpus=CORPUS_SUMMARIES,

@@ -1,7 +1,7 @@
-"""Translate and score with any trained run: one rule each for grid and ablation.
+"""Translate and score with a run. Grid and ablation share these rules.
 
-Reads   a run's model, results/<experiment>/tokens, results/<experiment>/corpus
-Writes  in the run's folder <split>.hypotheses.txt and .generation.json, .scores.json and .segments.safetensors
+Reads   the model of a run, results/<experiment>/tokens, results/<experiment>/corpus
+Writes  <split>.hypotheses.txt, .generation.json, .scores.json and .segments.safetensors in the folder of the run
 """
 
 
@@ -10,7 +10,7 @@ rule translate:
     input:
         model=lambda wc: get_trained(wc, "model") or rules.prepare_base.output.base,
         record=lambda wc: get_trained(wc, "training.json"),
-        best=get_best,  # so that Snakemake asks here, too, what has changed once the selection is made
+        best=get_best,  # Snakemake then checks this rule for changes, too, after the selection
         tokens=f"{RESULTS}/tokens/{{pair}}/{{split}}.safetensors",
     output:
         hypotheses=f"{RUN}/{{split}}.hypotheses.txt",
@@ -19,7 +19,7 @@ rule translate:
         f"{RUN_LOG}/{{split}}.translate.log",
     benchmark:
         f"{RUN_BENCHMARK}/{{split}}.translate.tsv"
-    priority: 1  # before further trainings, so that few weights wait for it, and for the scores
+    priority: 1  # before further trainings, so that few models are on disk at a time
     retries: RETRIES
     conda:
         "../../envs/skipclm.yaml"
@@ -38,7 +38,7 @@ rule translate:
 
 
 rule score_neural:
-    """Score with COMET or XCOMET, in an environment of its own, or say why that cannot be."""
+    """Score with COMET or XCOMET in a separate environment, or record why it cannot run."""
     input:
         sources=get_sources,
         hypotheses=rules.translate.output.hypotheses,
@@ -53,7 +53,7 @@ rule score_neural:
     retries: RETRIES
     conda:
         "../../envs/comet.yaml"
-    threads: 1 if GPUS else metrics.NEURAL_CORES  # and with them the memory, of which it takes much
+    threads: 1 if GPUS else metrics.NEURAL_CORES  # limits the parallel jobs, because each needs much memory
     resources:
         gpu=GPUS,
     params:

@@ -1,4 +1,4 @@
-"""Encode every split once, for all runs, and check what tokenizer and model can do with it.
+"""Encode every split once for all runs, and check that tokenizer and model can handle it.
 
 Reads   results/<experiment>/corpus, results/<experiment>/base
 Writes  results/<experiment>/tokens
@@ -28,10 +28,10 @@ rule encode_split:
 
 
 rule check_split:
-    """Score the references as the tokenizer writes them, and count what is too long for model or trainings.
+    """Score the references after a round trip through the tokenizer, and count sentences that are too long.
 
-    No training waits for it: its priority has it run before them. As their input, even an ancient one, it would keep
-    Snakemake from seeing what else about them has changed.
+    The check is not an input of the trainings; its priority makes it run before them. As an input, even an ancient one,
+    it would keep Snakemake from detecting other changes of the trainings.
     """
     input:
         base=rules.prepare_base.output.base,

@@ -1,4 +1,4 @@
-"""Say what the tokenizer and the model cannot do with a split, and refuse trainings that it is too long for."""
+"""Check that tokenizer and model can handle a split, and reject trainings for which its sentences are too long."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Gather the scores of the ablation's runs, and their means, in tables for machines and for papers."""
+"""Collect the scores of the ablation runs and their means, in machine-readable tables and in tables for papers."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Gather the scores of the grid's runs in one table."""
+"""Collect the scores of the grid runs in one table."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""Score translations with COMET or XCOMET, segment by segment, where unbabel-comet is installed; it needs nothing else.
+"""Score translations with COMET or XCOMET, segment by segment. The only dependency is unbabel-comet.
 
-What keeps it from running is written down as the reason, and is no failure: other metrics go on without it.
+If the model cannot run, the output contains the reason, and the job still succeeds: the other metrics do not need it.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def score(model: str, sources: list[str], hypotheses: list[str], references: lis
         found = f"version:{version('unbabel-comet')}"
     except PackageNotFoundError as error:
         raise NotRunError("unbabel-comet is not installed (`make comet`, or --sdm conda)") from error
-    if not hypotheses:  # of a diverged run
+    if not hypotheses:  # the run diverged
         return {"segments": [], "signature": f"model:{model}|{found}"}
     import torch
     from comet import download_model, load_from_checkpoint
@@ -43,7 +43,7 @@ def score(model: str, sources: list[str], hypotheses: list[str], references: lis
     try:
         checkpoint = staged(model) or download_model(model)
         scorer = load_from_checkpoint(checkpoint, local_files_only=staged(model) is not None)
-    except Exception as error:  # the hub, the disk or the checkpoint itself, each with errors of its own
+    except Exception as error:  # hub, disk and checkpoint raise different exceptions
         raise NotRunError(f"{model} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     rows = [
         {"src": source, "mt": hypothesis, "ref": reference}
@@ -54,7 +54,7 @@ def score(model: str, sources: list[str], hypotheses: list[str], references: lis
 
 
 def predict(scorer: object, rows: list[dict], gpus: int) -> list[float]:
-    """Return the score of each segment, of as many at a time as there is memory for."""
+    """Return the score of each segment, with a smaller batch size if memory runs out."""
     import torch
 
     for batch_size in (16, 4, 1):
@@ -67,19 +67,19 @@ def predict(scorer: object, rows: list[dict], gpus: int) -> list[float]:
 
 
 def staged(model: str) -> str | None:
-    """Return the checkpoint of a model that is a file or a folder here."""
+    """Return the checkpoint of a local model (a file or a folder), or None."""
     path = Path(model).expanduser()
     found = [path] if path.is_file() else sorted(path.glob("**/*.ckpt"))
     return str(found[0]) if found else None
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a file, split at line feeds alone."""
+    """Return the lines of a file, split only at line feeds."""
     return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def write(path: Path, result: dict) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON atomically."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(result, file)

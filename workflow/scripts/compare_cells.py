@@ -1,4 +1,4 @@
-"""Say which cells of the grid cannot be told from the best, and by how much the best flatters itself."""
+"""Test which grid cells differ from the best, and estimate the selection bias of the best score."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Compare every variant of the ablation with plain fine-tuning, and say which differences are more than chance."""
+"""Compare every ablation variant with the baseline, and test which differences are significant."""
 
 from typing import TYPE_CHECKING
 

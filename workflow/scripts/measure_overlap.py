@@ -1,4 +1,4 @@
-"""Measure what the splits of each pair have in common."""
+"""Measure the overlap between the splits of each pair."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Draw the ablation by one metric."""
+"""Plot the ablation with one metric."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

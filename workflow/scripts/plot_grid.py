@@ -1,4 +1,4 @@
-"""Draw one pair's grid: heat maps, the curve of validation scores, and the losses of its runs."""
+"""Plot the grid of one pair: heat maps, validation scores and training losses."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def stem(images: list[str]) -> Path:
-    """Return the common name of a figure's files."""
+    """Return the path of a figure without its suffix."""
     return Path(images[0]).with_suffix("")
 
 

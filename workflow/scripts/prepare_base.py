@@ -1,4 +1,4 @@
-"""Train a base model on single sentences, or copy the one that the configuration names."""
+"""Train a base model on single sentences, or copy the configured model."""
 
 from typing import TYPE_CHECKING
 

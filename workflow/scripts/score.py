@@ -41,6 +41,6 @@ with (
     facts = {key: record.get(key) for key in ("train_steps", "train_loss", "train_seconds", "micro_batch")}
     atomic.write_json(snakemake.output.scores, result | facts | provenance.environment())
     splits = ["valid"] if run.stage == "grid" else runs.test_sets(snakemake.config)
-    # No parameter of the rule: what becomes of weights is no reason to score again.
+    # Not a parameter of the rule, because a change of keep_weights must not rerun the scoring.
     keep_weights = snakemake.config[run.stage]["keep_weights"]
     snapshots.release(Path(snakemake.output.scores).parent, splits, keep_weights)

@@ -1,6 +1,6 @@
-"""Run COMET or XCOMET, a command in an environment of its own, as a job like others: with a log and a leased GPU.
+"""Run COMET or XCOMET as a command in a separate environment, with a log and a leased GPU like other jobs.
 
-If it dies time and again, its scores say so, and the rest goes on.
+If it crashes repeatedly, the score file contains the reason, and the workflow continues.
 """
 
 import argparse
@@ -24,6 +24,6 @@ with (
     if failure:
         print(f"given up: {failure}")
         atomic.write_json(options.output, {"not_run": failure.partition("\n")[0]})
-    # The lease is the command's as well, as long as it lives.
+    # The command inherits the lease and holds it until it ends.
     elif status := subprocess.run([*options.command, "--output", options.output], close_fds=False).returncode:
         raise RuntimeError(f"{options.command[0]} ended with status {status}")

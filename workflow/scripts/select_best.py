@@ -1,4 +1,4 @@
-"""Choose the best layers for every pair from the grid's table."""
+"""Select the best layers for every pair from the grid table."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Put the translations of one pair by all variants side by side."""
+"""Write the translations of one pair by all variants side by side."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     for variant, lines, segments, scores in zip(snakemake.params.variants, *inputs, strict=True):
         score = atomic.read_json(scores)
         measured = score_files.load_segments(segments, score)
-        if metric in measured:  # not of a diverged run
+        if metric in measured:  # false for a diverged run
             hypotheses[variant], contributions[variant] = score_files.read_scored(lines, score), measured[metric]
         if score["status"] == "untrained":
             untrained.append(variant)

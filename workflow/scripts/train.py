@@ -1,4 +1,4 @@
-"""Fine-tune the base model for one run, a cell of the grid or a variant of the ablation."""
+"""Fine-tune the base model for one run: a grid cell or an ablation variant."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -22,13 +22,13 @@ hypotheses, generation = outputs = Path(snakemake.output.hypotheses), Path(snake
 
 
 def translate(run: dict) -> decoding.Translated:
-    """Translate the split if the run, as its record has it, is one that translates."""
+    """Translate the split; return no translations if the run diverged or failed."""
     if run["status"] not in score_files.TRANSLATES:
         return decoding.Translated([], [], [])
     torch.set_num_threads(snakemake.threads)
     model, tokenizer = checkpoints.load(snakemake.input.model)
     sources = Examples.load(snakemake.input.tokens).source
-    # No parameter of the rule: how much at a time is a matter of memory, and no reason to translate again.
+    # Not a parameter of the rule: it mainly affects memory, and a change must not rerun the translation.
     batch_tokens = snakemake.config["evaluation"]["batch_tokens"]
     found = decoding.translate(model, tokenizer, sources, batch_tokens=batch_tokens, **options)
     if count := sum(found.too_long):

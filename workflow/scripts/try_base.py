@@ -1,4 +1,4 @@
-"""Try the whole way of a run on the base model, small, before any training."""
+"""Try every step of a run on the base model, at a small scale, before any training."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Say what was chosen, what came of it and where the figures are."""
+"""Write the report: the selected layers, the results, the warnings and the list of figures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
