@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0]):
-    which, params = snakemake.wildcards, snakemake.params
+    wildcards, params = snakemake.wildcards, snakemake.params
     tokenizer = checkpoints.load_tokenizer(snakemake.input.base)
     pairs, context = examples.Examples.load(snakemake.input.tokens), checkpoints.read_context(snakemake.input.base)
-    found = {"pair": which.pair, "split": which.split, "pairs": len(pairs), "context": context}
-    found["longest_source"] = max(map(len, pairs.source))
-    found["too_long"] = split_check.too_long(pairs.source, examples.Prompt.of(tokenizer), context)
+    check = {"pair": wildcards.pair, "split": wildcards.split, "pairs": len(pairs), "context": context}
+    check["longest_source"] = max(map(len, pairs.source))
+    check["too_long"] = split_check.too_long(pairs.source, examples.Prompt.of(tokenizer), context)
     if params.metrics:
         sources, references = (read_lines(path) for path in (snakemake.input.source, snakemake.input.target))
-        texts = metrics.Translations(references, references, sources, *Pair(which.pair).languages, **params.options)
+        texts = metrics.Translations(references, references, sources, *Pair(wildcards.pair).languages, **params.options)
         prompt = examples.Prompt.of(tokenizer)
         rooms = [prompt.room(ids, context, **params.lengths) for ids in pairs.source]
-        found |= split_check.round_trip(tokenizer, pairs.target, texts, params.metrics, rooms)
+        check |= split_check.round_trip(tokenizer, pairs.target, texts, params.metrics, rooms)
         texts = replace(texts, hypotheses=sources, references=sources)
-        found["source"] = split_check.round_trip(tokenizer, pairs.source, texts, ["chrf"])
-    found["trainings"] = split_check.check_trainings(which.split, pairs, params.trainings)
-    found["warnings"] = split_check.warnings(found)
-    for line in found["warnings"]:
-        print(f"warning: {which.pair} {which.split}: {line}")
-    atomic.write_json(snakemake.output.check, found)
+        check["source"] = split_check.round_trip(tokenizer, pairs.source, texts, ["chrf"])
+    check["trainings"] = split_check.check_trainings(wildcards.split, pairs, params.trainings)
+    check["warnings"] = split_check.warnings(check)
+    for line in check["warnings"]:
+        print(f"warning: {wildcards.pair} {wildcards.split}: {line}")
+    atomic.write_json(snakemake.output.check, check)

@@ -32,11 +32,11 @@ class NotRunError(Exception):
 def score(model: str, sources: list[str], hypotheses: list[str], references: list[str]) -> dict:
     """Return the score of each segment, from 0 to 1, and a signature."""
     try:
-        found = f"version:{version('unbabel-comet')}"
+        comet_version = f"version:{version('unbabel-comet')}"
     except PackageNotFoundError as error:
         raise NotRunError("unbabel-comet is not installed (`make comet`, or --sdm conda)") from error
     if not hypotheses:  # the run diverged
-        return {"segments": [], "signature": f"model:{model}|{found}"}
+        return {"segments": [], "signature": f"model:{model}|{comet_version}"}
     import torch
     from comet import download_model, load_from_checkpoint
 
@@ -50,7 +50,7 @@ def score(model: str, sources: list[str], hypotheses: list[str], references: lis
         for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
     ]
     segments = predict(scorer, rows, int(torch.cuda.is_available()))
-    return {"segments": segments, "signature": f"model:{Path(model).name}|{found}"}
+    return {"segments": segments, "signature": f"model:{Path(model).name}|{comet_version}"}
 
 
 def predict(scorer: object, rows: list[dict], gpus: int) -> list[float]:
@@ -69,8 +69,8 @@ def predict(scorer: object, rows: list[dict], gpus: int) -> list[float]:
 def staged(model: str) -> str | None:
     """Return the checkpoint of a local model (a file or a folder), or None."""
     path = Path(model).expanduser()
-    found = [path] if path.is_file() else sorted(path.glob("**/*.ckpt"))
-    return str(found[0]) if found else None
+    checkpoints = [path] if path.is_file() else sorted(path.glob("**/*.ckpt"))
+    return str(checkpoints[0]) if checkpoints else None
 
 
 def read_lines(path: Path) -> list[str]:

@@ -19,8 +19,8 @@ with (
     run, options = snakemake.wildcards, snakemake.params.options
     record = atomic.read_json(snakemake.input.record) if snakemake.input.record else {}
     generation = atomic.read_json(snakemake.input.generation)
-    whose = score_files.identity(run)
-    hypotheses, cut = score_files.read_hypotheses(snakemake.input.hypotheses, generation, whose)
+    identity = score_files.identity(run)
+    hypotheses, cut = score_files.read_hypotheses(snakemake.input.hypotheses, generation, identity)
     sources, references = (read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     scores, segments = {}, {}
     if generation["status"] in score_files.TRANSLATES:
@@ -29,7 +29,7 @@ with (
         texts = metrics.Translations(hypotheses, references, sources, *Pair(run.pair).languages, **options)
         scores, segments = metrics.measure(texts, snakemake.params.metrics)
     score_files.save_segments(snakemake.output.segments, segments)
-    result = whose | {
+    result = identity | {
         "status": generation["status"],
         "reason": generation["reason"],
         "sentences": len(references),

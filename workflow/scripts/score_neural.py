@@ -10,8 +10,8 @@ from skipclm.runtime import atomic, devices, invocation, jobs
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--log", required=True)
-parser.add_argument("--gpu", type=int, required=True, help="devices to lease, where there are any")
-parser.add_argument("--output", required=True, help="file of the scores")
+parser.add_argument("--gpu", type=int, required=True, help="number of GPUs to lease; 0 without GPUs")
+parser.add_argument("--output", required=True, help="score file to write")
 parser.add_argument("command", nargs="+")
 options = parser.parse_args()
 execution = invocation.read()["config"]["execution"]

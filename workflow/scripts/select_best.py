@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     scores = tsv.read(snakemake.input.scores)
-    asked = snakemake.params
-    best = selection.select_best(scores, asked.metric, asked.pairs, asked.allow_missing)
+    params = snakemake.params
+    best = selection.select_best(scores, params.metric, params.pairs, params.allow_missing)
     atomic.write_json(snakemake.output.best, best)

@@ -16,9 +16,9 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     inputs = (snakemake.input.hypotheses, snakemake.input.segments, snakemake.input.scores)
     for variant, lines, segments, scores in zip(snakemake.params.variants, *inputs, strict=True):
         score = atomic.read_json(scores)
-        measured = score_files.load_segments(segments, score)
-        if metric in measured:  # false for a diverged run
-            hypotheses[variant], contributions[variant] = score_files.read_scored(lines, score), measured[metric]
+        statistics = score_files.load_segments(segments, score)
+        if metric in statistics:  # false for a diverged run
+            hypotheses[variant], contributions[variant] = score_files.read_scored(lines, score), statistics[metric]
         if score["status"] == "untrained":
             untrained.append(variant)
     table = side_by_side.lay_out(sources, references, hypotheses, contributions, metric, untrained)

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 execution = snakemake.config["execution"]
 folder = Path(snakemake.output.record).parent
-kept = folder / snapshots.FOLDER
+snapshot_folder = folder / snapshots.FOLDER
 with (
     jobs.job(snakemake.log[0], __file__, snakemake.params.code),
-    jobs.limited_attempts(folder / "train.attempt", execution["attempts"], snapshots.furthest(kept)) as failure,
+    jobs.limited_attempts(
+        folder / "train.attempt", execution["attempts"], snapshots.furthest(snapshot_folder)
+    ) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):
     job = training_job.TrainingJob(
@@ -33,7 +35,7 @@ with (
         model=snakemake.output.model,
         history=snakemake.output.history,
         record=snakemake.output.record,
-        snapshots=str(kept),
+        snapshots=str(snapshot_folder),
         snapshot_minutes=execution["snapshot_minutes"],
         threads=snakemake.threads,
         tensorboard=str(Path(snakemake.log[0]).with_name("tensorboard")) if execution["tensorboard"] else None,

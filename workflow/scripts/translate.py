@@ -30,10 +30,10 @@ def translate(run: dict) -> decoding.Translated:
     sources = Examples.load(snakemake.input.tokens).source
     # Not a parameter of the rule: it mainly affects memory, and a change must not rerun the translation.
     batch_tokens = snakemake.config["evaluation"]["batch_tokens"]
-    found = decoding.translate(model, tokenizer, sources, batch_tokens=batch_tokens, **options)
-    if count := sum(found.too_long):
+    translated = decoding.translate(model, tokenizer, sources, batch_tokens=batch_tokens, **options)
+    if count := sum(translated.too_long):
         print(f"warning: {count} of {len(sources)} sentences are longer than the model reads; translations left empty")
-    return found
+    return translated
 
 
 with (
@@ -43,18 +43,20 @@ with (
 ):
     facts = {"options": options, "code": snakemake.params.code, "versions": provenance.versions()}
     files = [Path(snakemake.input.model, provenance.RECORD), snakemake.input.tokens]
-    kept, of = hypotheses.parent / snapshots.FOLDER / snakemake.wildcards.split, snapshots.fingerprint(facts, files)
-    if snapshots.recall(outputs, kept, of):
+    snapshot = hypotheses.parent / snapshots.FOLDER / snakemake.wildcards.split
+    fingerprint = snapshots.fingerprint(facts, files)
+    if snapshots.recall(outputs, snapshot, fingerprint):
         print("was done before")
     else:
         run = atomic.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
         if failure:
             print(f"given up: {failure}")
             run = {"status": "failed", "reason": f"in translation, {failure.partition(chr(10))[0]}"}
-        found = translate(run)
-        atomic.write_lines(hypotheses, found.texts)
-        whose = score_files.describe(hypotheses, found.cut, score_files.identity(snakemake.wildcards))
+        translated = translate(run)
+        atomic.write_lines(hypotheses, translated.texts)
+        identity = score_files.identity(snakemake.wildcards)
+        description = score_files.describe(hypotheses, translated.cut, identity)
         facts = {"status": run["status"], "reason": run.get("reason"), "options": options}
-        atomic.write_json(generation, facts | whose | provenance.environment())
+        atomic.write_json(generation, facts | description | provenance.environment())
         if run["status"] in score_files.TRANSLATES:
-            snapshots.keep(outputs, kept, of)
+            snapshots.keep(outputs, snapshot, fingerprint)

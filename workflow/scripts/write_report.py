@@ -20,7 +20,9 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     listed = ["Figures, each as .svg and .png:", *figures, ""]
     doubts = grid_statistics.to_text(*(tsv.read(path) for path in (snakemake.input.cells, snakemake.input.winner)))
     checks = [atomic.read_json(path) for path in snakemake.input.checks]
-    warnings = [f"Warning: {each['pair']} {each['split']}: {line}\n" for each in checks for line in each["warnings"]]
+    warnings = [
+        f"Warning: {check['pair']} {check['split']}: {line}\n" for check in checks for line in check["warnings"]
+    ]
     corpus = pd.concat(map(tsv.read, snakemake.input.corpus)).dropna(subset="warnings")
     warnings += [f"Warning: {row.pair} {row.split}: {row.warnings}\n" for row in corpus.itertuples()]
     parts = [selection.to_text(best, snakemake.params.names), doubts, tables.to_text(summary), *warnings, *listed]
