@@ -80,7 +80,7 @@ def wait_until_all_are_gone(folder: Path) -> None:
 def gone_on(folder: Path) -> set[tuple[str, int]]:
     """Return the logs of all trainings of late that went on from a snapshot, with the times of their last words."""
     logs = [*folder.glob("logs/**/train.log*"), *folder.glob("logs/**/base.log*")]  # of the last two attempts
-    resumed = [log for log in logs if "goes on from" in log.read_text(errors="replace")]
+    resumed = [log for log in logs if "resumes from" in log.read_text(errors="replace")]
     return {(str(log).removesuffix(".before"), log.stat().st_mtime_ns) for log in resumed}
 
 

@@ -336,7 +336,7 @@ def under(redirection, *arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-FULL = "error: standard output: expected room for what is printed, found: No space left on device; redirect it "
+FULL = "error: standard output: expected an output that can be written, found: No space left on device; redirect it "
 CLOSED = "error: standard output: expected a place to print to, found it closed; redirect it to a file\n"
 
 

@@ -52,7 +52,7 @@ def test_a_run_that_fails_for_good_is_a_row_with_its_reason_and_the_rest_goes_on
         ("3", "1"): "ok",
         ("3", "2"): "ok",
     }
-    assert grid["2", "2"]["reason"].startswith("killed, for lack of memory perhaps")
+    assert grid["2", "2"]["reason"].startswith("killed, perhaps for lack of memory")
     best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]
     assert (best["skip_target"], [cell["skip_target"] for cell in best["failed"]]) == (3, [2])
     failed = [row for row in rows(copied / RESULTS / "ablation/scores.tsv") if row["status"] == "failed"]
@@ -120,7 +120,7 @@ def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
     assert "Trying to restart job" in output
     log = (copied / "logs/tiny/ablation/en-de/long/seed1/train.log").read_text(encoding="utf-8")
     assert "leased: device 7" in log
-    assert "goes on from" in log
+    assert "resumes from" in log
     assert without_clocks(rows(copied / target)) == whole
     assert (copied / run / "model/model.safetensors").read_bytes() == weights
     left = ["history.tsv", "model", "snapshots", "training.json"]
@@ -147,8 +147,8 @@ def small_disk(copied):
 def test_a_full_disk_is_told_and_what_was_done_is_not_lost(small_disk, copied, finished):
     small_disk("400k")
     output = snakemake(copied, check=False)
-    assert "error: cannot be read or written: " in output
-    assert "make room, give the right or mend the disk, and run again" in output
+    assert "error: cannot read or write: " in output
+    assert "free some space, correct the permissions or repair the disk, and run again" in output
     assert not list((copied / RESULTS).rglob("*.attempt"))
     done = {path: path.stat().st_mtime_ns for path in (copied / RESULTS / "corpus").rglob("*.*")}
     assert all(path.read_bytes() == (finished / path.relative_to(copied)).read_bytes() for path in done)

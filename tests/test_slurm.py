@@ -92,6 +92,6 @@ def test_a_job_whose_time_is_nearly_up_goes_on_from_a_snapshot(cluster, copied, 
             assert process.poll() is None, (copied / "log").read_text()
             time.sleep(0.1)
         cluster.ask("scancel", "--signal=TERM", number)  # as Slurm does it, of itself, by --signal
-    assert "goes on from" in log.read_text()
+    assert "resumes from" in log.read_text()
     assert without_clocks(rows(copied / run / "history.tsv")) == whole
     assert (copied / run / "model/model.safetensors").read_bytes() == weights

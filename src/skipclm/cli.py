@@ -87,7 +87,7 @@ def translate(
 def _report_too_long(places: list[str], too_long: list[bool]) -> None:
     """Report the sentences that are too long for the model, and exit with status 1 if there are any."""
     for place in itertools.compress(places, too_long):
-        console.complain(
+        console.print_error(
             f"{place}: not translated: expected a sentence that leaves room for its translation within the tokens that "
             "the model reads, found a longer one; shorten it, or make several lines of it"
         )
@@ -255,11 +255,11 @@ def main() -> None:
             raise InputError("standard output: expected a place to print to, found it closed; redirect it to a file")
         app()
     except InputError as error:
-        console.complain(f"error: {error}")
+        console.print_error(f"error: {error}")
         sys.exit(1)
     except OSError as error:
         # filename2 is the destination of a move, the name that the user knows.
-        console.complain(f"error: {error.filename2 or error.filename or 'input or output'}: {error.strerror}")
+        console.print_error(f"error: {error.filename2 or error.filename or 'input or output'}: {error.strerror}")
         sys.exit(1)
     finally:
-        console.settle()
+        console.flush_outputs()

@@ -157,7 +157,7 @@ def test_a_damaged_table_is_named(results, name, column):
     table = tsv.read(results / name)
     tsv.write(results / name, table.drop(columns=column))
     with pytest.raises(
-        InputError, match=rf"^{results / name}: expected the columns .*, found no {column}; make it anew"
+        InputError, match=rf"^{results / name}: expected the columns .*, found no {column}; make it again"
     ):
         explanation.explain(results, "en-de", "full", "bleu")
     (results / name).write_bytes(b"\x89PNG\xff\t\n")

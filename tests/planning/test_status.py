@@ -236,5 +236,5 @@ def test_a_damaged_benchmark_is_named(results):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     path = results.parents[1] / "benchmarks/mine/grid/en-de/c1-s1-t3/seed1/train.tsv"
     path.write_text("seconds\tmemory\n1\t2\n")
-    with pytest.raises(InputError, match=rf"^{path}: expected the columns s, max_rss, found no s; make it anew"):
+    with pytest.raises(InputError, match=rf"^{path}: expected the columns s, max_rss, found no s; make it again"):
         status.report(results)

@@ -104,7 +104,7 @@ def test_json_refuses_what_other_readers_cannot_parse(tmp_path, number):
 
 def test_a_file_that_is_not_json_is_named(tmp_path):
     (tmp_path / "best.json").write_text('{"en-de": ')
-    with pytest.raises(InputError, match=r"best\.json: expected JSON, found Expecting value.*; make the file anew"):
+    with pytest.raises(InputError, match=r"best\.json: expected JSON, found Expecting value.*; make the file again"):
         atomic.read_json(tmp_path / "best.json")
 
 
@@ -119,7 +119,7 @@ def test_lines_end_with_newlines_alone(tmp_path, lines, text):
 
 @pytest.mark.parametrize("line", ["a\nb", "a\n", "a\r", "\r\n"])
 def test_a_line_break_within_a_line_is_refused(tmp_path, line):
-    with pytest.raises(ValueError, match=r"a\.txt, line 2 would hold a line break: "):
+    with pytest.raises(ValueError, match=r"a\.txt: expected no line break in line 2, found "):
         atomic.write_lines(tmp_path / "a.txt", ["one", line])
     assert names(tmp_path) == []
 
@@ -159,9 +159,9 @@ def test_an_interrupted_folder_leaves_the_old_one(tmp_path, error):
     [
         ('{"seed": 1', "expected JSON, found "),
         ("[" * 100_000, "expected JSON, found "),
-        ("[1]", "expected a JSON object, found another value; make the file anew"),
-        ('{"metrics": {}}', "expected a record that this version can read, found no seed in it"),
-        ('{"seed": 1, "metrics": null}', "expected a record that this version can read, found no metrics in it"),
+        ("[1]", "expected a JSON object, found another value; make the file again"),
+        ('{"metrics": {}}', "expected a record that this version can read, found no seed of type int; "),
+        ('{"seed": 1, "metrics": null}', "expected a record that this version can read, found no metrics of"),
     ],
 )
 def test_a_record_that_cannot_be_read_is_named(tmp_path, text, message):

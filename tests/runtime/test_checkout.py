@@ -154,7 +154,7 @@ def test_what_git_refuses_is_told(tmp_path, monkeypatch, message, reason):
 
 
 def test_a_git_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkout, "PATIENCE", 0.2)
+    monkeypatch.setattr(checkout, "TIMEOUT", 0.2)
     stand_in(tmp_path / "bin", monkeypatch, "exec sleep 30")
     assert checkout.commit().startswith("none (git cannot be run: ")
 

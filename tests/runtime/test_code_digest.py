@@ -14,7 +14,7 @@ SCRIPTS = ROOT / "workflow/scripts"
 # The modules that each script uses, and no others: an edit of one reruns its rule, an edit of another does not.
 # Those of `runtime` and the single modules `errors`, `text` and `pairs` are left out.
 LOADING = "data/examples models/checkpoints models/configuration models/decoders models/loading models/modeling"
-LEARNING = "config/runs training/callbacks training/losses training/training_loop"
+LEARNING = "config/runs training/callbacks training/losses training/running_means training/training_loop"
 METRICS = "data/language_id evaluation/metrics evaluation/rouge evaluation/segment_errors"
 SCORES = f"{METRICS} data/text_files evaluation/score_files"
 CORPUS = (

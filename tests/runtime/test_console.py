@@ -27,8 +27,8 @@ def run(code, redirection="", **variables):
 @pytest.mark.parametrize("redirection", REDIRECTIONS.values(), ids=REDIRECTIONS)
 @pytest.mark.parametrize("text", ["'a line'", "'a line\\n' * 50_000"], ids=["short", "long"])
 def test_what_cannot_be_shown_ends_nothing(redirection, text):
-    code = f"import time; time.sleep(0.2); console.show({text}); console.show('more'); console.complain('on')"
-    status, _, messages = run(f"{code}\nconsole.settle()", redirection)
+    code = f"import time; time.sleep(0.2); console.show({text}); console.show('more'); console.print_error('on')"
+    status, _, messages = run(f"{code}\nconsole.flush_outputs()", redirection)
     assert status == 0
     assert messages == ("" if "2>" in redirection else "on\n")
 
@@ -50,7 +50,8 @@ def test_a_result_that_cannot_be_written_is_bad_input():
     assert run(code, ">/dev/full") == (
         0,
         "",
-        "standard output: expected room for what is printed, found: No space left on device; redirect it elsewhere\n",
+        "standard output: expected an output that can be written, found: No space left on device; redirect it "
+        "elsewhere\n",
     )
 
 
@@ -91,9 +92,9 @@ file.write("written")
 @pytest.mark.parametrize("redirection", [">/dev/full", "2>/dev/full", ">/dev/full 2>&1"])
 def test_what_is_left_to_print_does_not_fail_the_end_of_a_program(redirection):
     code = "print('out'); sys.stderr.write('err')"
-    assert run(f"{code}\nconsole.settle()", redirection)[0] == 0
+    assert run(f"{code}\nconsole.flush_outputs()", redirection)[0] == 0
 
 
 def test_complaints_that_nobody_can_read_raise_nothing():
-    assert run("console.complain('a'); console.settle()", "2>/dev/full") == (0, "", "")
-    assert run("console.complain('a')") == (0, "", "a\n")
+    assert run("console.print_error('a'); console.flush_outputs()", "2>/dev/full") == (0, "", "")
+    assert run("console.print_error('a')") == (0, "", "a\n")

@@ -149,7 +149,7 @@ def test_locks_are_kept_in_no_place_but_a_folder_of_the_users_own(tmp_path, monk
         monkeypatch.setattr(type(place), "lstat", lambda path: _owned_by_another(lstat(path)))
     with pytest.raises(InputError) as caught, devices.lease():
         pass
-    assert str(caught.value).startswith(f"expected a folder of this user's at {place}, for the locks of GPUs, found ")
+    assert str(caught.value).startswith(f"expected a folder of this user at {place}, for the locks of GPUs, found ")
     assert not list(tmp_path.glob("theirs/*"))
     assert not (tmp_path / "gone").exists()
 

@@ -75,7 +75,7 @@ def test_where_a_disk_has_no_locks_the_last_one_counts(start, monkeypatch):
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(invocation.locks.fcntl, "flock", refuse)
-    monkeypatch.setattr(invocation, "_held", [])
+    monkeypatch.setattr(invocation, "_open_records", [])
     monkeypatch.setenv(job_environment.INVOCATION, "")  # restored in the end
     job_environment.set_invocation("logs")
     invocation.begin({"config": {}, "code": {}, "rules": "r"})

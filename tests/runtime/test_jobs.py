@@ -88,8 +88,8 @@ def test_a_second_run_begins_a_new_log_and_keeps_that_of_the_first(tmp_path):
 
 def test_a_full_disk_is_one_line_in_the_log(tmp_path):
     body = f"raise OSError({errno.ENOSPC}, os.strerror({errno.ENOSPC}), 'model.safetensors')"
-    said = "error: cannot be read or written: [Errno 28] No space left on device: 'model.safetensors'; make room, "
-    assert run_job(tmp_path, body) == (1, "", said + "give the right or mend the disk, and run again\n")
+    said = "error: cannot read or write: [Errno 28] No space left on device: 'model.safetensors'; free some space, "
+    assert run_job(tmp_path, body) == (1, "", said + "correct the permissions or repair the disk, and run again\n")
 
 
 @pytest.mark.parametrize("ending", jobs.ENDINGS, ids=lambda ending: ending.name)
@@ -165,7 +165,7 @@ def _be_killed(folder, before=""):
 
 def test_an_attempt_that_was_killed_has_a_reason_too(tmp_path):
     _be_killed(tmp_path)
-    assert _attempt(tmp_path / "note", allowed=1) == jobs.WITHOUT_A_WORD
+    assert _attempt(tmp_path / "note", allowed=1) == jobs.KILLED
 
 
 def test_under_another_snakemake_it_is_tried_anew(tmp_path, monkeypatch):
@@ -192,7 +192,7 @@ def test_a_torn_note_counts_for_nothing(tmp_path):
 
 def test_who_was_told_to_end_and_then_killed_has_not_died(tmp_path):
     for _ in range(3):
-        _be_killed(tmp_path, before="jobs.told_to_end(); ")
+        _be_killed(tmp_path, before="jobs.record_signal(); ")
     assert _attempt(tmp_path / "note") is None
 
 

@@ -58,12 +58,12 @@ def _empty_the_seal(folder):
 @pytest.mark.parametrize(
     ("harm", "fault"),
     [
-        (_truncate, "weights is not as it was written"),
-        (_flip_a_bit, "weights is not as it was written"),
+        (_truncate, "weights is damaged"),
+        (_flip_a_bit, "weights is damaged"),
         (_lose_a_file, "deep/state.json cannot be read: No such file or directory"),
         (_lose_the_seal, "it was not written to the end"),
-        (_break_the_seal, "its seal is broken"),
-        (_empty_the_seal, "its seal is broken"),
+        (_break_the_seal, "its seal is damaged"),
+        (_empty_the_seal, "its seal is damaged"),
     ],
 )
 def test_a_torn_one_is_told_and_the_one_before_it_used(two, harm, fault, capsys):
@@ -78,7 +78,7 @@ def test_a_torn_one_is_told_and_the_one_before_it_used(two, harm, fault, capsys)
 def test_those_of_another_training_are_refused(two, capsys):
     other = snapshots.Snapshots(two.folder, "xyz")
     assert other.newest() is None
-    assert capsys.readouterr().out.count("is not used: it is of other settings, data or code") == 2
+    assert capsys.readouterr().out.count("is not used: it has other settings, data or code") == 2
 
 
 def test_they_go_when_the_training_is_done(two):
@@ -109,7 +109,7 @@ def made(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text(path.name)
     kept = tmp_path / "run/snapshots/test"
-    snapshots.keep(files, kept, "abc")
+    snapshots.store(files, kept, "abc")
     for path in files:
         path.unlink()
     return files, kept
@@ -117,15 +117,15 @@ def made(tmp_path):
 
 def test_what_is_kept_is_put_back(made):
     files, kept = made
-    assert snapshots.recall(files, kept, "abc")
+    assert snapshots.restore(files, kept, "abc")
     assert [path.read_text() for path in files] == ["one.txt", "two.json"]
 
 
 def test_what_is_kept_of_something_else_or_torn_is_not(made):
     files, kept = made
-    assert not snapshots.recall(files, kept, "xyz")
+    assert not snapshots.restore(files, kept, "xyz")
     (kept / "one.txt").write_text("o")
-    assert not snapshots.recall(files, kept, "abc")
+    assert not snapshots.restore(files, kept, "abc")
     assert not any(path.exists() for path in files)
 
 
@@ -155,7 +155,7 @@ def test_fingerprint_is_of_settings_and_contents(tmp_path):
 @pytest.mark.parametrize("keep_weights", [True, False])
 def test_weights_go_once_all_splits_are_scored_unless_they_are_kept(tmp_path, keep_weights):
     (tmp_path / "model").mkdir()
-    (tmp_path / snapshots.FOLDER / snapshots.DONE).mkdir(parents=True)
+    (tmp_path / snapshots.FOLDER / snapshots.TRAINING).mkdir(parents=True)
     snapshots.release(tmp_path, ["test"], keep_weights)
     assert (tmp_path / "model").exists()
     (tmp_path / "test.scores.json").touch()

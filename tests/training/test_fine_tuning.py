@@ -407,13 +407,13 @@ def test_the_time_that_loading_takes_is_not_that_of_steps(fit, tmp_path, monkeyp
     options = {"log_every": 3, "snapshots": Snapshots(tmp_path / "snapshots", "abc", minutes=0)}
     with pytest.raises(_DiedError):
         fit(**options, callbacks=[_StopAt(4, _die)])
-    clock, late, load = time.perf_counter, [0.0], training_loop.Loop._load_sums
+    clock, late, load = time.perf_counter, [0.0], training_loop.TrainingLoop.load_state_dict
 
-    def load_slowly(self, snapshot):
+    def load_slowly(self, state):
         late[0] += 1000.0
-        load(self, snapshot)
+        load(self, state)
 
-    monkeypatch.setattr(training_loop.Loop, "_load_sums", load_slowly)
+    monkeypatch.setattr(training_loop.TrainingLoop, "load_state_dict", load_slowly)
     monkeypatch.setattr(training_loop.time, "perf_counter", lambda: clock() + late[0])
     history = [row for row in fit(**options).history if "tokens_per_second" in row]
     assert late == [1000.0]
@@ -470,7 +470,7 @@ def test_a_snapshot_that_a_full_disk_tears_leaves_nothing(fit, tmp_path, monkeyp
     save = torch.save
 
     def full(value, path, *rest, **options):
-        if "checkpoint-4/sums" in str(path):
+        if "checkpoint-4/loop" in str(path):
             raise OSError(errno.ENOSPC, "No space left on device")
         save(value, path, *rest, **options)
 

@@ -39,7 +39,7 @@ def _run(folder, values, steps, snapshots=None, **options):
     settings = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "steps": steps, "batch_size": 2} | options
     valid = [{"labels": torch.tensor([value])} for value in (1, 1, 3, 3)]
     options = {"train_dataset": data, "eval_dataset": valid, "snapshots": snapshots}
-    trainer = training_loop.Loop(_Scripted(values), folder, 1, settings, **options)
+    trainer = training_loop.TrainingLoop(_Scripted(values), folder, 1, settings, **options)
     trainer.train()
     return trainer
 

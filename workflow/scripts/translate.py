@@ -43,11 +43,9 @@ with (
 ):
     facts = {"options": options, "code": snakemake.params.code, "versions": provenance.versions()}
     files = [Path(snakemake.input.model, provenance.RECORD), snakemake.input.tokens]
-    snapshot = hypotheses.parent / snapshots.FOLDER / snakemake.wildcards.split
+    stored = hypotheses.parent / snapshots.FOLDER / snakemake.wildcards.split
     fingerprint = snapshots.fingerprint(facts, files)
-    if snapshots.recall(outputs, snapshot, fingerprint):
-        print("was done before")
-    else:
+    if not snapshots.restore(outputs, stored, fingerprint):
         run = atomic.read_json(snakemake.input.record) if snakemake.input.record else {"status": "untrained"}
         if failure:
             print(f"given up: {failure}")
@@ -59,4 +57,4 @@ with (
         facts = {"status": run["status"], "reason": run.get("reason"), "options": options}
         atomic.write_json(generation, facts | description | provenance.environment())
         if run["status"] in score_files.TRANSLATES:
-            snapshots.keep(outputs, snapshot, fingerprint)
+            snapshots.store(outputs, stored, fingerprint)

@@ -36,7 +36,7 @@ def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
         return _plan(overlays, settings, cores)
     except KeyboardInterrupt as interrupt:
         number = signal.Signals(interrupt.args[0])
-        console.complain(f"interrupted by {number.name}; what was measured so far is removed")
+        console.print_error(f"interrupted by {number.name}; what was measured so far is removed")
         sys.exit(128 + number)
     finally:
         for ending, handler in before.items():
@@ -59,7 +59,7 @@ def _plan(overlays: list[Path], settings: list[str], cores: int) -> str:
             raise InputError(
                 f"expected no {place}/{name}, found one, of a plan that was interrupted perhaps; remove it"
             )
-    console.complain(f"{name}: a few steps of each training, to measure by ...")
+    console.print_error(f"{name}: a few steps of each training, to measure by ...")
     (Path("results") / name).mkdir(parents=True)
     try:
         _run(mini, forecast.texts(config), cores)

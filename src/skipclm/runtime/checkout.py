@@ -1,4 +1,4 @@
-"""Which version of this package's code is running: its commit, and a digest of its text."""
+"""The version of the running code: its commit and a digest of its text."""
 
 import hashlib
 import os
@@ -7,34 +7,34 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-CODE = ("Snakefile", "config.yaml", "resources", "src", "workflow")  # changed or new files here make a commit dirty
-PATIENCE = 60  # seconds that git may take
+CODE = ("Snakefile", "config.yaml", "resources", "src", "workflow")  # uncommitted changes here make a commit dirty
+TIMEOUT = 60  # seconds for git
 
 
 @cache
 def version() -> dict[str, str]:
-    """Return the `commit` and the `code` digest of this package, as they were when this was first called.
+    """Return the `commit` and the `code` digest of this package at the time of the first call.
 
-    A job calls this when it starts: a commit made while it runs is not the code that it runs.
+    A job calls this when it starts, because the code may be edited or committed while it runs.
     """
     return {"commit": commit(), "code": digest()}
 
 
 def commit() -> str:
-    """Return the commit of this package's own checkout, or why there is none, such as "none (git is not installed)".
+    """Return the commit of the checkout of this package, or a reason, such as "none (git is not installed)".
 
-    The commit ends in "-dirty" if files of `CODE` differ from it. A repository that merely surrounds the package, or
-    that a variable such as GIT_DIR names, is not asked.
+    The commit ends in "-dirty" if files of `CODE` differ from it. Another repository around the package, or in a
+    variable such as GIT_DIR, does not count.
     """
     root = PACKAGE.parents[1]
     try:
-        asked = _git(PACKAGE, "rev-parse", "--show-toplevel", "HEAD", "HEAD:./")  # the last: the package at HEAD
-        if not asked.stdout:
-            return f"none ({_why_no_repository(asked.stderr)})"
-        top, *objects = asked.stdout.splitlines()
+        answer = _git(PACKAGE, "rev-parse", "--show-toplevel", "HEAD", "HEAD:./")  # the last is the package at HEAD
+        if not answer.stdout:
+            return f"none ({_why_no_repository(answer.stderr)})"
+        top, *objects = answer.stdout.splitlines()
         if not os.path.samefile(top, root):
             return "none (the git repository around the package is not the package's own)"
-        if asked.returncode:
+        if answer.returncode:
             return "none (the package is not committed in its git repository)"
         changed = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *CODE)
     except FileNotFoundError:
@@ -47,7 +47,7 @@ def commit() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run git in a folder, with messages in English and without the variables that lead it to another repository."""
+    """Run git in a folder, with English messages and without variables that name another repository."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return subprocess.run(
         ["git", "--no-optional-locks", "-C", str(folder), *arguments],  # without locks: jobs run side by side
@@ -56,7 +56,7 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
         capture_output=True,
         encoding="utf-8",
         errors="surrogateescape",
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
@@ -75,9 +75,9 @@ def _last_line(text: str) -> str:
 
 
 def digest() -> str:
-    """Return a digest of all modules of this package: of their names and texts, wherever they lie."""
-    found = hashlib.sha256()
+    """Return a digest of the names and texts of all modules of this package."""
+    digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_bytes()
-        found.update(f"{path.relative_to(PACKAGE).as_posix()}\n{len(text)}\n".encode() + text)
-    return found.hexdigest()[:16]
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n{len(text)}\n".encode() + text)
+    return digest.hexdigest()[:16]

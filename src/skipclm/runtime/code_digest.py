@@ -1,4 +1,4 @@
-"""Digest code by what it does: comments, docstrings and formatting do not count."""
+"""Digests of code that ignore comments, docstrings and formatting."""
 
 import ast
 import hashlib
@@ -11,8 +11,8 @@ from skipclm.runtime.checkout import PACKAGE
 def code_digest(script: str | Path) -> str:
     """Return a digest of a script and of the modules of this package that it imports, directly or not.
 
-    Snakemake sees an edited script but not an edited module. The digest is of the syntax trees without docstrings, as
-    this version of Python writes them; it does not depend on where the files lie or when they were written.
+    Snakemake notices an edited script but not an edited module. The digest covers the syntax trees without docstrings,
+    in the format of this version of Python. It does not depend on the location and the dates of the files.
     """
     digest = hashlib.sha256()
     for path in sorted({Path(script), *imported_modules(script)}, key=_name):
@@ -21,7 +21,7 @@ def code_digest(script: str | Path) -> str:
 
 
 def text_digest(paths: Iterable[Path]) -> str:
-    """Return a digest of the names and texts of files, in whatever order they are given."""
+    """Return a digest of the names and texts of files, independent of their order."""
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda path: path.name):
         digest.update(f"{path.name}\n{path.read_text(encoding='utf-8')}".encode())

@@ -1,4 +1,4 @@
-"""Print to standard output and standard error, even if they are closed, full, gone, or of another encoding."""
+"""Print to standard output and standard error, even if they are closed, full, or have another encoding."""
 
 import os
 import signal
@@ -12,16 +12,16 @@ OUTPUTS = {1: "stdout", 2: "stderr"}
 
 
 def open_outputs() -> list[str]:
-    """Open /dev/null in place of the outputs that this process was started without; return their names in `sys`.
+    """Open /dev/null for each output that was closed when this process started; return their names in `sys`.
 
-    Otherwise there is nothing to print to, and a file that is opened later gets the descriptor, and with it what
-    compiled libraries and child processes print. A descriptor that such a file has got already is left to it.
+    Otherwise a file that is opened later gets the descriptor, and with it the output of compiled libraries and child
+    processes. A descriptor that is already in use stays as it is.
     """
     missing = [name for name in OUTPUTS.values() if getattr(sys, name) is None]
     for number, name in OUTPUTS.items():
         if name in missing:
-            place = os.devnull if _is_open(number) else _open_null(number)
-            setattr(sys, name, open(place, "w", encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115
+            file = os.devnull if _is_open(number) else _open_null(number)
+            setattr(sys, name, open(file, "w", encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115
     return missing
 
 
@@ -33,7 +33,7 @@ def _is_open(number: int) -> bool:
 
 
 def _open_null(number: int) -> int:
-    """Open /dev/null at a descriptor that is free, for this process and for those that it starts."""
+    """Open /dev/null at a free descriptor, for this process and its child processes."""
     null = os.open(os.devnull, os.O_WRONLY)
     if null != number:
         os.dup2(null, number)
@@ -43,20 +43,20 @@ def _open_null(number: int) -> int:
 
 
 def show(text: str) -> None:
-    """Print text as far as standard output takes it, and raise nothing.
+    """Print text to standard output if that is possible; never raise an error.
 
-    Characters that its encoding lacks become backslash escapes. Where it is full, closed or gone, nothing is printed.
+    Characters that its encoding lacks become backslash escapes.
     """
     try:
         _write(sys.stdout, text)
-    except (OSError, ValueError, AttributeError):  # no room or no reader, closed by Python, not there at all
+    except (OSError, ValueError, AttributeError):  # a full disk or no reader, closed, None
         discard(sys.stdout)
 
 
 def write(text: str) -> None:
     """Print the result of a command to standard output.
 
-    Raises an `InputError` if that cannot be written to. A reader that has left ends the program, as SIGPIPE would.
+    Raises an `InputError` if it cannot be written to. If the reader has closed a pipe, the program ends as by SIGPIPE.
     """
     try:
         _write(sys.stdout, text)
@@ -66,7 +66,7 @@ def write(text: str) -> None:
     except OSError as error:
         discard(sys.stdout)
         raise InputError(
-            f"standard output: expected room for what is printed, found: {error.strerror}; redirect it elsewhere"
+            f"standard output: expected an output that can be written, found: {error.strerror}; redirect it elsewhere"
         ) from None
 
 
@@ -75,14 +75,14 @@ def _write(stream: IO, text: str) -> None:
     stream.flush()
 
 
-def complain(text: str) -> None:
-    """Print a line to standard error, if that takes it; raise nothing."""
+def print_error(text: str) -> None:
+    """Print a line to standard error if that is possible; never raise an error."""
     with suppress(OSError, ValueError, AttributeError):
         print(text, file=sys.stderr, flush=True)
 
 
-def settle() -> None:
-    """Have what could not be printed not fail the program when it ends, as Python would with status 120."""
+def flush_outputs() -> None:
+    """Flush both outputs, and ignore failures. Otherwise Python would exit with status 120 at the end."""
     for name in OUTPUTS.values():
         try:
             getattr(sys, name).flush()
@@ -91,7 +91,7 @@ def settle() -> None:
 
 
 def discard(stream: IO | None) -> None:
-    """Send what a stream still holds, and gets from here on, to /dev/null."""
+    """Redirect a stream to /dev/null, including the text in its buffer."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

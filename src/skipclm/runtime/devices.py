@@ -1,8 +1,8 @@
-"""Devices that jobs on one machine share: Snakemake counts GPUs but hands none out, so each job leases its own.
+"""Leases of GPUs: Snakemake counts the GPUs of a machine but does not assign them, so each job leases its own.
 
-A lease is a lock on a file, which the kernel lets go when its holder dies, even by SIGKILL. The devices are those of
-the inherited CUDA_VISIBLE_DEVICES, or all that there are; a job sees only what it has leased. In a Slurm job, whose
-devices are its own already, locks are that job's alone, so that it leases what it was given.
+A lease is a lock on a file, which the kernel releases when the job ends, even by SIGKILL. The devices are those of the
+inherited CUDA_VISIBLE_DEVICES, or all devices of the machine. A job sees only the devices that it has leased. In a
+Slurm job, which has devices of its own, the locks are separate from those of other jobs.
 """
 
 import itertools
@@ -19,14 +19,14 @@ from skipclm.errors import InputError
 from skipclm.runtime import locks
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
-NO_DEVICE = "NoDevFiles"  # what an older Slurm says where a job has none
-PAUSE = 0.2  # seconds between two looks for a free device
+NO_DEVICE = "NoDevFiles"  # the value that older versions of Slurm set for a job without devices
+PAUSE = 0.2  # seconds between two attempts to lease
 
 
 def visible() -> list[str]:
-    """Return the names of the devices that this process may use, as CUDA_VISIBLE_DEVICES has them.
+    """Return the names of the devices that this process may use, in the form of CUDA_VISIBLE_DEVICES.
 
-    As for CUDA, what is no device, such as -1, hides itself and all that follow.
+    As in CUDA, an invalid name, such as -1, hides itself and all that follow.
     """
     if VARIABLE in os.environ:
         names = [name.strip() for name in os.environ[VARIABLE].split(",")]
@@ -36,10 +36,10 @@ def visible() -> list[str]:
 
 @contextmanager
 def lease(count: int = 1, jobs_per_device: int = 1) -> Iterator[list[str]]:
-    """Wait for `count` free devices, show this process no others while the block runs, and yield their names.
+    """Wait for `count` free devices, hide all others from this process during the block, and yield their names.
 
-    With `jobs_per_device`, so many jobs may hold a device at a time. Where there is no device, nothing is leased and
-    the list is empty. Has to come before CUDA is used. Raises an `InputError` for more devices than there are.
+    Up to `jobs_per_device` jobs hold a device at a time. On a machine without devices, the list is empty. Call this
+    before CUDA is used. Raises an `InputError` if `count` is larger than the number of devices.
     """
     names, before = visible(), os.environ.get(VARIABLE)
     if not names or not count:
@@ -50,8 +50,8 @@ def lease(count: int = 1, jobs_per_device: int = 1) -> Iterator[list[str]]:
             f"expected {count} devices for one job, found {len(names)} ({', '.join(names)}); ask for fewer, or make "
             f"more visible by {VARIABLE}"
         )
-    with ExitStack() as held:
-        leased = _wait_for(names, count, jobs_per_device, held)
+    with ExitStack() as open_locks:
+        leased = _wait_for(names, count, jobs_per_device, open_locks)
         os.environ[VARIABLE] = ",".join(leased)
         print(f"leased: device {', '.join(leased)}")
         try:
@@ -60,53 +60,53 @@ def lease(count: int = 1, jobs_per_device: int = 1) -> Iterator[list[str]]:
             os.environ[VARIABLE] = before if before is not None else ",".join(names)
 
 
-def _wait_for(names: list[str], count: int, jobs_per_device: int, held: ExitStack) -> list[str]:
-    """Lock `count` of the devices for a job, all or none, so that two jobs never wait for each other.
+def _wait_for(names: list[str], count: int, jobs_per_device: int, open_locks: ExitStack) -> list[str]:
+    """Lock `count` of the devices, all or none, so that two jobs never wait for each other.
 
-    A device's second share goes only when no first one is left.
+    A device gets a second job only when every device has a first one.
     """
     while True:
-        with ExitStack() as tried:
+        with ExitStack() as attempt:
             leased = []
             for slot, name in itertools.product(range(jobs_per_device), names):
                 if len(leased) < count and name not in leased and (file := _lock(f"{name}.{slot}")):
-                    tried.enter_context(file)
+                    attempt.enter_context(file)
                     leased.append(name)
             if len(leased) == count:
-                held.enter_context(tried.pop_all())
+                open_locks.enter_context(attempt.pop_all())
                 return leased
         time.sleep(PAUSE)
 
 
 def _lock(name: str) -> IO | None:
-    """Return the open lock file of a device, which the caller closes, or None if another job holds it."""
+    """Return the open lock file of a device, or None if another job holds it. The caller closes the file."""
     file = open(lock_folder() / name.replace("/", "_"), "a")  # noqa: SIM115
     if not locks.try_lock(file):
         file.close()
         return None
-    os.set_inheritable(file.fileno(), True)  # torchrun, or COMET, holds it as long as it lives
+    os.set_inheritable(file.fileno(), True)  # torchrun or COMET holds the lock until it ends
     return file
 
 
 def lock_folder() -> Path:
-    """Make, if need be, and return the folder of the locks: one for each user and Slurm job, on a disk of this machine.
+    """Return the folder of the locks, one for each user and Slurm job, on a disk of this machine; make it if needed.
 
-    Raises an `InputError` unless it is a folder of this user's: in /tmp, others could put a link in its place.
+    Raises an `InputError` unless this user owns the folder. In /tmp, another user could put a link in its place.
     """
     job = os.environ.get("SLURM_JOB_ID", "")
     folder = Path(tempfile.gettempdir()) / f"skipclm-devices-{os.getuid()}{job and f'-{job}'}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        what = "a link" if stat.S_ISLNK(found.st_mode) else "a file"
-    elif found.st_uid != os.getuid():
-        what = "a folder of another user's"
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        fault = "a link" if stat.S_ISLNK(status.st_mode) else "a file"
+    elif status.st_uid != os.getuid():
+        fault = "a folder of another user"
     elif not os.access(folder, os.W_OK | os.X_OK):
-        what = "one that cannot be written to"
+        fault = "one that cannot be written to"
     else:
         return folder
     raise InputError(
-        f"expected a folder of this user's at {folder}, for the locks of GPUs, found {what}; remove it, or let the "
-        "variable TMPDIR name another place"
+        f"expected a folder of this user at {folder}, for the locks of GPUs, found {fault}; remove it, or set TMPDIR "
+        "to another folder"
     )

@@ -1,9 +1,9 @@
-"""What one start of Snakemake has planned, recorded in a file that all its jobs follow.
+"""The record of one invocation of Snakemake: the plan that all its jobs follow.
 
-A job on a cluster is a Snakemake process of its own: it reads Snakefile and configuration again, perhaps hours after it
-was submitted. The main process writes what it has planned to a file, names the file in an environment variable that
-jobs inherit, and holds a lock on it as long as it runs. The next main process removes the files of those that have
-ended, so that their jobs, still in a queue perhaps, do not overwrite what it makes.
+On a cluster, each job is a Snakemake process that reads Snakefile and configuration again, perhaps hours after it was
+submitted. The main process therefore writes its plan to a file, and names the file in an environment variable that jobs
+inherit. It holds a lock on the file while it runs. The next main process removes the records of invocations that have
+ended, so that their queued jobs do not overwrite its results.
 """
 
 import json
@@ -15,8 +15,8 @@ from skipclm.errors import InputError
 from skipclm.runtime import atomic, code_digest, locks
 from skipclm.runtime.job_environment import INVOCATION
 
-# The open record of this process; the lock on it lasts until the process ends.
-_held: list[IO] = []
+# The open record of this process. An open file keeps its lock until the process ends.
+_open_records: list[IO] = []
 
 
 def begin(planned: dict) -> None:
@@ -24,8 +24,8 @@ def begin(planned: dict) -> None:
     path = Path(os.environ[INVOCATION])
     with atomic.new_file(path) as temporary:
         file = open(temporary, "r+", encoding="utf-8")  # noqa: SIM115
-        _held.append(file)
-        locks.try_lock(file)  # before it has its name, so that nobody takes it for one that has ended
+        _open_records.append(file)
+        locks.try_lock(file)  # before the file has its final name; without a lock, it would count as ended
         json.dump(planned, file, ensure_ascii=False, allow_nan=False)
         file.flush()
     for other in path.parent.glob("[!.]*.json"):
@@ -34,9 +34,9 @@ def begin(planned: dict) -> None:
 
 
 def read() -> dict:
-    """Return what the main process of this job has planned.
+    """Return the plan of the main process of this job.
 
-    Raises an `InputError` if that is not known, or if the invocation was replaced.
+    Raises an `InputError` if there is no record, or if a later invocation removed it.
     """
     if INVOCATION not in os.environ:
         raise InputError(
@@ -53,9 +53,9 @@ def read() -> dict:
 
 
 def planned(rules: str) -> dict:
-    """Return what `read` does; `rules` is the digest of the rules as they are now.
+    """Return the plan of the main process of this job; `rules` is the digest of the current rules.
 
-    Raises an `InputError` where `read` does, and if the rules have changed.
+    Raises the errors of `read`, and an `InputError` if the rules have changed since.
     """
     plan = read()
     if plan["rules"] != rules:

@@ -7,25 +7,25 @@ from pathlib import Path
 from skipclm.runtime import devices
 from skipclm.runtime.checkout import PACKAGE
 
-# The file that says what the main Snakemake has planned (see `invocation`): a job on a cluster reads the rules again.
+# The record of the invocation of Snakemake (see `invocation`).
 INVOCATION = "SKIPCLM_INVOCATION"
-# How many GPUs a job asks for: a job on a cluster asks for no more on a node that has more.
+# The GPUs per job. A job on a cluster must request the same number on a node with more GPUs.
 GPUS = "SKIPCLM_GPUS"
-# The interpreter of the workflow, for shell commands. As a parameter of a rule it would cause reruns when it changes.
+# The Python of the workflow, for shell commands. As a parameter of a rule, a change of it would cause reruns.
 PYTHON = "SKIPCLM_PYTHON"
-# A Python that is started by `-m` looks for modules in the working folder first, where a user may have a random.py.
+# Without this, `python -m` imports modules from the working folder first, where a user may have a random.py.
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-# Threads that wait for each other sleep soon. On a busy machine, threads that spin take the cores from other processes;
-# to sleep at once costs more than half of the speed on an idle machine (bench/threads.py).
+# Threads that wait for each other sleep after a short time. On a busy machine, threads that spin take the cores from
+# other processes. Threads that sleep at once lose more than half of the speed on an idle machine (bench/threads.py).
 SPINS = {"GOMP_SPINCOUNT": "1000"}
 
-FOLDER = "invocations"  # of the records, among the logs of an experiment
+FOLDER = "invocations"  # in the folder of the logs
 
 
 def set_variables(python: str) -> int:
-    """Set what all jobs inherit; return how many GPUs a job asks for.
+    """Set the variables that all jobs inherit; return the number of GPUs per job.
 
-    Jobs can import this package in environments that hold its dependencies only, as --sdm conda makes them.
+    With them, jobs can import this package in environments that contain only its dependencies, as with --sdm conda.
     """
     paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]
     os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), PYTHON: python, **SAFE_PATH}
@@ -35,5 +35,5 @@ def set_variables(python: str) -> int:
 
 
 def set_invocation(logs: str | Path) -> None:
-    """Choose the file in which this start of Snakemake records what it plans, and tell jobs."""
+    """Choose the file for the record of this invocation of Snakemake, and set its variable."""
     os.environ[INVOCATION] = str(Path(logs) / FOLDER / f"{uuid.uuid4()}.json")

@@ -21,15 +21,15 @@ from skipclm.runtime.job_environment import INVOCATION
 
 # Signals that end a job: from a cluster or Snakemake, from Ctrl-C, from a terminal that closes.
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Messages of the system and of libraries when a file cannot be written. The last two are from torch and name no cause.
+# Messages of the system and of libraries when a file cannot be written. The last two, from torch, name no cause.
 DISK = re.compile(
     r"No space left|Disk quota exceeded|Read-only file system|Permission denied|inline_container|iostream error"
 )
 ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}
-WITHOUT_A_WORD = "killed, for lack of memory perhaps, or with its machine: it ended without a word"
+KILLED = "killed, perhaps for lack of memory or with its machine; it left no message"
 PAUSE = 1.0  # seconds between two checks of the parent processes
 WATCH = "parents"  # the name of the thread that checks them
-SNAKEMAKE = re.compile(rb"(^|[/\0])snakemake(\0|$)")  # among the words of a command
+SNAKEMAKE = re.compile(rb"(^|[/\0])snakemake(\0|$)")  # one of the arguments of a command
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def job(log: str | Path, script: str | Path | None = None, code: str | None = No
     if Path(log).exists():
         os.replace(log, f"{log}.before")  # a job of a killed Snakemake may still write there
     console.open_outputs()
-    console.settle()
+    console.flush_outputs()
     checkout.version()  # now: the code may be edited before the job ends
     with open(log, "w", encoding="utf-8", buffering=1) as file:
         # The descriptors, not only sys.stderr: compiled libraries write there as well.
@@ -65,13 +65,13 @@ def job(log: str | Path, script: str | Path | None = None, code: str | None = No
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
         except TerminatedError:
-            print("terminated; the next attempt goes on from the last snapshot, if there is one", file=sys.stderr)
+            print("terminated; the next attempt resumes from the last snapshot, if there is one", file=sys.stderr)
             sys.exit(128 + signal.SIGTERM)
         except Exception as error:
             if not is_of_the_disk(error):
                 raise
-            remedy = "make room, give the right or mend the disk, and run again"
-            print(f"error: cannot be read or written: {error}; {remedy}", file=sys.stderr)
+            remedy = "free some space, correct the permissions or repair the disk, and run again"
+            print(f"error: cannot read or write: {error}; {remedy}", file=sys.stderr)
             sys.exit(1)
 
 
@@ -88,15 +88,15 @@ def terminate(*_: object) -> None:
     """Raise a `TerminatedError`, once: a second signal does not interrupt the cleanup."""
     for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
-    told_to_end()
+    record_signal()
     raise TerminatedError
 
 
 def finish() -> None:
-    """Ignore further signals: the rest of the job takes less time than to do the job again."""
+    """Ignore further signals, because the rest of the job takes less time than a repetition of the job."""
     for number in ENDINGS:
         if signal.getsignal(number) is terminate:
-            signal.signal(number, lambda *_: told_to_end())
+            signal.signal(number, lambda *_: record_signal())
 
 
 def is_of_the_disk(error: Exception) -> bool:
@@ -113,43 +113,43 @@ def limited_attempts(note: str | Path, attempts: int, so_far: int = 0) -> Iterat
     disk and signals are no crashes. The file is locked: only one process works on the job at a time.
     """
     with locks.exclusive_lock(note) as file:
-        before = _Deaths.read(file, so_far)
-        _working_on.append((file, before))
-        before.and_one_of(WITHOUT_A_WORD).write(file)
+        before = _Crashes.read(file, so_far)
+        _jobs.append((file, before))
+        before.with_crash(KILLED).write(file)
         try:
             yield before.cause if before.count >= attempts else None
         except (InputError, TerminatedError):
             before.write(file)
             raise
         except Exception as error:
-            cause = "".join([f"{_in_a_line(error)}\n", *traceback.format_exception(error)])
-            (before if is_of_the_disk(error) else before.and_one_of(cause)).write(file)
+            cause = "".join([f"{_in_one_line(error)}\n", *traceback.format_exception(error)])
+            (before if is_of_the_disk(error) else before.with_crash(cause)).write(file)
             raise
         finally:
-            _working_on.pop()
+            _jobs.pop()
         file.truncate(0)
 
 
 @dataclass(frozen=True)
-class _Deaths:
-    """The crashes of a job under one Snakemake: their count, the place where it begins now, the last cause."""
+class _Crashes:
+    """The crashes of a job under one Snakemake (`invocation`), since it began at the same place (`so_far`)."""
 
-    under: str | None
+    invocation: str | None
     so_far: int
     count: int = 0
     cause: str = ""
 
     @classmethod
-    def read(cls, file: IO, so_far: int) -> "_Deaths":
+    def read(cls, file: IO, so_far: int) -> "_Crashes":
         now = cls(os.environ.get(INVOCATION), so_far)
         file.seek(0)
         try:
-            found = cls(**json.load(file))
-        except (ValueError, TypeError):  # empty, or torn
+            recorded = cls(**json.load(file))
+        except (ValueError, TypeError):  # an empty or damaged file
             return now
-        return found if (found.under, found.so_far) == (now.under, now.so_far) else now
+        return recorded if (recorded.invocation, recorded.so_far) == (now.invocation, now.so_far) else now
 
-    def and_one_of(self, cause: str) -> "_Deaths":
+    def with_crash(self, cause: str) -> "_Crashes":
         return replace(self, count=self.count + 1, cause=cause)
 
     def write(self, file: IO) -> None:
@@ -160,17 +160,17 @@ class _Deaths:
         file.flush()
 
 
-def _in_a_line(error: Exception) -> str:
+def _in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
-# The jobs under way in this process, and their earlier crashes.
-_working_on: list[tuple[IO, _Deaths]] = []
+# The current jobs of this process, and their earlier crashes.
+_jobs: list[tuple[IO, _Crashes]] = []
 
 
-def told_to_end() -> None:
-    """Record that a following death is no crash: after a signal, a slow job may be killed."""
-    for file, before in _working_on:
+def record_signal() -> None:
+    """Record that the end of this process is no crash. After a signal, a slow job may be killed."""
+    for file, before in _jobs:
         before.write(file)
 
 
@@ -197,13 +197,13 @@ def end_with_parents(count: int | None = None, topmost: int | None = None) -> No
 
 def _parents(count: int | None = None) -> list[int]:
     """Return the process ids of the parent, its parent and so on: `count` of them, or up to the topmost Snakemake."""
-    found, top, process = [], 0, os.getpid()
+    parents, topmost_snakemake, process = [], 0, os.getpid()
     try:
-        while process > 1 and len(found) != count:
+        while process > 1 and len(parents) != count:
             process = int(Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            found.append(process)
+            parents.append(process)
             if count is None and SNAKEMAKE.search(Path(f"/proc/{process}/cmdline").read_bytes()):
-                top = len(found)
-    except OSError:  # no Linux, or a process that has just gone
+                topmost_snakemake = len(parents)
+    except OSError:  # not Linux, or a process that has just ended
         pass
-    return found[: top if count is None else count]
+    return parents[: topmost_snakemake if count is None else count]

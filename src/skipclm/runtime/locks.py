@@ -26,18 +26,18 @@ def try_lock(file: IO, shared: bool = False) -> bool:
 
 
 def wait_for_lock(file: IO, shared: bool = False) -> None:
-    """Lock an open file as soon as no other process has locked it."""
+    """Lock an open file; wait while another process has locked it."""
     if try_lock(file, shared):
         return
-    print(f"waits for another process, which works on the same: {file.name}")
+    print(f"waits for another process that works on {file.name}")
     fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
 
 @contextmanager
 def exclusive_lock(path: str | Path) -> Iterator[IO]:
-    """Open and lock a file; it is removed in the end unless something is written in it.
+    """Open and lock a file; remove it at the end if it is empty.
 
-    Child processes that inherit open files, such as torchrun, hold the lock as long as they live.
+    Child processes that inherit open files, such as torchrun, hold the lock until they end.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def exclusive_lock(path: str | Path) -> Iterator[IO]:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a process of this machine has locked a file, or one of another machine where its disk has locks."""
+    """Return whether another process has locked a file; on a network disk without locks, always False."""
     try:
         with open(path, encoding="utf-8") as file:
             return not try_lock(file, shared=True)
@@ -65,7 +65,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _is_file_at(path: Path, file: IO) -> bool:
-    """Tell whether an open file is still the one at a path."""
+    """Return whether an open file is still the one at a path."""
     with suppress(FileNotFoundError):
         return path.stat().st_ino == os.fstat(file.fileno()).st_ino
     return False

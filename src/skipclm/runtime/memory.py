@@ -1,32 +1,32 @@
-"""How to do with little memory: what is free is given back, and a lack of it is told from other errors."""
+"""Release unused memory, and recognize errors that mean a lack of memory."""
 
 import ctypes
 from contextlib import suppress
 
 import torch
 
-# What CUDA and the CPU's allocator say that raises no `OutOfMemoryError`.
-LACK = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+# Messages of CUDA and of the CPU allocator in errors other than `OutOfMemoryError`.
+MESSAGES = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
 
 
 def return_large_blocks() -> None:
-    """Have glibc give memory blocks of 16 MiB and more back as soon as they are free; elsewhere do nothing.
+    """Make glibc return blocks of 16 MiB and more to the system when they are freed; do nothing without glibc.
 
-    Left alone it learns to keep them, and batches of ever new sizes leave holes between them.
+    By default glibc retains large blocks after a while. Batches of many sizes then fragment the memory.
     """
     large_block, spare_memory = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     with suppress(AttributeError, OSError):
         glibc = ctypes.CDLL(None)
         glibc.mallopt(large_block, 16 * 2**20)
-        glibc.mallopt(spare_memory, 2**30)  # what is small stays: the next step wants it again
+        glibc.mallopt(spare_memory, 2**30)  # small blocks are retained for the next step
 
 
 def is_lacking(error: RuntimeError) -> bool:
-    """Tell whether an error means that memory, of the machine or of its accelerator, did not suffice."""
-    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in LACK)
+    """Return whether an error means a lack of memory, of the machine or of the accelerator."""
+    return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in MESSAGES)
 
 
 def release() -> None:
-    """Give back what the accelerator's allocator keeps, for tries with less."""
+    """Release the memory that the allocator of the accelerator caches."""
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()

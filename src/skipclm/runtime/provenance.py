@@ -1,4 +1,4 @@
-"""What made a result: the version of the code, the libraries, the machine."""
+"""The provenance of a result: the version of the code, the libraries, the machine."""
 
 import os
 import platform
@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from skipclm.runtime import checkout
 
-RECORD = "skipclm.json"  # beside a model: how it was made
+RECORD = "skipclm.json"  # in the folder of a model: its provenance
 
 
 def environment() -> dict:
-    """Return what a number depends on besides its inputs: code version, libraries, machine and time."""
+    """Return the version of the code, the libraries, the machine and the time."""
     return {
         **checkout.version(),
         "versions": versions(),
@@ -23,14 +23,14 @@ def environment() -> dict:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of what computes."""
+    """Return the versions of the libraries that affect results."""
     libraries = ("skipclm", "torch", "transformers", "tokenizers", "sacrebleu", "numpy")
     return {name: _version(name) for name in libraries} | {"python": platform.python_version()}
 
 
 def _torch_device() -> dict | None:
-    """Return what torch computes with, which decides the last digits; None where the job has no use for torch."""
-    torch = sys.modules.get("torch")  # asked, not imported: that takes seconds
+    """Return the threads and the accelerator of torch, which affect the last digits; None if torch is not loaded."""
+    torch = sys.modules.get("torch")  # an import would take seconds
     if torch is None:
         return None
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -40,5 +40,5 @@ def _torch_device() -> dict | None:
 def _version(name: str) -> str | None:
     try:
         return version(name)
-    except PackageNotFoundError:  # this package need not be installed: the workflow puts it on the path
+    except PackageNotFoundError:  # this package may be on the path only
         return None

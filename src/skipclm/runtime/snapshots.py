@@ -1,8 +1,7 @@
-"""Snapshots of a training, from which it resumes after an interrupt.
+"""Snapshots of a training, and stored outputs of finished jobs: after an interrupt, no work is done twice.
 
-Snapshots are no declared output of a job, so Snakemake does not touch them. Each snapshot has a seal: digests of all
-its files, which reveal a damaged snapshot, and the fingerprint of the training, which reveals other settings, data or
-code.
+Both are in a folder that no rule declares as output, so Snakemake does not delete them. Each has a seal: the digests of
+its files, which reveal damage, and the fingerprint of the job, which reveals other settings, data or code.
 """
 
 import hashlib
@@ -16,12 +15,12 @@ from skipclm.runtime import atomic, provenance
 
 SEAL = "seal.json"
 FOLDER = "snapshots"  # in the folder of a run
-DONE = "train"  # in FOLDER: the results of a finished training, until `release`
-PROGRESS = "progress.json"  # in FOLDER: the current step of a training
+TRAINING = "train"  # in FOLDER: the stored outputs of the training; those of a translation have the name of its split
+PROGRESS = "progress.json"  # in FOLDER: the current step of the training
 
 
 def fingerprint(facts: dict, files: Iterable[str | Path]) -> str:
-    """Return a digest of the facts that determine a training, such as settings, and of the files that it reads."""
+    """Return a digest of the facts that determine a job, such as settings, and of the files that it reads."""
     digests = [atomic.sha256(path) for path in files]
     return hashlib.sha256(json.dumps([facts, digests], sort_keys=True).encode()).hexdigest()
 
@@ -30,6 +29,28 @@ def model_files(folder: str | Path) -> list[Path]:
     """Return the files of a model in order, without those that contain times."""
     dated = (provenance.RECORD, "history.tsv")
     return [path for path in sorted(Path(folder).rglob("*")) if path.is_file() and path.name not in dated]
+
+
+def store(outputs: Sequence[Path], folder: Path, fingerprint: str) -> None:
+    """Store the outputs of a finished job (files and folders) as hard links until `release`.
+
+    Snakemake deletes the outputs if another job in the same cluster job fails. Does nothing if another job releases the
+    folder at the same time.
+    """
+    with suppress(FileNotFoundError), atomic.new_folder(folder) as unfinished:
+        for path in outputs:
+            _link(path, unfinished / path.name)
+        _write_seal(unfinished, fingerprint)
+
+
+def restore(outputs: Sequence[Path], folder: Path, fingerprint: str) -> bool:
+    """Restore the stored outputs; return False if there are none, or if they are damaged or of another job."""
+    if _fault(folder, fingerprint):
+        return False
+    for path in outputs:
+        _link(folder / path.name, path)
+    print("was done before")
+    return True
 
 
 def release(folder: Path, splits: list[str], keep_weights: bool = True) -> None:
@@ -41,71 +62,75 @@ def release(folder: Path, splits: list[str], keep_weights: bool = True) -> None:
     scores, trained = [folder / f"{split}.scores.json" for split in splits], folder / "training.json"
     since = trained.stat().st_mtime if trained.exists() else 0.0
     if all(path.exists() and path.stat().st_mtime >= since for path in scores):
-        if not keep_weights and (folder / FOLDER / DONE).exists():
+        if not keep_weights and (folder / FOLDER / TRAINING).exists():
             shutil.rmtree(folder / "model", ignore_errors=True)
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
-def keep(files: Sequence[Path], folder: Path, fingerprint: str) -> None:
-    """Keep the outputs of a finished job in a folder among the snapshots, as hard links, until `release`.
-
-    Snakemake deletes the outputs if another job in the same cluster job fails. Does nothing if another job releases the
-    folder at the same time.
-    """
-    with suppress(FileNotFoundError), atomic.new_folder(folder) as inside:
-        for path in files:
-            atomic.link(path, inside / path.name)
-        _write_seal(inside, fingerprint)
-
-
-def recall(files: Sequence[Path], folder: Path, fingerprint: str) -> bool:
-    """Restore the outputs that `keep` stored if they are whole and have the same fingerprint; return whether so."""
-    if _fault(folder, fingerprint):
-        return False
-    for path in files:
-        atomic.link(folder / path.name, path)
-    return True
-
-
 class Snapshots:
-    """The snapshots of one training in a folder; the last two whole snapshots are kept."""
+    """The snapshots of one training in a folder. The last two complete ones stay.
+
+    A new snapshot is due `minutes` after the last one.
+    """
 
     def __init__(self, folder: str | Path, fingerprint: str, minutes: float = 10.0) -> None:
         self.folder = Path(folder)
         self.fingerprint = fingerprint
-        self.minutes = minutes  # from one to the next
+        self.minutes = minutes
 
     def seal(self, snapshot: Path) -> None:
-        """Declare a snapshot whole: all its files are on the disk from then on. All but the one before it go."""
+        """Flush a snapshot to the disk, mark it as complete, and remove those before the last two complete ones."""
         atomic.flush(snapshot)
         _write_seal(snapshot, self.fingerprint)
-        self._remove_all_but_two(_step(snapshot))
+        complete = [path for path in self._all() if _is_sealed(path) and _step(path) <= _step(snapshot)]
+        for path in set(self._all()) - set(complete[-2:]):
+            shutil.rmtree(path)
 
-    def _remove_all_but_two(self, step: int) -> None:
-        """Remove all snapshots but the last two that are whole and not beyond a step."""
-        found = self._found()
-        whole = [snapshot for snapshot in found if (snapshot / SEAL).is_file() and _step(snapshot) <= step]
-        for snapshot in set(found) - set(whole[-2:]):
-            shutil.rmtree(snapshot)
-
-    def _found(self, reverse: bool = False) -> list[Path]:
-        return sorted(self.folder.glob("checkpoint-*"), key=_step, reverse=reverse)
+    def _all(self) -> list[Path]:
+        """Return all snapshots, complete or not, in the order of their steps."""
+        return sorted(self.folder.glob("checkpoint-*"), key=_step)
 
     def newest(self) -> Path | None:
-        """Return the newest snapshot that is whole and of this very training; say why others are not used."""
-        for snapshot in self._found(reverse=True):
-            fault = _fault(snapshot, self.fingerprint)
+        """Return the newest complete snapshot of this training; print why newer ones are not used."""
+        for path in reversed(self._all()):
+            fault = _fault(path, self.fingerprint)
             if fault is None:
-                print(f"goes on from {snapshot}")
-                return snapshot
-            print(f"{snapshot} is not used: {fault}")
-            if not (snapshot / SEAL).is_file():  # it takes room, of which there may be little
-                shutil.rmtree(snapshot, ignore_errors=True)
+                print(f"resumes from {path}")
+                return path
+            print(f"{path} is not used: {fault}")
+            if not _is_sealed(path):  # it needs room on the disk and is of no use
+                shutil.rmtree(path, ignore_errors=True)
         return None
 
+    def remove_unfinished(self) -> None:
+        """Remove the snapshots that were not written to the end."""
+        for path in self._all():
+            if not _is_sealed(path):
+                shutil.rmtree(path, ignore_errors=True)
+
     def remove(self) -> None:
-        """Remove all of them: the training is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all snapshots, and the folder unless it holds stored outputs."""
+        for path in self._all():
+            shutil.rmtree(path)
+        (self.folder / PROGRESS).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+
+def furthest(folder: Path) -> int:
+    """Return the step of the last complete snapshot in a folder, of any training; 0 if there is none."""
+    return max((_step(seal.parent) for seal in folder.glob(f"checkpoint-*/{SEAL}")), default=0)
+
+
+def _link(path: Path, new: Path) -> None:
+    """Link a file, or a folder with all its files, to a new place."""
+    if path.is_file():
+        atomic.link(path, new)
+        return
+    with atomic.new_folder(new) as folder:
+        for file in path.rglob("*"):
+            if file.is_file():
+                atomic.link(file, folder / file.relative_to(path))
 
 
 def _write_seal(folder: Path, fingerprint: str) -> None:
@@ -114,29 +139,28 @@ def _write_seal(folder: Path, fingerprint: str) -> None:
     atomic.write_json(folder / SEAL, {"fingerprint": fingerprint, "files": digests})
 
 
+def _is_sealed(folder: Path) -> bool:
+    return (folder / SEAL).is_file()
+
+
 def _fault(folder: Path, fingerprint: str) -> str | None:
-    """Say what is wrong with what was sealed, if anything is."""
-    if not (folder / SEAL).is_file():
+    """Return why a sealed folder cannot be used, or None if it can."""
+    if not _is_sealed(folder):
         return "it was not written to the end"
     try:
         seal = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        expected, of = seal["files"], seal["fingerprint"]
+        digests, sealed_fingerprint = seal["files"], seal["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
-        return "its seal is broken"
-    if of != fingerprint:
-        return "it is of other settings, data or code"
-    for name, digest in expected.items():
+        return "its seal is damaged"
+    if sealed_fingerprint != fingerprint:
+        return "it has other settings, data or code"
+    for name, digest in digests.items():
         try:
             if atomic.sha256(folder / name) != digest:
-                return f"{name} is not as it was written"
+                return f"{name} is damaged"
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
     return None
-
-
-def furthest(folder: Path) -> int:
-    """Return the step of the furthest snapshot in a folder that was written to the end, of whatever training; or 0."""
-    return max((_step(seal.parent) for seal in folder.glob(f"checkpoint-*/{SEAL}")), default=0)
 
 
 def _step(snapshot: Path) -> int:

@@ -1,4 +1,4 @@
-"""Jobs that need torch and transformers are ready sooner if Python does not tidy up while it loads them."""
+"""Faster imports of torch and transformers."""
 
 import gc
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Disable garbage collection during imports: there is no garbage, and the collector costs much of their time."""
+    """Disable garbage collection during imports, where it takes time and finds no garbage."""
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()  # what was loaded stays to the end, and is never looked through
+        gc.freeze()  # the collector never checks the loaded modules
         gc.enable()

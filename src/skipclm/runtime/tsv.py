@@ -9,31 +9,32 @@ import pandas as pd
 from skipclm.errors import InputError
 from skipclm.runtime import atomic
 
-# The columns of all tables that hold text, and those that hold True or False; all others hold numbers.
+# The columns of text and the columns of True or False in all tables. All other columns hold numbers.
 TEXT = {
     *("pair", "split", "variant", "metric", "status", "verdict", "baseline", "signature", "note", "reason"),
     *("origin", "source_sha256", "target_sha256", "language", "other", "stage", "warnings", "dropped"),
 }
 TRUTH = {"like_best"}
-MISSING = ["", "NA", "-"]  # Snakemake's benchmarks write the last two for numbers that it could not measure
-# Tabs, and all that some reader takes for the end of a line.
+MISSING = ["", "NA", "-"]  # in benchmarks, Snakemake writes the last two for numbers that it could not measure
+# Tabs, and all characters that a reader may take for the end of a line.
 _BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
 
-# What a spreadsheet takes for a formula, and the words that pandas or R take for a missing value.
+# The beginnings of formulas in a spreadsheet, and the words for missing values in pandas or R.
 _MISREAD = re.compile(r"[=+\-@]|(#?n/?a|<na>|nan|null|none|#n/a n/a|1\.#ind|1\.#qnan)$", re.IGNORECASE)
 
 
 def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a table, or some of its columns, with their types; floats come back bit for bit.
+    """Read a table, or some of its columns, with their types and with exact floats.
 
-    Of text, only an empty cell is missing: a variant may be called "null", "08" or "True".
-    InputError: no such file, no table, one without these columns, or a number column with other text.
+    In columns of text, only an empty cell is missing, because a variant may be called "null", "08" or "True".
+    Raises an `InputError` for a missing file, a file that is not a table, a missing column, or text in a column of
+    numbers.
     """
     try:
         header = list(_parse(path, nrows=0).columns)
         columns = columns or header
-        if lacking := [name for name in columns if name not in header]:
-            raise InputError(f"{path}: expected the columns {', '.join(columns)}, found no {lacking[0]}; make it anew")
+        if missing := [name for name in columns if name not in header]:
+            raise InputError(f"{path}: expected the columns {', '.join(columns)}, found no {missing[0]}; make it again")
         text = [name for name in columns if is_text(name)]
         frame = _parse(
             path,
@@ -44,14 +45,14 @@ def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
     except (FileNotFoundError, pd.errors.EmptyDataError) as error:
         raise InputError(f"expected a table with a header in {path}, found {error}; make it first") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a table, found {' '.join(str(error).split())}; make it anew") from error
+        raise InputError(f"{path}: expected a table, found {' '.join(str(error).split())}; make it again") from error
     for name in frame.columns.difference([*text, *TRUTH]):
         frame[name] = _numbers(frame[name], path)
     return frame
 
 
 def is_text(column: str) -> bool:
-    """Tell whether a column holds text."""
+    """Return whether a column holds text."""
     return column in TEXT or column.endswith("_signature")
 
 
@@ -77,10 +78,10 @@ def _numbers(column: pd.Series, path: str | Path) -> pd.Series:
 
 
 def write(path: str | Path, frame: pd.DataFrame) -> None:
-    """Write a table without its index: no quotes, missing cells empty, floats in full, so equal runs agree.
+    """Write a table without its index, without quotes, with exact floats and empty cells for missing values.
 
-    InputError: a tab or a line break inside a cell or the name of a column. ValueError: text in a column that `read`
-    would take for numbers.
+    Raises an `InputError` for a tab or a line break in a cell or a column name, and a `ValueError` for text in a column
+    that is not listed in `TEXT`.
     """
     for name in frame.columns:
         if not is_text(name) and any(isinstance(cell, str) for cell in frame[name]):
@@ -93,10 +94,10 @@ def write(path: str | Path, frame: pd.DataFrame) -> None:
 
 
 def write_sentences(path: str | Path, frame: pd.DataFrame) -> None:
-    """Write a table of sentences so that pandas, R's `read.delim` and spreadsheets read it by default.
+    """Write a table of sentences that pandas, `read.delim` of R and spreadsheets read with their default options.
 
-    Cells with double quotes are quoted, and quotes inside them doubled. A sentence that a spreadsheet would take for a
-    formula, or pandas or R for a missing value, begins with a space, which no sentence does by itself: strip it.
+    Cells with double quotes are quoted, with the inner quotes doubled. A cell gets a leading space if a spreadsheet
+    would read it as a formula, or pandas or R as a missing value. Sentences never begin with a space, so strip it.
     """
     guarded = frame.map(lambda cell: f" {cell}" if isinstance(cell, str) and _MISREAD.match(cell) else cell)
     atomic.write_text(path, guarded.to_csv(sep="\t", index=False, lineterminator="\n"))

@@ -1,4 +1,4 @@
-"""The base model: one from the hub or a folder, or a small one trained from scratch on single sentences."""
+"""The base model: from the hub, from a folder, or a small one trained from scratch on single sentences."""
 
 import random
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ SHORTEST_CONTEXT = 16  # tokens
 def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a decoder and its tokenizer from the hub or a folder.
 
-    Raises an `InputError` if there is none, or if a hub model has not the number of blocks that was planned with.
+    Raises an `InputError` if there is no usable model, or if its number of blocks differs from `layers`.
     """
     source = str(model_folder.expand(source)) if model_folder.is_folder(source) else source
     with naming("model.source"):
@@ -47,15 +47,15 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
         _check_finite(model)
         _check_causal(model)
         _check_ids(model, encoder)
-    found = len(find_blocks(model))
-    if layers not in (None, found):
-        raise InputError(f"model.layers: expected {found}, the depth of {source}; found {layers}")
+    depth = len(find_blocks(model))
+    if layers not in (None, depth):
+        raise InputError(f"model.layers: expected {depth}, the depth of {source}; found {layers}")
     return model, encoder
 
 
 @torch.inference_mode()
 def _check_ids(model: PreTrainedModel, encoder: PreTrainedTokenizerBase) -> None:
-    """Raise an `InputError` if the tokenizer gives a token a number for which there is no embedding or no logit."""
+    """Raise an `InputError` if a token of the tokenizer has no embedding or no logit."""
     prompt = Prompt.of(encoder)
     highest = max(*encoder.get_vocab().values(), *prompt.begin, prompt.end, prompt.pad)
     rows = min(model.get_input_embeddings().weight.shape[0], model.get_output_embeddings().weight.shape[0])
@@ -74,7 +74,7 @@ def _check_ids(model: PreTrainedModel, encoder: PreTrainedTokenizerBase) -> None
 
 
 def _check_context(model: PreTrainedModel) -> None:
-    """Raise an `InputError` for a model that reads fewer tokens than its checks give it."""
+    """Raise an `InputError` for a model with a context that is too short for the checks."""
     context = modeling.context(model)
     if context is not None and context < SHORTEST_CONTEXT:
         raise InputError(
@@ -88,30 +88,30 @@ def _check_finite(model: PreTrainedModel) -> None:
     weights = {name for name, _ in model.named_parameters()}
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all() and (name in weights or tensor.isnan().any()):
-            raise InputError(f"expected weights that are finite numbers, found others in {name}; save the model anew")
+            raise InputError(f"expected weights that are finite numbers, found others in {name}; save the model again")
 
 
 @torch.inference_mode()
 def _check_causal(model: PreTrainedModel) -> None:
-    """Raise an `InputError` if a token's logits depend on what follows it."""
+    """Raise an `InputError` if the logits at a token depend on later tokens."""
     try:
         logits = [model(torch.tensor([[5, 6, last]], device=model.device)).logits[0, 0] for last in (7, 8)]
-    except Exception as error:  # whatever an architecture says to plain text
+    except Exception as error:  # an architecture may raise any error here
         raise InputError(
             f"expected a decoder that reads plain text, found that one of type {model.config.model_type} fails "
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); choose another"
         ) from error
-    if not all(torch.isfinite(each).all() for each in logits):
-        raise InputError("expected logits that are finite numbers, found others; save the model anew")
+    if not all(tensor.isfinite().all() for tensor in logits):
+        raise InputError("expected logits that are finite numbers, found others; save the model again")
     if not torch.allclose(*logits, rtol=1e-4, atol=1e-5):
         raise InputError(
-            f"expected a causal decoder, found one of type {model.config.model_type}, whose tokens see those that "
-            "follow them; choose another"
+            f"expected a causal decoder, found one of type {model.config.model_type}, where a token depends on "
+            "later tokens; choose another"
         )
 
 
 def sample(sentences: Iterable[str], share: float, seed: int) -> list[str]:
-    """Return a `share` of the distinct sentences, in an order that the seed decides."""
+    """Return a `share` of the distinct sentences, shuffled with the seed."""
     distinct = sorted(set(sentences))
     random.Random(seed).shuffle(distinct)
     return distinct[: round(share * len(distinct))]
@@ -120,18 +120,18 @@ def sample(sentences: Iterable[str], share: float, seed: int) -> list[str]:
 def from_scratch(
     texts: dict[str, list[str]], settings: dict, folder: str | Path, snapshots: Snapshots | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[dict]]:
-    """Train tokenizer and decoder on single sentences, given by language, each language by its share.
+    """Train tokenizer and decoder on single sentences; `texts` has them by language.
 
-    `settings` is the configuration's `model.scratch`; `folder` is for the Trainer's own files; with `snapshots` the
-    training goes on from the newest. Returns the model, the tokenizer and the history of the loss. Raises an
-    `InputError` if the text is shorter than a batch.
+    `settings` is the section `model.scratch` of the configuration, with a share for each language. The Trainer writes
+    to `folder`; with `snapshots`, the training resumes from the newest one. Returns the model, the tokenizer and the
+    history of the loss. Raises an `InputError` if the text is shorter than a batch.
     """
     seed = settings["seed"]
     sampled = [s for name in texts for s in sample(texts[name], settings["share"].get(name, 1.0), seed)]
     random.Random(seed).shuffle(sampled)
-    # The vocabulary covers all languages alike, as XGLM's does; what the model reads does not.
-    everything = [s for name in texts for s in sample(texts[name], 1.0, seed)]
-    encoder = bpe.train(everything, settings["vocabulary"], CONTEXT)
+    # As in XGLM, the vocabulary covers all languages equally, while the shares in the training text differ.
+    sentences = [s for name in texts for s in sample(texts[name], 1.0, seed)]
+    encoder = bpe.train(sentences, settings["vocabulary"], CONTEXT)
     transformers.set_seed(seed)
     model = XGLMForCausalLM(architecture(settings, len(encoder)))
     fuse_attention(model)
@@ -150,8 +150,9 @@ def _train(
         )
     options = {key: settings[key] for key in ("steps", "learning_rate")}
     options |= {"batch_size": batch_size}
-    of_blocks = {"train_dataset": blocks, "snapshots": snapshots}
-    trainer = training_loop.Loop(LanguageModel(model), folder, settings["seed"], options, **of_blocks)
+    trainer = training_loop.TrainingLoop(
+        LanguageModel(model), folder, settings["seed"], options, snapshots=snapshots, train_dataset=blocks
+    )
     trainer.run()
     model.eval()
     if trainer.diverged():
@@ -163,7 +164,7 @@ def _train(
 
 
 def architecture(settings: dict, vocabulary: int) -> XGLMConfig:
-    """Return XGLM's architecture in the sizes of `model.scratch`."""
+    """Return an XGLM configuration with the sizes of `model.scratch`."""
     return XGLMConfig(
         vocab_size=vocabulary,
         d_model=settings["width"],
@@ -171,8 +172,8 @@ def architecture(settings: dict, vocabulary: int) -> XGLMConfig:
         num_layers=settings["layers"],
         attention_heads=settings["heads"],
         max_position_embeddings=CONTEXT,
-        init_std=settings["width"] ** -0.5,  # XGLM's 0.02 suits a width of 1024, and starves a narrow model
-        dropout=0.0,  # small models on little text for few steps underfit
+        init_std=settings["width"] ** -0.5,  # 0.02, the value of XGLM, is too small for narrow models
+        dropout=0.0,  # small models underfit on little text in few steps
         attention_dropout=0.0,
     )
 
@@ -180,9 +181,9 @@ def architecture(settings: dict, vocabulary: int) -> XGLMConfig:
 def untrained(
     architecture: str, sentences: Iterable[str], layers: int, width: int, heads: int, vocabulary: int, seed: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Make a small random decoder of any architecture of transformers, and a tokenizer trained on sentences.
+    """Make a small decoder of any architecture of transformers, with random weights and a tokenizer for the sentences.
 
-    Raises an `InputError` for an architecture that transformers has not, or not as a decoder.
+    Raises an `InputError` for an architecture that is not a decoder in transformers.
     """
     if architecture not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise InputError(
@@ -208,21 +209,21 @@ def untrained(
     try:
         model = AutoModelForCausalLM.from_config(sized(architecture, sizes))
         _check_causal(model.eval())
-    except Exception as error:  # whatever an architecture says to sizes that it cannot have
+    except Exception as error:  # an architecture may raise any error for unsuitable sizes
         raise InputError(
             f"expected an architecture that can be made by these sizes, but {architecture}: {error}"
         ) from error
-    find_blocks(model)  # or say what is missing, before the model is saved
+    find_blocks(model)  # raises an error before the model is saved
     return model, encoder
 
 
 def sized(architecture: str, sizes: dict[str, int]) -> PreTrainedConfig:
-    """Return an architecture's configuration whose decoder has these sizes, and others that follow from them."""
+    """Return a configuration with these sizes, and sizes derived from them, for the decoder of an architecture."""
     default = AutoConfig.for_model(architecture)
     decoder = default.get_text_config()
     width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
-    # Not every architecture has these, nor by one name.
-    others = {
+    # Architectures have some of these, under different names.
+    derived = {
         "intermediate_size": 4 * width,
         "ffn_dim": 4 * width,
         "word_embed_proj_dim": width,
@@ -230,14 +231,14 @@ def sized(architecture: str, sizes: dict[str, int]) -> PreTrainedConfig:
         "num_key_value_heads": heads,
     }
     known = decoder.to_dict()
-    settings = {name: value for name, value in others.items() if name in known} | sizes
-    if decoder is not default:  # a part of it, beside one of images, say
+    settings = {name: value for name, value in derived.items() if name in known} | sizes
+    if decoder is not default:  # it is one part of the model, for example beside a vision part
         settings = {"text_config": settings | {"model_type": decoder.model_type}}
     return AutoConfig.for_model(architecture, **settings)
 
 
 class Blocks(torch.utils.data.Dataset):
-    """Sentences, each after a `</s>`, end to end and cut into pieces of equal length."""
+    """Sentences, each after a `</s>`, concatenated and cut into blocks of `LENGTH` tokens."""
 
     LENGTH = 128
 
@@ -254,7 +255,7 @@ class Blocks(torch.utils.data.Dataset):
 
 
 class LanguageModel(nn.Module):
-    """The loss of a language model in the form that `loop.Loop` reads."""
+    """A language model with the outputs that `TrainingLoop` expects."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()

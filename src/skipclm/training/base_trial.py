@@ -1,6 +1,6 @@
-"""Have a base model tried once, in a process of its own.
+"""Run the trial of the base model (see `trial`) once, in a separate process.
 
-Trainings ask for it, but do not depend on the code of translation, which a trial needs: see `trial`.
+A trial needs the code of translation. Because it is a separate process, an edit of that code does not rerun trainings.
 """
 
 import subprocess
@@ -13,10 +13,10 @@ from skipclm.runtime import atomic, locks, provenance, snapshots
 
 
 def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
-    """Try a base model unless the JSON file `record` says that it was; one process does it, while others wait.
+    """Try a base model unless the JSON file `record` says that it was tried; one process does it, and others wait.
 
-    `config` is of `runs.trial_config`. Raises an `InputError` that says what failed, and a `RuntimeError` if the trial
-    died; nothing is recorded then.
+    `config` comes from `runs.trial_config`. Raises an `InputError` that says what failed, or a `RuntimeError` if the
+    process of the trial died; both leave no record.
     """
     facts = {"config": config, "versions": provenance.versions()}
     identity = snapshots.fingerprint(facts, snapshots.model_files(base))
@@ -34,7 +34,7 @@ def _read_fingerprint(record: Path) -> str | None:
 
 
 def _run_trial(base: str | Path, config: dict) -> list[str]:
-    """Run `trial.main` in another process; return the names of the runs that it tried."""
+    """Run `trial.main` in another process; return the names of the tried runs."""
     with tempfile.TemporaryDirectory() as folder:
         atomic.write_json(Path(folder, "trial.json"), {"base": str(base), "config": config})
         status = subprocess.run([sys.executable, "-P", "-m", "skipclm.training.trial", folder]).returncode

@@ -1,4 +1,4 @@
-"""What looks on while the Trainer trains: shows how far it is, stops it, saves its state, opens the gate."""
+"""Callbacks of the Trainer: progress, an early end after divergence, snapshots, the warm-up of the gate."""
 
 import math
 import signal
@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.stateful import Stateful
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from skipclm.runtime import atomic, jobs
+from skipclm.runtime.snapshots import Snapshots
 from skipclm.training import losses
 
 
@@ -30,8 +32,8 @@ class Progress(TrainerCallback):
     ) -> None:
         """Open the bar."""
         if self.file is not None and state.is_world_process_zero:
-            self.file.unlink(missing_ok=True)  # of a training with other settings, perhaps
-        # A bar in a log file is a line per refresh: one every two seconds can be followed with tail -f.
+            self.file.unlink(missing_ok=True)  # it may be from a training with other settings
+        # In a log file, each refresh of the bar is a line. With one every two seconds, `tail -f` remains readable.
         self.bar = tqdm(total=state.max_steps, unit="step", mininterval=2.0, file=sys.stderr)
 
     def on_log(
@@ -42,10 +44,10 @@ class Progress(TrainerCallback):
         logs: dict | None = None,
         **kwargs: object,
     ) -> None:
-        """Show the newest figures."""
-        shown = {"loss": "{:.3f}", "learning_rate": "{:.2e}", "tokens_per_second": "{:.0f}"}
-        if "loss" in logs:  # not after a validation, nor at the end
-            text = ", ".join(f"{k.replace('_', ' ')} {v.format(logs[k])}" for k, v in shown.items())
+        """Show the newest values."""
+        formats = {"loss": "{:.3f}", "learning_rate": "{:.2e}", "tokens_per_second": "{:.0f}"}
+        if "loss" in logs:  # not after a validation, and not at the end
+            text = ", ".join(f"{name.replace('_', ' ')} {form.format(logs[name])}" for name, form in formats.items())
             self.bar.set_postfix_str(text, refresh=False)
             self._write(state, logs["loss"])
         self.bar.update(state.global_step - self.bar.n)
@@ -54,19 +56,19 @@ class Progress(TrainerCallback):
         if self.file is None or not state.is_world_process_zero:
             return
         progress = {"step": state.global_step, "steps": state.max_steps, "loss": loss if math.isfinite(loss) else None}
-        with suppress(OSError):  # no training ends because nobody can see how far it is
+        with suppress(OSError):  # the training does not depend on this file
             atomic.write_json(self.file, progress)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Show the last figures and close the bar."""
+        """Show the last values and close the bar."""
         self.bar.refresh()
         self.bar.close()
 
 
 class StopIfDiverged(TrainerCallback):
-    """End a training whose loss is no longer finite: it never comes back."""
+    """Stop a training if its loss is not finite, since it cannot recover."""
 
     def on_log(
         self,
@@ -76,47 +78,66 @@ class StopIfDiverged(TrainerCallback):
         logs: dict | None = None,
         **kwargs: object,
     ) -> None:
-        """Look at the newest loss."""
+        """Check the newest loss."""
         if not math.isfinite(logs.get("loss", 0.0)):
             control.should_training_stop = True
-            control.should_save = False  # what goes on from a snapshot takes a step before it looks
+            control.should_save = False  # a training that resumed here would take another step first
 
 
-class SaveNow(TrainerCallback):
-    """Save a snapshot every so many minutes, and when told to end, which then ends it; all processes together."""
+class SaveSnapshots(TrainerCallback):
+    """Save a snapshot at intervals and after a signal, which also stops the training; all processes do so together.
 
-    def __init__(self, minutes: float) -> None:
-        self.seconds, self.saved = 60 * minutes, time.monotonic()
+    A snapshot holds the files of the Trainer and, for each process, the state of `loop`. Set `resumed` to the snapshot
+    from which the Trainer resumes. `is_cut_short` tells whether a signal stopped the training before its last step.
+    """
+
+    def __init__(self, snapshots: Snapshots, loop: Stateful) -> None:
+        self.snapshots, self.loop = snapshots, loop
+        self.resumed: Path | None = None
+        self.seconds, self.saved = 60 * snapshots.minutes, time.monotonic()
         self.is_ended = self.is_cut_short = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Listen for the signals."""
-        self.before = jobs.install_signal_handlers(self._end)
+        """Install signal handlers, and restore the state of the loop."""
+        self.handlers_before = jobs.install_signal_handlers(self._end)
+        if self.resumed:
+            self.loop.load_state_dict(torch.load(self._state_file(self.resumed, args), map_location=args.device.type))
+
+    def _state_file(self, snapshot: Path, args: TrainingArguments) -> Path:
+        return snapshot / f"loop.{args.process_index}.pt"
 
     def _end(self, *_: object) -> None:
         self.is_ended = True
-        jobs.told_to_end()
+        jobs.record_signal()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Ask for a snapshot if it is time."""
-        found = [self.is_ended, time.monotonic() - self.saved >= self.seconds]
+        """Request a snapshot if it is due in any process."""
+        events = [self.is_ended, time.monotonic() - self.saved >= self.seconds]
         if args.world_size > 1:
-            found = losses.gathered(torch.tensor([found], dtype=torch.int32, device=args.device)).any(dim=0).tolist()
-        is_ended, is_time = found  # by all; a signal that comes meanwhile is for the next step
+            events = losses.gathered(torch.tensor([events], dtype=torch.int32, device=args.device)).any(dim=0).tolist()
+        is_ended, is_due = events  # a signal that arrives after this line counts at the next step
         self.is_ended |= bool(is_ended)
-        if is_ended or is_time:
+        if is_ended or is_due:
             control.should_save, self.saved = True, time.monotonic()
         control.should_training_stop |= bool(is_ended)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Complete the snapshot that the Trainer has just saved."""
+        snapshot = self.snapshots.folder / f"checkpoint-{state.global_step}"
+        torch.save(self.loop.state_dict(), self._state_file(snapshot, args))
+        args.distributed_state.wait_for_everyone()
+        if args.should_save:
+            self.snapshots.seal(snapshot)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Leave the signals to others; a training that is done is not lost by them."""
-        for number, handler in self.before.items():
+        """Restore the signal handlers; from here on, a signal does not discard a finished training."""
+        for number, handler in self.handlers_before.items():
             signal.signal(number, handler)
         self.is_cut_short = self.is_ended and state.global_step < state.max_steps
         if not self.is_cut_short:
@@ -132,5 +153,5 @@ class GateWarmup(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Set the gate for the coming step."""
+        """Set the gate for the next step."""
         self.gate.fill_(min(1.0, state.global_step / self.steps))

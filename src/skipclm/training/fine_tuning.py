@@ -21,12 +21,12 @@ from skipclm.training.callbacks import GateWarmup
 class Objective(nn.Module):
     """The training loss of a decoder: translation, and a contrastive loss at one layer if asked for.
 
-    In a causal model the source half of an example has the states that it would have alone, so one full pass yields
-    the source vectors too; only the targets go through the first blocks again.
+    In a causal model, the states of the source do not depend on the target. One pass over the whole example therefore
+    also gives the source vectors; only the targets go through the first blocks again.
 
-    With `micro_batch`, so many pairs go through the model at a time, and once more for their gradients: memory does
-    not grow with the batch, whose pairs are all negatives of each other nonetheless (as in GradCache, Gao et al. 2021).
-    Between processes, which bring shares of a batch, loss and gradient are those of the whole batch.
+    `micro_batch` is the number of pairs per forward pass. The pass is repeated for the gradients, so memory does not
+    grow with the batch, and all pairs of the batch remain negatives of each other (GradCache, Gao et al. 2021). With
+    several processes, loss and gradients are those of the global batch.
     """
 
     def __init__(self, model: PreTrainedModel, contrastive: dict, micro_batch: int | None = None) -> None:
@@ -36,11 +36,11 @@ class Objective(nn.Module):
         self.micro_batch = micro_batch
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """Return `loss`, its parts, the gate if there is one and the numbers of tokens for a `Collator` batch."""
-        # Validation compares systems by the loss they share.
+        """Return `loss`, its parts, the gate of a skip, and the numbers of tokens for a batch of `Collator`."""
+        # Validation compares systems by the loss that all of them have.
         layer = self.contrastive["layer"] if self.contrastive["enabled"] and self.training else None
         predicted = (batch["labels"][:, 1:] != IGNORED).sum()
-        # Gradients are averaged over processes, so that each divides by the mean of what they have.
+        # Gradients are averaged over processes, so each process divides by the mean count of tokens.
         count = losses.gathered(predicted[None]).float().mean()
         parts = [self._pass(part, layer, count) for part in self._parts(batch)]
         lm_losses, router_losses, sources, targets = zip(*parts, strict=True)
@@ -67,14 +67,14 @@ class Objective(nn.Module):
     def _pass(self, batch: dict[str, Tensor], layer: int | None, count: Tensor) -> tuple[Tensor | None, ...]:
         """Return translation loss, router loss and the vectors (pairs, width) of sources and targets at the layer.
 
-        The router loss is None for a decoder without one, the vectors are without a layer.
+        The router loss is None for a decoder without router, and the vectors are None if `layer` is None.
         """
         if self.micro_batch is None or not self.training:
             return self._run(batch, layer, count)
         return checkpoint(self._run, batch, layer, count, use_reentrant=False)
 
     def _run(self, batch: dict[str, Tensor], layer: int | None, count: Tensor) -> tuple[Tensor | None, ...]:
-        """Return what `_pass` does."""
+        """Compute the result of `_pass`."""
         decoder, examples, targets = modeling.decoder_of(self.model), batch["input_ids"], batch["target_ids"]
         for_examples, for_targets = (decoder, None) if layer is None else decoders.embedded(decoder, examples, targets)
         head = decoders.Head(decoder)
@@ -89,14 +89,14 @@ class Objective(nn.Module):
             return lm_loss, router_loss, vectors, losses.pool(recorder.state, batch["target_weights"])
 
     def _router_loss(self, head: decoders.Head, output: object, batch: dict[str, Tensor], count: Tensor) -> object:
-        """Return the router loss of a micro-batch, weighted by its share of the predicted tokens; None without one."""
+        """Return the router loss of a micro-batch, weighted by its share of the predicted tokens, if it has one."""
         positions = torch.arange(batch["input_ids"].shape[1], device=batch["length"].device)
         loss = head.router_loss(output, (positions < batch["length"][:, None]).long())
         return None if loss is None else loss * (batch["labels"][:, 1:] != IGNORED).sum() / count
 
 
-# Settings of training that are no matter of the loop; `processes` are started before it.
-OWN = ("weights", "max_tokens", "micro_batch", "compile", "processes")
+# The settings of `training` that are not options of the loop.
+NOT_OF_THE_LOOP = ("weights", "max_tokens", "micro_batch", "compile", "processes")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Outcome:
 
 
 def with_skip(model: PreTrainedModel, skip: dict) -> PreTrainedModel:
-    """Put the skip connection that the settings ask for around the model, if they ask for one."""
+    """Put a skip connection around the model if the settings enable it."""
     if not skip["enabled"]:
         return model
     return modeling.SkipCLMForCausalLM.around(
@@ -133,23 +133,23 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     snapshots: Snapshots | None = None,
 ) -> Outcome:
-    """Fine-tune `model`, in place, on `examples` by the method settings (contrastive, skip, lora, training).
+    """Fine-tune `model` in place on `examples` with the settings of a run (contrastive, skip, lora, training).
 
-    `folder` is for the Trainer's own files, `callbacks` look on. With `snapshots` it goes on from the newest of them,
-    and ends with the very weights that it would have had uninterrupted. The facts hold `status`, which is `diverged` if
-    the loss was no longer finite. Raises an `InputError` if fewer pairs than a batch are short enough, or none of
-    `valid` where it is validated on, and `TerminatedError` if it was told to end.
+    The Trainer writes to `folder`, and `callbacks` are added to its own. With `snapshots`, the training resumes from
+    the newest one, and its weights are the same as without an interrupt. The facts have a `status`: `ok`, or `diverged`
+    if the loss was not finite. Raises an `InputError` if fewer pairs than a batch are short enough, or no pair of
+    `valid` if it is needed, and a `TerminatedError` after a signal.
     """
-    options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *OWN)}
-    own = {key: settings["training"][key] for key in OWN}
-    usable = examples.usable(own["max_tokens"], options["batch_size"], "train")
-    valid = valid.usable(own["max_tokens"], min(1, options["validations"]), "valid")
-    _check_context(model, prompt, own["max_tokens"])
+    options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *NOT_OF_THE_LOOP)}
+    max_tokens, micro_batch = settings["training"]["max_tokens"], settings["training"]["micro_batch"]
+    usable = examples.usable(max_tokens, options["batch_size"], "train")
+    valid = valid.usable(max_tokens, min(1, options["validations"]), "valid")
+    _check_context(model, prompt, max_tokens)
     transformers.set_seed(seed)
     model, merge = prepare(model, settings)
     contrastive = settings["contrastive"]
-    trainer = training_loop.Loop(
-        Objective(model, contrastive, own["micro_batch"]),
+    trainer = training_loop.TrainingLoop(
+        Objective(model, contrastive, micro_batch),
         folder,
         seed,
         options,
@@ -170,10 +170,10 @@ def train(
 
 
 def prepare(model: PreTrainedModel, settings: dict) -> tuple[PreTrainedModel, Callable[[], object]]:
-    """Make a decoder ready for training by the method settings, in place.
+    """Prepare a decoder in place for training with the settings of a run.
 
-    Returns the model, with a skip connection if the settings ask for one, and what is to be called after training: it
-    merges adapters into the weights.
+    Returns the model, with a skip connection if it is enabled, and a function to call after training, which merges
+    adapters into the weights.
     """
     decoders.fuse_attention(model)
     if settings["training"]["compile"]:
@@ -183,13 +183,13 @@ def prepare(model: PreTrainedModel, settings: dict) -> tuple[PreTrainedModel, Ca
 
 
 def _compile(decoder: PreTrainedModel) -> None:
-    """Compile what the blocks compute, in place; hooks on them stay as they are."""
+    """Compile the forward methods of the blocks in place; hooks on the blocks remain."""
     for block in decoders.find_blocks(decoder):
         block.forward = torch.compile(block.forward, dynamic=True)
 
 
 def _check_context(model: PreTrainedModel, prompt: Prompt, max_tokens: int) -> None:
-    """Raise an `InputError` if an example could be longer than what the model reads."""
+    """Raise an `InputError` if an example can be longer than the context of the model."""
     context, special = modeling.context(model), len(prompt.source(prompt.target([])))
     if context is not None and max_tokens + special > context:
         raise InputError(
@@ -198,14 +198,14 @@ def _check_context(model: PreTrainedModel, prompt: Prompt, max_tokens: int) -> N
         )
 
 
-def _summary(trainer: training_loop.Loop) -> dict:
-    """Say how a training ended."""
+def _summary(trainer: training_loop.TrainingLoop) -> dict:
+    """Return how a training ended."""
     diverged = trainer.diverged()
     *_, last = (row["lm_loss"] for row in trainer.history() if "lm_loss" in row)
     return {
         "status": "diverged" if diverged else "ok",
         "train_steps": trainer.state.global_step,
-        "train_tokens": trainer.tokens_read(),
+        "train_tokens": trainer.means.total_tokens(),
         "gpu_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "train_loss": None if diverged else last,
     }

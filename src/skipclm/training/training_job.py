@@ -1,8 +1,7 @@
-"""One training as the workflow runs it: from files to files, in one process or in several that share it."""
+"""One training as the workflow runs it: from files to files, in one or several processes."""
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,20 +21,20 @@ from skipclm.config import runs
 from skipclm.data.examples import Examples, Prompt
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.models import checkpoints
-from skipclm.runtime import atomic, checkout, devices, job_environment, jobs, locks, provenance, tsv
-from skipclm.runtime.snapshots import DONE, PROGRESS, Snapshots, fingerprint, model_files
+from skipclm.runtime import atomic, checkout, devices, job_environment, jobs, locks, provenance, snapshots, tsv
+from skipclm.runtime.snapshots import Snapshots
 from skipclm.training import fine_tuning
 
-PATIENCE = 600  # seconds that processes which are told to end have for their snapshot
+PATIENCE = 600  # seconds that processes have to save a snapshot after a signal
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training is of, where it reads (base, train, valid) and writes (model, history, record), and how it runs.
+    """One training: its settings, the files that it reads (base, train, valid) and writes (model, history, record).
 
-    `code` identifies the code that trains. The model lies in a folder, as do the snapshots, which are taken every
-    `snapshot_minutes`. `threads` are those of all processes together. TensorBoard's events go to the folder
-    `tensorboard`, if there is to be one. `micro_batch` is what there is memory for, if less than the settings say.
+    `code` identifies the code that trains. `model` and `snapshots` are folders; a snapshot is saved every
+    `snapshot_minutes`. All processes together use `threads` threads. If `tensorboard` names a folder, events for
+    TensorBoard are written there. `micro_batch` replaces that of the settings when memory is short.
     """
 
     pair: str
@@ -56,68 +55,51 @@ class TrainingJob:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of all that decides the outcome."""
+        """The digest of everything that determines the outcome."""
         facts = {"pair": self.pair, "seed": self.seed, "settings": self.settings, "code": self.code}
-        files = [self.train, self.valid, *model_files(self.base)]
-        return fingerprint(facts | {"versions": provenance.versions()}, files)
+        files = [self.train, self.valid, *snapshots.model_files(self.base)]
+        return snapshots.fingerprint(facts | {"versions": provenance.versions()}, files)
+
+    def open_snapshots(self) -> Snapshots:
+        """Return the snapshots of this training."""
+        return Snapshots(self.snapshots, self.fingerprint, self.snapshot_minutes)
 
     @property
     def facts(self) -> dict:
-        """What the record says beside the outcome."""
+        """The part of the record that is known before the training."""
         return {"pair": self.pair, "seed": self.seed, "settings": self.settings, "fingerprint": self.fingerprint}
 
 
 def run(job: TrainingJob, failure: str | None = None) -> None:
-    """Do a training, or record for what `failure` it is given up: status `failed`, and no model.
+    """Do a training, or restore its stored outputs.
 
-    What is done is kept among the snapshots too, without room of its own, until `release`: Snakemake throws all away if
-    a job fails that shares one of the cluster's with this one. Raises what `training.train` does, and a `RuntimeError`
-    if one of several processes died.
+    If `failure` is given, record the training as failed for this reason; its model has no weights. Raises the errors of
+    `fine_tuning.train`, and a `RuntimeError` if one of several processes died.
     """
-    done = Path(job.snapshots) / DONE  # beside those of splits, none of which is translated by this name
-    if _fingerprint_of(done) != job.fingerprint:
-        with atomic.new_folder(done) as folder:
-            inside = replace(job, model=str(folder / "model"), **_beside(folder))
-            Path(inside.model).mkdir()
-            if failure:
-                _give_up(inside, failure)
-            elif job.settings["training"]["processes"] > 1:
-                _share(inside)
-            else:
-                _train(inside)
-        for snapshot in Path(job.snapshots).glob("checkpoint-*"):
-            shutil.rmtree(snapshot)
-        Path(job.snapshots, PROGRESS).unlink(missing_ok=True)
+    outputs, stored = [Path(job.model), Path(job.history), Path(job.record)], Path(job.snapshots) / snapshots.TRAINING
+    if snapshots.restore(outputs, stored, job.fingerprint):
+        return
+    if failure:
+        _record_failure(job, failure)
+    elif job.settings["training"]["processes"] > 1:
+        _train_in_processes(job)
     else:
-        print("was done before")
-    with atomic.new_folder(job.model) as folder:
-        for path in (done / "model").rglob("*"):
-            if path.is_file():  # a tokenizer may have folders of its own
-                atomic.link(path, folder / path.relative_to(done / "model"))
-    for name, path in _beside(done).items():
-        atomic.link(Path(path), Path(getattr(job, name)))
+        _train(job)
+    snapshots.store(outputs, stored, job.fingerprint)
+    job.open_snapshots().remove()
 
 
-def _fingerprint_of(done: Path) -> str | None:
-    """Return the fingerprint of what was done, if anything was."""
-    record = Path(_beside(done)["record"])
-    return atomic.read_json(record)["fingerprint"] if record.exists() else None
-
-
-def _beside(folder: Path) -> dict[str, str]:
-    return {"history": str(folder / "history.tsv"), "record": str(folder / "training.json")}
-
-
-def _give_up(job: TrainingJob, failure: str) -> None:
+def _record_failure(job: TrainingJob, failure: str) -> None:
     print(f"given up: {failure}")
     record = job.facts | {"status": "failed", "reason": failure.partition("\n")[0]} | provenance.environment()
-    atomic.write_json(Path(job.model) / provenance.RECORD, record)
+    with atomic.new_folder(job.model) as folder:
+        atomic.write_json(folder / provenance.RECORD, record)
     tsv.write(job.history, pd.DataFrame({"step": []}))
     atomic.write_json(job.record, record)
 
 
 def _train(job: TrainingJob) -> None:
-    """Train in this process, or do its part, of which only the first writes anything."""
+    """Train in this process, which may be one of several; only the first one writes outputs."""
     print(f"{job.pair} seed {job.seed}: {runs.describe(job.settings)}")
     rank, count = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
     torch.set_num_threads(max(1, job.threads // count))
@@ -134,125 +116,134 @@ def _train(job: TrainingJob) -> None:
         Examples.load(job.train),
         Examples.load(job.valid),
         job.seed,
-        job.model,
-        callbacks=_onlookers(job) if rank == 0 else [],
-        snapshots=Snapshots(job.snapshots, job.fingerprint, job.snapshot_minutes),
+        job.snapshots,
+        callbacks=_tensorboard(job) if rank == 0 else [],
+        snapshots=job.open_snapshots(),
     )
     if rank > 0:
         return
     record = job.facts | outcome.facts | provenance.environment()
-    checkpoints.save(outcome.model, tokenizer, job.model, record)
+    with atomic.new_folder(job.model) as folder:
+        checkpoints.save(outcome.model, tokenizer, folder, record)
     tsv.write(job.history, pd.DataFrame(outcome.history))
     atomic.write_json(job.record, record)
 
 
-def _onlookers(job: TrainingJob) -> list[TrainerCallback]:
-    """Return what writes TensorBoard's events, if they are asked for."""
+def _tensorboard(job: TrainingJob) -> list[TrainerCallback]:
+    """Return a callback that writes events for TensorBoard, if the job asks for it."""
     if job.tensorboard is None:
         return []
-    from torch.utils.tensorboard import SummaryWriter  # which needs tensorboard
+    from torch.utils.tensorboard import SummaryWriter  # needs the optional package tensorboard
 
     return [TensorBoardCallback(SummaryWriter(job.tensorboard))]
 
 
-def _share(job: TrainingJob) -> None:
-    """Train in several processes; where memory is short, go on in new ones, with a smaller micro-batch."""
+def _train_in_processes(job: TrainingJob) -> None:
+    """Train in several processes; if memory is short, start them again with a smaller micro-batch."""
     count, visible = job.settings["training"]["processes"], devices.visible()
     if visible and len(visible) < count:
         raise InputError(
-            f"training.processes: expected no more than the {len(visible)} devices of this job, found {count}; lower "
-            "it, or give the job more"
+            f"training.processes: expected at most the {len(visible)} devices of this job, found {count}; lower it, or "
+            "give the job more devices"
         )
-    while smaller := _start_processes(job, count):
+    while smaller := _run_processes(job, count):
         job = replace(job, micro_batch=smaller)
 
 
-def _start_processes(job: TrainingJob, count: int) -> int | None:
-    """Train in processes of torchrun, each of which runs this module; if one lacks memory, return what to try next."""
-    with tempfile.TemporaryDirectory() as place:  # of this machine, not on a disk that may be full
-        description = {"job": asdict(job), "starter": os.getpid()}
-        atomic.write_json(Path(place) / "job.json", description)
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-        command = [*torchrun, f"--shutdown-timeout={PATIENCE}", "-m", "skipclm.training.training_job", place]
-        threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}  # or torchrun says at length that it takes one
-        variables = os.environ | job_environment.SAFE_PATH | threads
+def _run_processes(job: TrainingJob, count: int) -> int | None:
+    """Train in `count` processes of torchrun, each running this module.
+
+    Returns the micro-batch for the next attempt if memory is short, otherwise None.
+    """
+    with tempfile.TemporaryDirectory() as folder:  # on a disk of this machine; that of the results may be full
+        atomic.write_json(Path(folder) / "job.json", {"job": asdict(job), "starter": os.getpid()})
         with _processes_lock(job.snapshots):
-            pass  # processes whose job and torchrun were killed save a snapshot before they go
-        # The job's lock and its devices are torchrun's as well, as long as it lives.
-        process = subprocess.Popen(command, env=variables, close_fds=False)
-        try:
-            status = process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            if [end["kind"] for end in _ends(place)] != ["done"] * count:
-                raise
-            status = 0  # told to end too late: they save what they have trained before they go
-        found = _ends(place)
-    if sizes := [end["micro_batch"] for end in found if end["kind"] == "memory"]:
+            pass  # processes of a killed torchrun save a snapshot before they end
+        status = _run_torchrun(job, count, folder)
+        endings = _read_endings(folder)
+    if sizes := [ending["micro_batch"] for ending in endings if ending["kind"] == "memory"]:
         return min(sizes)
     if status:
-        _raise(found, count)
+        _raise_first_cause(endings, count)
     return None
 
 
-def _ends(place: str) -> list[dict]:
-    """Return how the processes ended, as far as they could tell."""
-    return [atomic.read_json(path) for path in sorted(Path(place).glob("[0-9]*.json"))]
+def _run_torchrun(job: TrainingJob, count: int, folder: str) -> int:
+    """Run torchrun for the job in a folder; return its exit status."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    command = [*torchrun, f"--shutdown-timeout={PATIENCE}", "-m", "skipclm.training.training_job", folder]
+    # torchrun sets OMP_NUM_THREADS to one, with a long warning, unless it is set.
+    threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}
+    # torchrun inherits the open lock files of the job and its devices, and holds these locks until it ends.
+    process = subprocess.Popen(command, env=os.environ | job_environment.SAFE_PATH | threads, close_fds=False)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        if [ending["kind"] for ending in _read_endings(folder)] != ["done"] * count:
+            raise
+        return 0  # the signal came after the last step
+
+
+def _read_endings(folder: str) -> list[dict]:
+    """Return how the processes ended; a killed process leaves no file."""
+    return [atomic.read_json(path) for path in sorted(Path(folder).glob("[0-9]*.json"))]
 
 
 @contextmanager
-def _processes_lock(snapshots: str, shared: bool = False) -> Iterator[None]:
-    """Hold the lock that the processes of a training share as long as they live."""
-    with open(Path(snapshots) / "processes.lock", "a+") as file:  # a shared lock needs a readable file
+def _processes_lock(snapshot_folder: str, shared: bool = False) -> Iterator[None]:
+    """Hold the lock that all processes of a training share while they run."""
+    path = Path(snapshot_folder) / "processes.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:  # a shared lock needs a readable file
         locks.wait_for_lock(file, shared)
         yield
 
 
-def _raise(ends: list[dict], count: int) -> None:
-    """Raise the error of the process whose it was, which others that miss it only follow; the killed leave none."""
-    kinds = {end["kind"]: end["message"] for end in reversed(ends)}
-    if "input" in kinds:
-        raise InputError(kinds["input"])
-    if "disk" in kinds:
-        raise OSError(errno.ENOSPC, kinds["disk"])
-    if "error" in kinds:
-        raise RuntimeError(kinds["error"])
+def _raise_first_cause(endings: list[dict], count: int) -> None:
+    """Raise the error that ended the training, not the errors of processes that lost their connection to it."""
+    messages = {ending["kind"]: ending["message"] for ending in reversed(endings)}
+    if "input" in messages:
+        raise InputError(messages["input"])
+    if "disk" in messages:
+        raise OSError(errno.ENOSPC, messages["disk"])
+    if "error" in messages:
+        raise RuntimeError(messages["error"])
     raise RuntimeError(
-        f"one of {count} processes was killed, for lack of memory perhaps, or could not start; the log above says which"
+        f"one of {count} processes was killed, perhaps for lack of memory, or could not start; see the log above"
     )
 
 
-def main(place: Path) -> None:
-    """Do one process's part of a training, which a file in the folder `place` describes; leave there how it ended."""
-    end, description = place / f"{os.environ['RANK']}.json", atomic.read_json(place / "job.json")
-    checkout.version()  # of the code that trains, not of what it has become when the training ends
+def main(folder: Path) -> None:
+    """Train in one process of several; `job.json` in the folder describes the job. Write there how it ended."""
+    file, description = folder / f"{os.environ['RANK']}.json", atomic.read_json(folder / "job.json")
+    checkout.version()  # now: the code may be edited before the training ends
     jobs.install_signal_handlers(jobs.terminate)
     jobs.end_with_parents(2, description["starter"])
     try:
         with _processes_lock(description["job"]["snapshots"], shared=True):
             _train(TrainingJob(**description["job"]))
     except TerminatedError:
-        atomic.write_json(end, {"kind": "terminated", "message": ""})
+        atomic.write_json(file, {"kind": "terminated", "message": ""})
         sys.exit(128 + signal.SIGTERM)
-    except ShortOfMemoryError as error:
-        atomic.write_json(end, {"kind": "memory", "micro_batch": error.micro_batch})
-        raise
     except Exception as error:
-        kind = _kind(error)
-        message = f"{type(error).__name__}: {error}" if kind == "error" else str(error)
-        atomic.write_json(end, {"kind": kind, "message": message})
+        atomic.write_json(file, _describe_ending(error))
         raise
-    atomic.write_json(end, {"kind": "done", "message": ""})
+    atomic.write_json(file, {"kind": "done", "message": ""})
 
 
-def _kind(error: Exception) -> str:
-    """Tell what an error is of: the input, the disk, the connection to a process that has died, or anything else."""
+def _describe_ending(error: Exception) -> dict:
+    """Return what the starting process needs to know about an error."""
+    if isinstance(error, ShortOfMemoryError):
+        return {"kind": "memory", "message": "", "micro_batch": error.micro_batch}
     if isinstance(error, InputError):
-        return "input"
+        return {"kind": "input", "message": str(error)}
     if jobs.is_of_the_disk(error):
-        return "disk"
-    return "connection" if isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error) else "error"
+        return {"kind": "disk", "message": str(error)}
+    if isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error):
+        return {"kind": "connection", "message": str(error)}
+    return {"kind": "error", "message": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

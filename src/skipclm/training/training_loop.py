@@ -1,25 +1,23 @@
-"""What every training has in common: Hugging Face's Trainer, a readable log and a history."""
+"""The training loop of base models and runs: Hugging Face's Trainer, a readable log and a history."""
 
+import copy
 import math
-import shutil
 import time
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import is_torch_bf16_gpu_available
+from transformers.utils import WEIGHTS_NAME, is_torch_bf16_gpu_available
 
 from skipclm.data.examples import LengthGroupedBatches
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.runtime import memory
 from skipclm.runtime.snapshots import PROGRESS, Snapshots
-from skipclm.training import callbacks, losses
-
-_WEIGHTS = "model.safetensors"
+from skipclm.training import callbacks
+from skipclm.training.running_means import RunningMeans
 
 
 def arguments(
@@ -37,9 +35,9 @@ def arguments(
     log_every: int = 10,
     validations: int = 0,
 ) -> TrainingArguments:
-    """Return the Trainer's arguments; the names are those of the configuration's `training` section.
+    """Return the Trainer's arguments; the names are those of the section `training` of the configuration.
 
-    Raises an `InputError` if `bf16` is asked for and the accelerator does not support it.
+    Raises an `InputError` if `precision` is bf16 and the accelerator does not support it.
     """
     has_accelerator, has_bf16 = torch.accelerator.is_available(), is_torch_bf16_gpu_available()
     if precision == "bf16" and has_accelerator and not has_bf16:
@@ -58,12 +56,12 @@ def arguments(
         bf16=bf16,
         use_cpu=not has_accelerator,
         seed=seed,
-        logging_steps=min(log_every, steps),  # a row at least
-        logging_nan_inf_filter=False,  # a diverged run must show
+        logging_steps=min(log_every, steps),  # at least one row
+        logging_nan_inf_filter=False,  # otherwise the log hides a diverged run
         eval_strategy="steps" if validations else "no",
         eval_steps=math.ceil(steps / max(1, validations)),
         prediction_loss_only=True,
-        save_strategy="no",  # but when a callback asks for it
+        save_strategy="no",  # only when a callback asks for it
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -72,14 +70,14 @@ def arguments(
     )
 
 
-class Loop(Trainer):
-    """The Trainer, with batches of similar length, and with means of what the model reports in the history.
+class TrainingLoop(Trainer):
+    """The Trainer with batches of similar length, and with means of the model's outputs in the history.
 
-    `options` are `arguments`' and, with the `lengths` of the examples, `batch_tokens` (see `LengthGroupedBatches`) and
-    `gradient_cosine`, which logs the cosine between the gradients of the two losses.
+    `options` are those of `arguments` and, with the `lengths` of the examples, `batch_tokens` (see
+    `LengthGroupedBatches`) and `gradient_cosine`, which logs the cosine between the gradients of the two losses.
 
-    The model's output is a dict of `loss`, `tokens` (read in this batch) and any number of further scalars to be
-    averaged. In evaluation, `lm_loss` and `predicted_tokens`, over which it is a mean, are read instead.
+    The model returns a dict of `loss`, `tokens` (the number of tokens in the batch) and any further scalars, which are
+    averaged. In evaluation, the loop reads `lm_loss` and `predicted_tokens`, the number of tokens in its mean.
     """
 
     def __init__(
@@ -96,93 +94,62 @@ class Loop(Trainer):
         options = dict(options)
         self.batch_tokens, self.gradient_cosine = (options.pop(k, None) for k in ("batch_tokens", "gradient_cosine"))
         args = arguments(snapshots.folder if snapshots else folder, seed=seed, **options)
-        # Several processes share a training, not several threads (DataParallel), which hooks on blocks do not bear.
+        # A training runs in several processes, never in several threads (DataParallel), where hooks on blocks fail.
         args._n_gpu = min(1, args.n_gpu)
         super().__init__(model=model, args=args, **kwargs)
         self.remove_callback(PrinterCallback)
         self.add_callback(callbacks.Progress(snapshots.folder / PROGRESS if snapshots else None))
         self.add_callback(callbacks.StopIfDiverged())
         self.lengths = lengths
-        self.tokens = 0.0  # that were trained on, up to the last log
-        self.snapshots, self._seconds = snapshots, 0.0  # the seconds that a snapshot has behind it
+        self.means = RunningMeans(args.device)
+        self.snapshots = snapshots
         if snapshots:
-            self._saver = callbacks.SaveNow(snapshots.minutes)
+            self._saver = callbacks.SaveSnapshots(snapshots, self)
             self.add_callback(self._saver)
-        self._reset_sums()
+        self._started = time.perf_counter()
 
     def run(self) -> float:
-        """Train from the newest snapshot on, or from the beginning; return the seconds that all of it took.
+        """Train from the newest snapshot, or from the beginning; return the seconds of the whole training.
 
-        Raises `TerminatedError` if it was told to end, once a snapshot is saved; what has taken its last step is done.
+        Raises `TerminatedError` after a signal, once a snapshot is saved, unless the last step was done.
         """
         self._started = time.perf_counter()
-        newest = self.snapshots and self.snapshots.newest()
-        self.train(resume_from_checkpoint=str(newest) if newest else None)
-        if self.snapshots and self._saver.is_cut_short:
+        if not self.snapshots:
+            self.train()
+            return self._elapsed()
+        self._saver.resumed = self.snapshots.newest()
+        try:
+            self.train(resume_from_checkpoint=str(self._saver.resumed) if self._saver.resumed else None)
+        except Exception:
+            self.snapshots.remove_unfinished()  # a full disk needs the room
+            raise
+        if self._saver.is_cut_short:
             raise TerminatedError
-        if newest and newest.name == f"checkpoint-{self.state.global_step}":  # of the last step
-            self._load_sums(newest)
         return self._elapsed()
 
     def _elapsed(self) -> float:
-        return self._seconds + time.perf_counter() - self._started
+        return time.perf_counter() - self._started
+
+    def state_dict(self) -> dict:
+        """Return what this process adds to a snapshot of the Trainer."""
+        micro_batch = getattr(self.model, "micro_batch", None)
+        return {"means": self.means.state_dict(), "seconds": self._elapsed(), "micro_batch": micro_batch}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from the state of a snapshot."""
+        self.means.load_state_dict(state["means"])
+        self._started -= state["seconds"]
+        if state["micro_batch"]:  # it was lowered for lack of memory, in the snapshot or since
+            self.model.micro_batch = min(state["micro_batch"], self.model.micro_batch or state["micro_batch"])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the weights, tied ones once, for a snapshot."""
+        """Save the weights for a snapshot. This format of PyTorch stores shared weights once."""
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         if self.args.should_save:
-            safetensors.torch.save_model(self.model, str(Path(output_dir) / _WEIGHTS))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        safetensors.torch.load_model(self.model, Path(resume_from_checkpoint) / _WEIGHTS)
-
-    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        """Save a snapshot: what the Trainer saves, and what was summed since the last log."""
-        snapshot = self.snapshots.folder / f"checkpoint-{self.state.global_step}"
-        try:
-            super()._save_checkpoint(model, trial)
-            torch.save(self._all_sums(), snapshot / self._sums_file())
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                self.snapshots.seal(snapshot)
-        except Exception:  # the disk is full, say: what is half written takes room
-            shutil.rmtree(snapshot, ignore_errors=True)
-            raise
-
-    def _all_sums(self) -> dict:
-        sums = {"_sums": self._sums, "_batches": self._batches, "_tr_loss": self._tr_loss, "tokens": self.tokens}
-        sums |= {"_globalstep_last_logged": self._globalstep_last_logged, "_seconds": self._elapsed()}
-        sums |= {"_spent": time.perf_counter() - self._since}
-        return sums | {"_micro_batch": getattr(self.model, "micro_batch", None)}
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Restore the running sums on resume; the Trainer calls this right before it continues."""
-        super()._load_rng_state(checkpoint)
-        self._load_sums(Path(checkpoint))
-
-    def _load_sums(self, snapshot: Path) -> None:
-        for name, value in torch.load(snapshot / self._sums_file(), map_location=self.args.device.type).items():
-            setattr(self, name, value)
-        self._since = time.perf_counter() - self._spent  # as if the time between had not been
-        if self._micro_batch:  # memory may have been short since
-            self.model.micro_batch = min(self._micro_batch, self.model.micro_batch or self._micro_batch)
-
-    def _sums_file(self) -> str:
-        return f"sums.{self.args.process_index}.pt"
-
-    def tokens_read(self) -> float:
-        """Return how many tokens were trained on, of all processes."""
-        return self.tokens + float(
-            losses.gathered(torch.as_tensor(self._sums.get("tokens", 0), device=self.args.device)[None]).sum()
-        )
-
-    def _reset_sums(self) -> None:
-        self._sums: dict[str, torch.Tensor] = {}
-        self._batches, self._since = 0, time.perf_counter()
-        self._valid_loss, self._valid_tokens = 0.0, 0
+            torch.save(self.model.state_dict(), Path(output_dir) / WEIGHTS_NAME)
 
     def get_train_dataloader(self) -> DataLoader:
-        """Return the batches; with several processes, this one's share of each."""
+        """Return the batches; with several processes, the share of this process in each batch."""
         if self.lengths is None:
             return super().get_train_dataloader()
         batches = LengthGroupedBatches(
@@ -198,7 +165,7 @@ class Loop(Trainer):
         return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=pin)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
-        """Return the batches of validation: all of them, for each of several processes."""
+        """Return the batches of validation; each process evaluates all of them."""
         if self.args.world_size == 1:
             return super().get_eval_dataloader(eval_dataset)
         size, collate = self.args.eval_batch_size, self.data_collator
@@ -207,26 +174,29 @@ class Loop(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict, num_items_in_batch: int | torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Take a step; if the memory does not suffice, take it again with half the micro-batch and the same batch."""
+        """Do one step. If memory is short, repeat it with half the micro-batch; the batch is the same.
+
+        Raises a `ShortOfMemoryError` instead if several processes train, because all of them must start again.
+        """
         while True:
-            sums, batches = dict(self._sums), self._batches
+            means = copy.copy(self.means)
             try:
                 return super().training_step(model, inputs, num_items_in_batch)
             except RuntimeError as error:
                 if not memory.is_lacking(error) or not self._halve_micro_batch(len(next(iter(inputs.values())))):
                     raise
-                if self.args.world_size > 1:  # others wait for this one: all must begin again
+                if self.args.world_size > 1:
                     raise ShortOfMemoryError(self.model.micro_batch) from error
-            self._sums, self._batches = sums, batches
+            self.means = means
             model.zero_grad()
             memory.release()
 
     def _halve_micro_batch(self, batch_size: int) -> bool:
-        """Let half as many pairs through the model at a time; return whether that can be."""
-        now = min(getattr(self.model, "micro_batch", 1) or batch_size, batch_size)
-        if now == 1:
+        """Halve the micro-batch; return False if it is one pair already."""
+        size = min(getattr(self.model, "micro_batch", 1) or batch_size, batch_size)
+        if size == 1:
             return False
-        self.model.micro_batch = math.ceil(now / 2)
+        self.model.micro_batch = math.ceil(size / 2)
         print(f"out of memory at step {self.state.global_step + 1}: micro_batch {self.model.micro_batch} from here on")
         return True
 
@@ -237,7 +207,7 @@ class Loop(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: int | None = None,
     ) -> torch.Tensor | tuple:
-        """Return the loss; in evaluation the language-model loss alone, which all systems share."""
+        """Return the loss; in evaluation only the language-model loss, which all systems share."""
         outputs = model(**inputs)
         if not model.training:
             self._valid_loss += outputs["lm_loss"] * outputs["predicted_tokens"]
@@ -246,52 +216,43 @@ class Loop(Trainer):
         is_logged = (self.state.global_step + 1) % self.args.logging_steps == 0
         if self.gradient_cosine and is_logged and "contrastive_loss" in outputs:
             self._cosine = self._gradient_cosine(outputs["lm_loss"], outputs["contrastive_loss"])
-        for name, value in outputs.items():
-            if name not in ("loss", "predicted_tokens"):
-                self._sums[name] = self._sums.get(name, 0) + value.detach()
-        self._batches += 1
+        self.means.add({name: value for name, value in outputs.items() if name != "predicted_tokens"})
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
-    def _gradient_cosine(self, *parts: torch.Tensor) -> float:
-        """Return the cosine between the gradients of two losses, over the weights that both reach."""
+    def _gradient_cosine(self, one: torch.Tensor, other: torch.Tensor) -> float:
+        """Return the cosine between the gradients of two losses, over the weights that both losses reach."""
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
-        options = {"retain_graph": True, "allow_unused": True}
-        pairs = zip(*(torch.autograd.grad(part, weights, **options) for part in parts), strict=True)
-        shared = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
-        one, other = (torch.cat([each.flatten().float() for each in side]) for side in zip(*shared, strict=True))
+        gradients = [torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True) for loss in (one, other)]
+        shared = [pair for pair in zip(*gradients, strict=True) if pair[0] is not None and pair[1] is not None]
+        one, other = (torch.cat([grad.flatten().float() for grad in side]) for side in zip(*shared, strict=True))
         return float(torch.cosine_similarity(one, other, dim=0))
 
     def evaluate(self, *args: object, **kwargs: object) -> dict[str, float]:
-        """Evaluate without a trace in the training's random numbers and speed."""
-        started, self._valid_loss, self._valid_tokens = time.perf_counter(), 0.0, 0
-        with torch.random.fork_rng():
-            metrics = super().evaluate(*args, **kwargs)
-        self._since += time.perf_counter() - started
-        return metrics
+        """Evaluate without an effect on the random numbers and the speed of the training."""
+        self._valid_loss, self._valid_tokens = 0.0, 0
+        with self.means.paused(), torch.random.fork_rng():
+            return super().evaluate(*args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means since the last call, and the speed, to what the Trainer logs."""
+        """Log the means since the last call, and the speed, with the values of the Trainer."""
         if "loss" in logs:
-            everywhere = {name: losses.gathered(total[None]) for name, total in self._sums.items()}
-            tokens = float(everywhere.pop("tokens").sum())
-            logs |= {name: float(totals.mean()) / self._batches for name, totals in everywhere.items()}
+            means, tokens_per_second = self.means.pop()
+            logs |= means  # also `loss`: the Trainer's own value is wrong after a resume
             if self.gradient_cosine and "contrastive_loss" in logs:
                 logs["gradient_cosine"] = self._cosine
-            self.tokens += tokens
-            logs["tokens_per_second"] = tokens / (time.perf_counter() - self._since)
-            self._reset_sums()
-        if "eval_loss" in logs:  # the Trainer's own is a mean over sentences, short ones counting as much as long ones
+            logs["tokens_per_second"] = tokens_per_second
+        if "eval_loss" in logs:  # the Trainer's own is a mean over batches; this one is a mean over tokens
             logs["eval_loss"] = float(self._valid_loss / self._valid_tokens)
         super().log(logs, start_time)
 
     def diverged(self) -> bool:
-        """Tell whether a logged loss or, where none was logged since, a weight is no longer finite."""
-        found = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+        """Return whether a logged loss, or a weight after the last log, is not finite."""
+        logged = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
         weights_are_finite = all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters())
-        return not (weights_are_finite and all(map(math.isfinite, found)))
+        return not (weights_are_finite and all(map(math.isfinite, logged)))
 
     def history(self) -> list[dict]:
-        """Return a row per logged step: loss and its parts, learning rate, speed and, now and then, valid_loss."""
+        """Return a row per logged step: loss, its parts, learning rate, speed, and `valid_loss` after a validation."""
         rows: dict[int, dict] = {}
         for entry in self.state.log_history:
             if not entry.keys() & {"loss", "eval_loss"}:

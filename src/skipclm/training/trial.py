@@ -1,13 +1,13 @@
-"""Try the whole way of a run on the base model, small, before any training: one step, saving, loading, translating.
+"""A short trial of the base model before any training: one training step, saving, loading, translating.
 
-What an architecture does not support shows here in seconds, and not after the last step of a training. `base_trial`
+It reveals in seconds what an architecture does not support, instead of after the last step of a training. `base_trial`
 starts it.
 """
 
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -25,19 +25,19 @@ from skipclm.runtime import atomic, jobs, memory
 from skipclm.training import fine_tuning
 
 WORDS = ["1", "2 2", "3", "4 4"]  # the text of a trial: a few tokens in any tokenizer
-# A step of training, whatever the settings.
+# Settings of a training with one step.
 STEP = {"steps": 1, "batch_size": len(WORDS), "batch_tokens": None, "validations": 1, "log_every": 1, "processes": 1}
-CLOSE = 1e-2  # relative difference of losses and of norms of gradients; half precision is not used here
+TOLERANCE = 1e-2  # relative difference of losses and of norms of gradients, in single precision
 OFF = {"enabled": False}
 
 
 def try_base(base: str | Path, config: dict) -> list[str]:
-    """Train a step in each way of an experiment, and save, load and translate with what comes out.
+    """Train one step for each kind of run in an experiment, and save, load and translate with the result.
 
-    `config` is of `runs.trial_config`. Of runs that differ in layers or amounts alone, such as the learning rate,
-    one is tried. Returns the names of the tried ones. Raises an `InputError` that says what failed.
+    `config` comes from `runs.trial_config`. Runs that differ only in layers or in numbers, such as the learning rate,
+    are of one kind. Returns the names of the tried runs. Raises an `InputError` that says what failed.
     """
-    with _explained("the base model"):
+    with _as_input_error("the base model"):
         decoder, tokenizer = checkpoints.load(base)
         _check_states(decoder)
         _check_generation(decoder)
@@ -48,13 +48,13 @@ def try_base(base: str | Path, config: dict) -> list[str]:
         if settings["training"]["enabled"] and short not in tried.values():
             tried[name] = short
     for name, settings in tried.items():
-        with _explained(name), tempfile.TemporaryDirectory(dir=Path(base).parent, prefix=".trial.") as folder:
+        with _as_input_error(name), tempfile.TemporaryDirectory(dir=Path(base).parent, prefix=".trial.") as folder:
             _try_run(base, settings, pairs, Path(folder), config["evaluation"])
     return list(tried)
 
 
 def _shorten(settings: dict) -> dict:
-    """Return settings of one step; a skip is in full use at its end."""
+    """Return the settings of a run with one step and small values."""
     short = deepcopy(settings)
     short["training"] |= {key: value for key, value in STEP.items() if key in short["training"]}
     for section, key in (("training", "learning_rate"), ("contrastive", "weight"), ("contrastive", "temperature")):
@@ -64,8 +64,8 @@ def _shorten(settings: dict) -> dict:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn whatever fails in the block into an `InputError`; the traceback goes to the log."""
+def _as_input_error(name: str) -> Iterator[None]:
+    """Turn errors of the block into an `InputError`, and print the traceback to the log."""
     try:
         yield
     except InputError as error:
@@ -77,12 +77,12 @@ def _explained(name: str) -> Iterator[None]:
         cause = str(error).partition("\n")[0]
         raise InputError(
             f"{name}: expected a decoder that can be trained, saved, loaded and translated with, found that a trial of "
-            f"one step fails ({type(error).__name__}: {cause}); choose another model, or switch off what fails"
+            f"one step fails ({type(error).__name__}: {cause}); choose another model, or disable what fails"
         ) from error
 
 
 def _check_states(decoder: PreTrainedModel) -> None:
-    """Raise an `InputError` unless every block has states (batch, tokens, width) as input and output."""
+    """Raise an `InputError` unless the input and output of every block are states (batch, tokens, width)."""
     ids = torch.tensor([[5, 6, 7], [7, 6, 5]], device=decoder.device)
     width = decoder.config.get_text_config().hidden_size
     shapes: list[tuple] = []
@@ -99,16 +99,16 @@ def _check_states(decoder: PreTrainedModel) -> None:
         handle.remove()
     if len(shapes) != 2 * len(blocks):
         raise InputError(f"expected that each of {len(blocks)} blocks runs once, found {len(shapes) // 2} runs")
-    if other := [shape for shape in shapes if shape != (2, 3, width)]:
+    if unexpected := [shape for shape in shapes if shape != (2, 3, width)]:
         raise InputError(
-            f"expected blocks with states of the shape (batch, tokens, {width}), found the shape {other[0]}; this "
+            f"expected blocks with states of the shape (batch, tokens, {width}), found the shape {unexpected[0]}; this "
             "architecture cannot be used: choose another model"
         )
 
 
 @torch.inference_mode()
 def _check_generation(decoder: PreTrainedModel) -> None:
-    """Raise an `InputError` unless generation with and without a cache goes by the same logits."""
+    """Raise an `InputError` unless generation has the same logits with and without a cache."""
     ids = torch.tensor([[5, 6, 7, 8]], device=decoder.device)
     options = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}
     options |= {"return_dict_in_generate": True, "output_logits": True, "attention_mask": torch.ones_like(ids)}
@@ -116,7 +116,7 @@ def _check_generation(decoder: PreTrainedModel) -> None:
         cached, plain = (
             torch.cat(decoder.generate(ids, use_cache=use_cache, **options).logits) for use_cache in (True, False)
         )
-    if not torch.allclose(cached, plain, rtol=0.0, atol=CLOSE * float(plain.std())):
+    if not torch.allclose(cached, plain, rtol=0.0, atol=TOLERANCE * float(plain.std())):
         raise InputError(
             "expected a decoder that generates the same with its cache as without, found other logits; this "
             "architecture cannot be used with the installed transformers: choose another model"
@@ -124,7 +124,7 @@ def _check_generation(decoder: PreTrainedModel) -> None:
 
 
 def _try_run(base: str | Path, settings: dict, pairs: Examples, folder: Path, options: dict) -> None:
-    """Train a step, save, load and translate."""
+    """Train one step, save, load and translate."""
     model, tokenizer = checkpoints.load(base)
     prompt = Prompt.of(tokenizer)
     _check_gradients(*checkpoints.load(base), settings, pairs)
@@ -139,8 +139,8 @@ def _try_run(base: str | Path, settings: dict, pairs: Examples, folder: Path, op
     loaded, tokenizer = checkpoints.load(folder / "model")
     ids = Collator(prompt)([pairs[0]])["input_ids"].to(loaded.device)
     with torch.inference_mode():
-        before, after = (each.eval()(input_ids=ids, use_cache=False).logits for each in (trained, loaded))
-    if not torch.allclose(before, after, rtol=0.0, atol=CLOSE * float(before.std())):
+        before, after = (model.eval()(input_ids=ids, use_cache=False).logits for model in (trained, loaded))
+    if not torch.allclose(before, after, rtol=0.0, atol=TOLERANCE * float(before.std())):
         raise InputError("expected the same logits after saving and loading, found others; choose another model")
     decoding.translate(loaded, tokenizer, pairs.source[:2], progress=False, **options)
 
@@ -148,41 +148,41 @@ def _try_run(base: str | Path, settings: dict, pairs: Examples, folder: Path, op
 def _check_gradients(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: dict, examples: Examples
 ) -> None:
-    """Raise an `InputError` unless our loss, and the gradient of each weight, are those of transformers' own loss."""
+    """Raise an `InputError` unless loss and gradients are equal to those of the loss that transformers computes."""
     model, _ = fine_tuning.prepare(model, settings)
     batch = Collator(Prompt.of(tokenizer))([examples[i] for i in range(len(examples))])
     batch = {name: rows.to(model.device) for name, rows in batch.items()}
     mask = (torch.arange(batch["input_ids"].shape[1], device=model.device) < batch["length"][:, None]).long()
     inputs = {"input_ids": batch["input_ids"], "attention_mask": mask, "labels": batch["labels"]}
-    theirs, expected = _norms(model, lambda: model(**inputs, use_cache=False).loss)
-    ours, norms = _norms(model, lambda: fine_tuning.Objective(model, OFF).eval()(**batch)["loss"])
-    if abs(ours - theirs) > CLOSE * abs(theirs):
+    expected_loss, expected_norms = _loss_and_norms(model, lambda: model(**inputs, use_cache=False).loss)
+    loss, norms = _loss_and_norms(model, lambda: fine_tuning.Objective(model, OFF).eval()(**batch)["loss"])
+    if abs(loss - expected_loss) > TOLERANCE * abs(expected_loss):
         raise InputError(
-            f"expected the loss that transformers computes, {theirs:.4f}, found {ours:.4f}; this architecture adds "
-            "something to its loss that skipclm does not know: choose another model"
+            f"expected the loss that transformers computes, {expected_loss:.4f}, found {loss:.4f}; this architecture "
+            "adds something to its loss that skipclm does not know: choose another model"
         )
-    largest = max(expected.values(), default=0.0)
-    for name, norm in expected.items():
-        if abs(norms[name] - norm) > CLOSE * (norm + 0.01 * largest):
+    largest = max(expected_norms.values(), default=0.0)
+    for name, norm in expected_norms.items():
+        if abs(norms[name] - norm) > TOLERANCE * (norm + 0.01 * largest):
             raise InputError(
                 f"expected the gradients that transformers computes, found another one of {name}; this architecture "
                 "cannot be trained by skipclm: choose another model"
             )
 
 
-def _norms(model: PreTrainedModel, loss: object) -> tuple[float, dict[str, float]]:
-    """Return a loss and the norm of each trained weight's gradient, 0 where it has none."""
+def _loss_and_norms(model: PreTrainedModel, compute_loss: Callable[[], Tensor]) -> tuple[float, dict[str, float]]:
+    """Return a loss and the norm of the gradient of each trained weight; 0 for a weight without a gradient."""
     model.eval().zero_grad()
-    value = loss()
-    value.backward()
+    loss = compute_loss()
+    loss.backward()
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     norms = {name: 0.0 if weight.grad is None else float(weight.grad.norm()) for name, weight in weights.items()}
     model.zero_grad()
-    return float(value.detach()), norms
+    return float(loss.detach()), norms
 
 
 def main(folder: Path) -> None:
-    """Do the trial that `trial.json` in a folder describes, and write its outcome to `outcome.json` there."""
+    """Do the trial that `trial.json` in the folder describes, and write the outcome to `outcome.json` in it."""
     jobs.end_with_parents(1)
     description = atomic.read_json(folder / "trial.json")
     try:
