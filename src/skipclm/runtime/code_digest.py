@@ -2,7 +2,8 @@
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from skipclm.runtime.checkout import PACKAGE
@@ -16,7 +17,7 @@ def code_digest(script: str | Path) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted({Path(script), *imported_modules(script)}, key=_name):
-        digest.update(f"{_name(path)}\n{_meaning(path)}\n".encode())
+        digest.update(f"{_name(path)}\n{_meaning(path.read_text(encoding='utf-8'))}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -33,7 +34,8 @@ def imported_modules(script: str | Path) -> set[Path]:
     modules: set[Path] = set()
     queue = [Path(script)]
     while queue:
-        new = set(_direct_imports(queue.pop())) - modules
+        path = queue.pop()
+        new = _direct_imports(path, path.read_text(encoding="utf-8")) - modules
         modules |= new
         queue += new
     return modules
@@ -44,9 +46,11 @@ def _name(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
 
 
-def _meaning(path: Path) -> str:
-    """Return the syntax tree of a file as text, without docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+# The two caches have the text as key, so that an edited file is parsed again.
+@cache
+def _meaning(text: str) -> str:
+    """Return the syntax tree of code as text, without docstrings."""
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node, clean=False
@@ -55,17 +59,17 @@ def _meaning(path: Path) -> str:
     return ast.dump(tree)
 
 
-def _direct_imports(path: Path) -> Iterator[Path]:
-    """Yield the files of this package's modules that a file imports anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache
+def _direct_imports(path: Path, text: str) -> frozenset[Path]:
+    """Return the files of the modules of this package that a file with this text imports anywhere in it."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             module = _absolute(path, node)
-            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        yield from filter(None, map(_module_file, names))
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return frozenset(filter(None, map(_module_file, names)))
 
 
 def _absolute(path: Path, node: ast.ImportFrom) -> str:
