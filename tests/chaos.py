@@ -116,13 +116,15 @@ def page(hits: Counter, ends: int, resumed: int, files: int) -> str:
     """Return the text of the page."""
     names = [*VICTIMS, SNAKEMAKE]
     lines = [f"| {kind} | {' | '.join(str(hits[kind, number]) for number in SIGNALS)} |" for kind in names]
-    return f"""# Killed, and none the worse
+    return f"""# Results after repeated kills
 
-Written on {datetime.date.today()} by `make chaos`: {hits.total()} kills of a small grid on the built-in corpus, at
-random moments. What is hit of trainings and translations, Snakemake starts again; after other hits the harness started
-Snakemake again. At least {resumed} trainings went on from a snapshot. The workflow came to its end {ends} times, the
-last time after the last kill; after the others it began again from nothing. Each time all {files} files of its results,
-tables, translations, weights, histories, figures and records, were those of a run left alone, but for clocks.
+Written on {datetime.date.today()} by `make chaos`. The test runs a small grid on the built-in corpus and kills one of
+its processes {hits.total()} times, at random moments. Snakemake restarts killed trainings and translations. After other
+kills, the test starts Snakemake again. At least {resumed} trainings continued from a snapshot.
+
+The workflow finished {ends} times, the last time after the last kill. After each other time, it started again without
+results. Each time, all {files} result files (tables, translations, weights, histories, figures and records) were those
+of an uninterrupted run, except for times.
 
 | hit | {" | ".join(SIGNALS.values())} |
 | --- | {" | ".join("---:" for _ in SIGNALS)} |
