@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from workflows import RESULTS, editing, planned, processes, rows, snakemake, without_clocks
+from workflows import RESULTS, editing, planned, processes, rows, snakemake, without_times
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +110,7 @@ def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
     run = RESULTS / "ablation/en-de/long/seed1"
     target = str(run / "history.tsv")
     snakemake(copied, target)
-    whole = without_clocks(rows(copied / target))
+    whole = without_times(rows(copied / target))
     weights = (copied / run / "model/model.safetensors").read_bytes()
     shutil.rmtree(copied / run)
     with ThreadPoolExecutor() as pool:
@@ -121,7 +121,7 @@ def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
     log = (copied / "logs/tiny/ablation/en-de/long/seed1/train.log").read_text(encoding="utf-8")
     assert "leased: device 7" in log
     assert "goes on from" in log
-    assert without_clocks(rows(copied / target)) == whole
+    assert without_times(rows(copied / target)) == whole
     assert (copied / run / "model/model.safetensors").read_bytes() == weights
     left = ["history.tsv", "model", "snapshots", "training.json"]
     assert sorted(path.name for path in (copied / run).iterdir()) == left
@@ -156,7 +156,7 @@ def test_a_full_disk_is_told_and_what_was_done_is_not_lost(small_disk, copied, f
     snakemake(copied)
     assert done == {path: path.stat().st_mtime_ns for path in done} != {}
     for name in ("grid/scores.tsv", "ablation/scores.tsv", "ablation/significance.tsv"):
-        here, there = (without_clocks(rows(place / RESULTS / name)) for place in (copied, finished))
+        here, there = (without_times(rows(place / RESULTS / name)) for place in (copied, finished))
         assert here == there
 
 

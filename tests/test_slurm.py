@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import slurm
-from workflows import RESULTS, compare, editing, environment, make_copy, results, rows, snakemake, without_clocks
+from workflows import RESULTS, compare, editing, environment, make_copy, results, rows, snakemake, without_times
 
 pytestmark = [
     pytest.mark.slurm,
@@ -81,7 +81,7 @@ def test_a_job_whose_time_is_nearly_up_goes_on_from_a_snapshot(cluster, copied, 
         config["ablation"]["variants"] |= {"long": {"training": {"steps": 300}, "contrastive": {"enabled": False}}}
     run = RESULTS / "ablation/en-de/long/seed1"
     snakemake(copied, target := str(run / "training.json"))
-    whole = without_clocks(rows(copied / run / "history.tsv"))
+    whole = without_times(rows(copied / run / "history.tsv"))
     weights = (copied / run / "model/model.safetensors").read_bytes()
     shutil.rmtree(copied / run)
     log = copied / "logs/tiny/ablation/en-de/long/seed1/train.log"
@@ -93,5 +93,5 @@ def test_a_job_whose_time_is_nearly_up_goes_on_from_a_snapshot(cluster, copied, 
             time.sleep(0.1)
         cluster.ask("scancel", "--signal=TERM", number)  # as Slurm does it, of itself, by --signal
     assert "goes on from" in log.read_text()
-    assert without_clocks(rows(copied / run / "history.tsv")) == whole
+    assert without_times(rows(copied / run / "history.tsv")) == whole
     assert (copied / run / "model/model.safetensors").read_bytes() == weights

@@ -21,7 +21,7 @@ from workflows import (
     planned,
     rows,
     snakemake,
-    without_clocks,
+    without_times,
 )
 
 from skipclm.runtime import job_environment
@@ -153,7 +153,7 @@ def test_a_second_run_from_scratch_gives_the_same_scores_and_translations(finish
     again, table = make_copy(tmp_path), RESULTS / "grid/scores.tsv"
     translations = RESULTS / "ablation/en-de/full/seed1/test.hypotheses.txt"
     snakemake(again, str(table), str(translations))
-    one, two = (without_clocks(rows(folder / table)) for folder in (finished, again))
+    one, two = (without_times(rows(folder / table)) for folder in (finished, again))
     assert one == two
     assert (finished / translations).read_bytes() == (again / translations).read_bytes()
 
