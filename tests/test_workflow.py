@@ -318,9 +318,7 @@ def test_comet_runs_in_its_own_environment_and_scores_appear_in_the_tables(copie
     comet = {(row["variant"], row["pair"]): row for row in table if row["metric"] == "comet"}
     assert len(comet) == 3 * 2
     assert all(row["signature"].startswith("model:checkpoint|version:") for row in comet.values())
-    base_scores = json.loads(
-        (copied / RESULTS / "ablation/en-de/base/seed1/test.comet.json").read_text(encoding="utf-8")
-    )
+    record = json.loads((copied / RESULTS / "ablation/en-de/base/seed1/test.comet.json").read_text(encoding="utf-8"))
     assert float(comet["base", "en-de"]["value"]) == pytest.approx(100 * sum(record["segments"]) / 15)
     absent = [row for row in table if row["metric"] == "xcomet"]
     assert {(row["value"], row["status"]) for row in absent} == {("", "ok"), ("", "untrained")}
