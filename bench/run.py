@@ -112,43 +112,47 @@ def draw(table: pd.DataFrame, stem: Path) -> None:
 
 def page(trained: pd.DataFrame, translated: pd.DataFrame, options: argparse.Namespace) -> str:
     """Return the page, in Markdown."""
-    return f"""# What it costs
+    return f"""# Performance
 
 Measured on {datetime.date.today()} on {platform.machine()}, {torch.get_num_threads()} cores, no accelerator, with torch
-{torch.__version__.split("+")[0]}, by `make bench` on {options.name}. The arms train in alternating rounds, each in a
-process of its own; a round is a pass over the same {options.sample} pairs, and the median of {options.rounds} rounds
-counts. The model has XGLM's architecture with 24 blocks of width 192 and a vocabulary of 32,000, random weights and no
-dropout. Text of your own is named by `make bench TEXT="--source FILE --target FILE"`.
+{torch.__version__.split("+")[0]}, by `make bench` on {options.name}. No GPU was available.
+
+## Training
+
+Several trainers, called arms, are compared. Each arm runs in its own process, and the arms train in alternating rounds.
+A round is one pass over the same {options.sample} pairs; speeds are medians of {options.rounds} rounds. The model has
+the architecture of XGLM with 24 blocks of width 192 and a vocabulary of 32,000, random weights and no dropout. To use
+your own text: `make bench TEXT="--source FILE --target FILE"`.
 
 ![Sentences per second and peak memory of each arm](performance/training.png)
 
 {_markdown(trained)}
 
-- **stock**: transformers' XGLM and Trainer, random batches of {BATCH} padded to the longest, labels on all tokens.
-- **published**: our re-creation of the *cost* of the published recipe, not of its code: a full pass, three passes
-  through the first three blocks, eager attention, all logits, and garbage collected before and after.
-- **plain**: this package, fine-tuning alone: batches of similar length, of at most {BATCH} pairs and {BATCH_TOKENS:,}
-  tokens with padding, fused attention, logits at target positions only and in chunks.
-- **full, c = 3** and **full, c = 12**: InfoNCE after block 3 or 12 as well, and a skip from 3 to 18.
+- **stock**: XGLM and Trainer of transformers, random batches of {BATCH} padded to the longest, labels on all tokens.
+- **published**: reproduces the *cost* of the published recipe, not its code: one full forward pass, three passes
+  through the first three blocks, eager attention, all logits, and garbage collection before and after.
+- **plain**: fine-tuning with this package: batches of similar length with at most {BATCH} pairs and {BATCH_TOKENS:,}
+  tokens including padding, fused attention, logits only at target positions and in chunks.
+- **full, c = 3** and **full, c = 12**: plain, plus InfoNCE after block 3 or 12 and a skip from block 3 to block 18.
 
-`lowest` and `highest` are the slowest and the fastest round. `cost_of_plain` says how many times as long as plain
-fine-tuning an arm takes. `peak_mib` is the highest resident memory of the process, libraries included; our arms
-have glibc return large blocks, as every training of this package does. The shorter the sentences, the smaller the gain:
-then the optimiser, which is the same for all, takes most of a step.
+`lowest` and `highest` are the speeds of the slowest and the fastest round. `times_stock` and `times_published` are the
+speed relative to these arms. `cost_of_plain` is the time relative to plain fine-tuning. `peak_mib` is the highest
+resident memory of the process, including libraries; `peak_of_stock` is relative to the stock arm. In the arms of this
+package, glibc returns large blocks to the system, as in every training of the package. Shorter sentences gain less: the
+optimiser, which is the same in all arms, then takes most of a step.
 
 ## Translation
 
-{translation.TEST} sentences by a model trained on the built-in corpus, against `generate` on unsorted batches of
-{translation.BATCH} with the same limits; medians of {options.rounds} alternating rounds:
+A model trained on the built-in corpus translates {translation.TEST} sentences. The comparison is `generate` of
+transformers on unsorted batches of {translation.BATCH}, with the same length limits. Speeds are medians of
+{options.rounds} alternating rounds:
 
 {_markdown(translated)}
 
-Attention is eager in `generate` and fused here. Sentences are sorted by length, as many go together as
-{translation.TOKENS:,} tokens leave room for, and, in greedy search, each time that half of a batch have ended the
-others go on without them. In beam search a sentence may come out differently in another batch, since how long the
-search goes on is the batch's affair.
-
-Numbers of a GPU are missing: none was at hand.
+`generate` uses eager attention; this package uses fused attention. It sorts the sentences by length and puts up to
+{translation.TOKENS:,} tokens into a batch. In greedy search, each time half of a batch has ended, it continues with the
+rest only. In beam search, a sentence can be translated differently in another batch, because the number of search steps
+depends on the batch.
 """
 
 

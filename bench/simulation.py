@@ -138,38 +138,42 @@ def to_markdown(table: pd.DataFrame) -> str:
 def page() -> str:
     """Return the text of the page."""
     spread = significance.corpus_scores(METRICS["bleu"].total, DamagedText([0.15]).kinds[0]).std(ddof=1)
-    return f"""# How far to trust a mark of significance
+    return f"""# How reliable a mark of significance is
 
-Written on {datetime.date.today()} by `make statistics`. Each number is a share of trials, in per cent, in which
-`skipclm.analysis.significance` finds p < 0.05 between two systems on {SEGMENTS} segments. The interval takes segments
-and training seeds for chance together; nothing here is corrected for several comparisons, which the tables are.
+Written on {datetime.date.today()} by `make statistics`. Each number is the percentage of simulated trials in which
+`skipclm.analysis.significance` finds p < 0.05 between two systems on {SEGMENTS} segments. The test treats both the
+segments and the training seeds as random. The p-values here are not corrected for several comparisons; those of the
+tables are.
 
-## Where there is no difference
+## No true difference
 
-Of {TRIALS:,} trials; 5 is what is promised. The means are of normal draws whose spreads lie as named. The damaged text
-is of the built-in corpus: systems lose words, each seed a share of its own, so that seeds differ by {spread:.1f} BLEU
-(standard deviation).
+{TRIALS:,} trials each. A correct test finds a difference in 5 per cent of them. In the first four rows, a system's
+score is a mean of normal draws, and the row names where the draws vary: between segments (the same for all seeds),
+between segments in a different way for each seed, or between seeds. "All three" combines these. The last row uses
+sentences of the built-in corpus from which words are removed, each seed with its own share, so that seeds differ by
+{spread:.1f} BLEU (standard deviation).
 
 {to_markdown(nothing_to_find())}
 
-One seed cannot tell a better method from a luckier start: where seeds differ, its p is of that seed alone.
-With two seeds, a difference may be found by a point or two more often than promised; three are the default.
+One seed cannot distinguish a better method from a luckier seed: if seeds differ, its p-value is valid for that seed
+only. With two seeds, a difference can be found one or two percentage points too often. The default is three seeds.
 
-In a table of some 25 comparisons, Holm's correction asks p < {FAR} of the smallest. In how many per cent of
-{MANY:,} trials p is below that; {100 * FAR:.1f} is what is promised:
+In a table of about 25 comparisons, the Holm correction requires p < {FAR} of the smallest p-value. The next table has
+the percentage of {MANY:,} trials with p below this level. A correct test has {100 * FAR:.1f}:
 
 {to_markdown(nothing_to_find_far_out())}
 
-Where seeds differ much and are two or three, such a p is more common than it says. With a table as large, take a mark
-whose p is near the limit for a hint, and train more seeds.
+If seeds differ strongly and there are only two or three, such a small p occurs more often than it should. In a table of
+this size, treat a mark with p close to the limit as a hint, and train more seeds.
 
-## Where there is a difference
+## A true difference
 
-The same damaged text, of {FEWER} trials: how often a true difference is found.
+The percentage of {FEWER} trials in which a true difference is found, on the same text with removed words:
 
 {to_markdown(something_to_find())}
 
-Seeds count for more than segments: with two, only what is much larger than their spread is found.
+The number of seeds matters more than the number of segments. With two seeds, only a difference much larger than the
+spread of the seeds is found.
 """
 
 

@@ -1,4 +1,4 @@
-"""Made-up scores of an ablation."""
+"""Artificial scores of an ablation."""
 
 import math
 
@@ -10,7 +10,7 @@ NAN = float("nan")
 
 
 def tidy_scores(values, pair="en-de", metric="bleu", signature="nrefs:1|tok:13a", split="test"):
-    """Return tidy scores of {variant: values by seed}; NaN is a diverged run."""
+    """Return a table of scores from {variant: values by seed}; NaN stands for a diverged run."""
     rows = [
         (pair, split, variant, seed, metric, value)
         + ((None, "diverged", None, 500) if math.isnan(value) else (signature, "ok", None, 500))
@@ -21,6 +21,6 @@ def tidy_scores(values, pair="en-de", metric="bleu", signature="nrefs:1|tok:13a"
 
 
 def compared(**rows):
-    """Return significance of {variant: (p_holm, verdict)} for BLEU, en-de."""
+    """Return a table of significance from {variant: (p_holm, verdict)}, for BLEU on en-de."""
     values = [("en-de", "test", v, "bleu", "finetune", -1.0, -2.0, -0.1, *row) for v, row in rows.items()]
     return pd.DataFrame(values, columns=COMPARED)

@@ -1,4 +1,4 @@
-"""Kill the workflow again and again, in random places, and see that it ends as if nothing had happened.
+"""Kill the workflow repeatedly at random moments, and check that its results are those of an uninterrupted run.
 
 make chaos              # 50 kills; writes docs/chaos.md
 make chaos KILLS=5
@@ -20,26 +20,26 @@ from pathlib import Path
 from workflows import REPO, TINY, compare, editing, environment, make_copy, processes, results, snakemake
 
 PAGE = REPO / "docs/chaos.md"
-# Scripts by what they do, and seconds that they live at most before they are hit.
+# Names of the jobs to kill: their script, and the maximum of seconds that they run before they are killed.
 VICTIMS = {
     "the base model": ("prepare_base", 8.0),
     "training": ("train", 8.0),
     "translation": ("translate", 6.0),
     "scoring": ("score", 1.5),
 }
-SNAKEMAKE = "Snakemake"  # which is told by its process number
-RETRIED = ("training", "translation")  # by Snakemake, in the same run
+SNAKEMAKE = "Snakemake"  # has no script; its process id is known
+RETRIED = ("training", "translation")  # Snakemake restarts these jobs in the same run
 SIGNALS = {signal.SIGKILL: "-9", signal.SIGTERM: "-TERM"}
-LONGEST = 15.0  # seconds that Snakemake lives at most, and that others are waited for
+LONGEST = 15.0  # maximum of seconds before Snakemake is killed, and to wait for a job
 
 
 def prepare(folder: Path) -> Path:
-    """Make a copy of the repository with a small grid, of trainings that take some seconds."""
+    """Make a copy of the repository with a small grid, where a training takes some seconds."""
     make_copy(folder)
     with editing(folder) as config:
         config["training"] = TINY["training"] | {"steps": 150}
         config["grid"] |= {"seeds": [1, 2], "keep_weights": False}
-        config["execution"] = {"snapshot_minutes": 0.005, "attempts": 20}  # for nothing is meant to fail for good
+        config["execution"] = {"snapshot_minutes": 0.005, "attempts": 20}  # high, because no run should fail
     return folder
 
 
@@ -51,7 +51,7 @@ def start(folder: Path) -> subprocess.Popen:
 
 
 def hit(folder: Path, workflow: subprocess.Popen, chance: random.Random) -> tuple[str, signal.Signals] | None:
-    """Kill the workflow itself or one of its jobs; return what was hit and how, or None if it was not there."""
+    """Kill Snakemake or one of its jobs; return its name and the signal, or None if no such process appeared."""
     kind, number = chance.choice([*VICTIMS, SNAKEMAKE]), chance.choice(list(SIGNALS))
     script, longest = VICTIMS.get(kind, ("", LONGEST))
     end = time.monotonic() + LONGEST
@@ -67,47 +67,48 @@ def hit(folder: Path, workflow: subprocess.Popen, chance: random.Random) -> tupl
     return None
 
 
-def wait_until_all_are_gone(folder: Path) -> None:
-    """Wait for what a killed Snakemake left to end by itself; give the folder free as a user would."""
+def wait_and_unlock(folder: Path) -> None:
+    """Wait until the jobs of a killed Snakemake have ended, then unlock the folder as a user would."""
     end = time.monotonic() + 60
     while processes(folder):
         if time.monotonic() > end:
-            raise TimeoutError(f"still at work in {folder}: {processes(folder)}")
+            raise TimeoutError(f"processes still run in {folder}: {processes(folder)}")
         time.sleep(0.1)
     snakemake(folder, "--unlock")
 
 
-def gone_on(folder: Path) -> set[tuple[str, int]]:
-    """Return the logs of all trainings of late that went on from a snapshot, with the times of their last words."""
-    logs = [*folder.glob("logs/**/train.log*"), *folder.glob("logs/**/base.log*")]  # of the last two attempts
+def resumed_logs(folder: Path) -> set[tuple[str, int]]:
+    """Return the logs of the trainings that continued from a snapshot, with their modification times."""
+    logs = [*folder.glob("logs/**/train.log*"), *folder.glob("logs/**/base.log*")]  # `*.before`: the previous attempt
     resumed = [log for log in logs if "resumes from" in log.read_text(errors="replace")]
     return {(str(log).removesuffix(".before"), log.stat().st_mtime_ns) for log in resumed}
 
 
-def torment(folder: Path, kills: int, expected: dict) -> tuple[Counter, int, int]:
-    """Kill, run again, and compare each time that the workflow is done.
+def kill_repeatedly(folder: Path, kills: int, expected: dict) -> tuple[Counter, int, int]:
+    """Kill the workflow and start it again; compare the results each time that it finishes.
 
-    Returns what was hit, how often the workflow ended and how many trainings went on from a snapshot, as far as it is
-    known: where Snakemake has tried one three times before it ended, only the last two have left their logs.
+    Returns the number of kills per process and signal, how often the workflow finished, and how many trainings
+    continued from a snapshot. The last number is a lower bound: only the logs of the last two attempts remain.
     """
     chance, hits, ends, resumed = random.Random(7), Counter(), 0, set()
     while True:
         workflow, fatal = start(folder), False
         while hits.total() < kills and workflow.poll() is None:
-            if done := hit(folder, workflow, chance):
-                hits[done] += 1
-                fatal = fatal or done[0] not in RETRIED
-                print(f"{hits.total()}: {done[0]}, {SIGNALS[done[1]]}", flush=True)
+            if kill := hit(folder, workflow, chance):
+                name, number = kill
+                hits[kill] += 1
+                fatal = fatal or name not in RETRIED
+                print(f"{hits.total()}: {name}, {SIGNALS[number]}", flush=True)
         failed = workflow.wait() != 0
-        wait_until_all_are_gone(folder)
-        resumed |= gone_on(folder)
+        wait_and_unlock(folder)
+        resumed |= resumed_logs(folder)
         assert fatal or not failed, (folder / "snakemake.log").read_text()[-5000:]
         if not failed:
             compare(results(folder), expected)
             ends += 1
-            print("ended as it should", flush=True)
+            print("finished with the expected results", flush=True)
             if hits.total() == kills:
-                assert resumed or kills < 20, "no training went on from a snapshot"
+                assert resumed or kills < 20, "no training continued from a snapshot"
                 return hits, ends, len(resumed)
             shutil.rmtree(folder / "results")
 
@@ -116,13 +117,15 @@ def page(hits: Counter, ends: int, resumed: int, files: int) -> str:
     """Return the text of the page."""
     names = [*VICTIMS, SNAKEMAKE]
     lines = [f"| {kind} | {' | '.join(str(hits[kind, number]) for number in SIGNALS)} |" for kind in names]
-    return f"""# Killed, and none the worse
+    return f"""# Results after repeated kills
 
-Written on {datetime.date.today()} by `make chaos`: {hits.total()} kills of a small grid on the built-in corpus, at
-random moments. What is hit of trainings and translations, Snakemake starts again; after other hits the harness started
-Snakemake again. At least {resumed} trainings went on from a snapshot. The workflow came to its end {ends} times, the
-last time after the last kill; after the others it began again from nothing. Each time all {files} files of its results,
-tables, translations, weights, histories, figures and records, were those of a run left alone, but for clocks.
+Written on {datetime.date.today()} by `make chaos`. The test runs a small grid on the built-in corpus and kills one of
+its processes {hits.total()} times, at random moments. Snakemake restarts killed trainings and translations. After other
+kills, the test starts Snakemake again. At least {resumed} trainings continued from a snapshot.
+
+The workflow finished {ends} times, the last time after the last kill. After each other time, it started again without
+results. Each time, all {files} result files (tables, translations, weights, histories, figures and records) were those
+of an uninterrupted run, except for times.
 
 | hit | {" | ".join(SIGNALS.values())} |
 | --- | {" | ".join("---:" for _ in SIGNALS)} |
@@ -131,13 +134,13 @@ tables, translations, weights, histories, figures and records, were those of a r
 
 
 def main(kills: int) -> None:
-    """Run the workflow alone, then torment another."""
-    with tempfile.TemporaryDirectory() as place:
-        alone = prepare(Path(place) / "alone")
-        if start(alone).wait():
-            raise RuntimeError((alone / "snakemake.log").read_text())
-        expected = results(alone)
-        hits, ends, resumed = torment(prepare(Path(place) / "tormented"), kills, expected)
+    """Run the workflow once without kills, then with kills, and write the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        uninterrupted = prepare(Path(folder) / "uninterrupted")
+        if start(uninterrupted).wait():
+            raise RuntimeError((uninterrupted / "snakemake.log").read_text())
+        expected = results(uninterrupted)
+        hits, ends, resumed = kill_repeatedly(prepare(Path(folder) / "killed"), kills, expected)
     PAGE.write_text(page(hits, ends, resumed, len(expected)), encoding="utf-8")
     print(PAGE)
 

@@ -1,4 +1,4 @@
-"""Shared fixtures: a seed, one thread, a toy pair with tokenizer and tiny decoders, figures, a finished workflow."""
+"""Shared fixtures: seed, one thread, toy pair with tokenizer, tiny decoders, figures, finished workflow."""
 
 import random
 import shutil
@@ -21,20 +21,20 @@ ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
 
 
-# Whatever a shell starts in the background ignores Ctrl-C, and so would the jobs that tests interrupt.
+# A shell starts background processes with SIGINT ignored. The jobs that tests interrupt must not inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = ["test_reruns.py", "test_failures.py", "test_any_decoder.py", "test_workflow.py"]
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the files that take longest, so that nobody waits for them in the end."""
+    """Run the slowest files first, so that the workers finish at about the same time."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
 def seed():
-    """Give every test the same random numbers, and leave the other cores to others."""
+    """Seed all generators and use one thread, because several workers share the cores."""
     torch.set_num_threads(1)
     random.seed(1)
     np.random.seed(1)
@@ -43,7 +43,7 @@ def seed():
 
 @pytest.fixture(scope="session")
 def pairs():
-    """Three hundred numbers of two to five digits, spoken digit by digit: English lines and German lines."""
+    """The toy pair: 300 numbers of two to five digits, spelled digit by digit; English lines and German lines."""
     chance = random.Random(1)
     numbers = [f"{n:0{digits}d}" for digits in (2, 3, 4, 5) for n in chance.sample(range(10**digits), 75)]
     chance.shuffle(numbers)
@@ -52,7 +52,7 @@ def pairs():
 
 @pytest.fixture(scope="session")
 def tokenizer(pairs):
-    """A tokenizer with XGLM's habits that has a token for every word of the toy pair."""
+    """A tokenizer in the style of XGLM's, with a token for every word of the toy pair."""
     return tokenizers.train(pairs[0] + pairs[1], 400, 64)
 
 
@@ -67,7 +67,7 @@ def examples(tokenizer, pairs):
     return Examples.encoded(tokenizer, *pairs)
 
 
-# Sizes by the names that most architectures use, and what some call differently or want besides.
+# Sizes by the names that most architectures use. ARCHITECTURES has other names and further settings.
 SIZES = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -92,14 +92,20 @@ ARCHITECTURES = {
     "gemma3_text": {"num_key_value_heads": 1, "head_dim": 16},
     "cohere": {"num_key_value_heads": 1, "logit_scale": 0.3},
 }
-UNTIED = ("bloom", "llama", "mistral", "qwen2", "qwen3")  # the heads of these have weights of their own in the tests
+UNTIED = (
+    "bloom",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+)  # heads with their own weights in the tests
 
 
 @pytest.fixture(scope="session")
 def new_decoder(tokenizer):
-    """A function that makes a random decoder of 4 blocks and width 32; the seed alone decides its weights.
+    """A function that makes a random decoder of 4 blocks and width 32; its weights depend only on the seed.
 
-    The usual spread of 0.02 leaves so small a model all but indifferent to its input; 0.2 makes it sensitive.
+    With the usual spread of 0.02, the output of so small a model hardly depends on its input; with 0.2 it does.
     """
 
     def build(architecture="xglm", spread=0.2, tied=True, seed=1):
@@ -131,7 +137,7 @@ def save_base(tokenizer, tmp_path):
 
 @pytest.fixture
 def ids(tokenizer):
-    """Three rows of eleven random ordinary tokens."""
+    """Three rows of eleven random tokens, without special tokens."""
     return torch.randint(4, len(tokenizer), (3, 11))
 
 
@@ -168,7 +174,7 @@ def texts_in():
 
 @pytest.fixture
 def repeats(tmp_path):
-    """A function that draws a figure twice and tells whether both files are the same, byte for byte."""
+    """A function that draws a figure twice and returns whether both times the files are the same."""
 
     def draw_twice(draw):
         for time in ("first", "second"):
@@ -182,20 +188,20 @@ def repeats(tmp_path):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, worker_id):
-    """A folder in which the workflow has run once; processes that test side by side share it."""
+    """A folder in which the workflow has run once; all test workers share it."""
     shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
-    folder, under_way = shared / "finished", shared / "under_way"
+    folder, unfinished = shared / "finished", shared / "unfinished"
     with FileLock(shared / "finished.lock"):
         if not folder.exists():
-            shutil.rmtree(under_way, ignore_errors=True)
-            under_way.mkdir()
-            workflows.snakemake(workflows.make_copy(under_way))
-            under_way.rename(folder)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            workflows.snakemake(workflows.make_copy(unfinished))
+            unfinished.rename(folder)
     return folder
 
 
 @pytest.fixture
 def copied(finished, tmp_path):
-    """A copy of it that a test may change; modification times stay."""
+    """A copy of `finished` that a test may change; modification times are preserved."""
     shutil.copytree(finished, tmp_path / "copy", symlinks=True)
     return tmp_path / "copy"

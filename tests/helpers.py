@@ -1,10 +1,10 @@
-"""What several tests of models and of training need."""
+"""Settings and functions for tests of models and training."""
 
 import torch
 
 from skipclm.models.modeling import SkipCLMForCausalLM
 
-# Method settings for small decoders and the toy pair.
+# Settings of the method for small decoders and the toy pair.
 OFF = {"enabled": False}
 CONTRASTIVE = {
     "enabled": True,
@@ -49,7 +49,7 @@ TRAINING = {
 
 
 def trained_skip(decoder, source=1, target=3, **skip):
-    """Put a skip around `decoder` whose weights look trained."""
+    """Put a skip around `decoder`, with random weights as if it were trained."""
     model = SkipCLMForCausalLM.around(decoder, source, target, **skip).eval()
     with torch.no_grad():
         model.skip.gate.fill_(0.7)
@@ -59,25 +59,26 @@ def trained_skip(decoder, source=1, target=3, **skip):
 
 
 def logits_of(model, ids):
+    """Return the logits (rows, tokens, vocabulary) of a model."""
     with torch.no_grad():
         return model(ids).logits
 
 
 def states_of(model, ids):
-    """Return the states of all layers, as transformers gives them: embeddings first, the last after the norm."""
+    """Return the states of all layers as transformers returns them: embeddings first, the last after the norm."""
     with torch.no_grad():
         return model(ids, output_hidden_states=True).hidden_states
 
 
 def stack_of(decoder):
-    """Return the decoder's blocks, found without the package."""
+    """Return the blocks of a decoder, without use of the package."""
     body = getattr(decoder, "transformer", None)
     body = body or getattr(decoder.model, "decoder", decoder.model)
     return body.h if hasattr(body, "h") else body.layers
 
 
 def trial_config(**sections):
-    """Return what a trial of the base model goes by, with other sections."""
+    """Return the configuration for a trial of the base model, with `sections` replaced."""
     variants = {
         "full": {},
         "skip_only": {"contrastive": OFF},

@@ -1,4 +1,4 @@
-"""Write a tiny random COMET model to the folder given; run by the Python that unbabel-comet is installed for."""
+"""Write a tiny random COMET model to the folder in the first argument; needs a Python with unbabel-comet."""
 
 import sys
 from pathlib import Path

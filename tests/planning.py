@@ -1,6 +1,6 @@
-"""How long Snakemake plans a large grid, and finds that nothing is left of a finished one; writes docs/planning.md.
+"""Measure how long Snakemake takes to plan a large grid, before and after it has run; write docs/planning.md.
 
-make bench-planning    # 10 minutes: each job is run, but does next to nothing
+make bench-planning    # 10 minutes: every job runs, with a stub for its script
 """
 
 import datetime
@@ -20,8 +20,8 @@ OVERLAY = {
     "grid": {"seeds": [1], "contrastive_layer": ["1-10"], "skip_source": ["1-10"], "skip_target": ["11-20"]},
 }
 CELLS = 1000
-# What stands in for the scripts: all of them make what the rules promise, and these two are kept.
-KEPT = ("collect_grid", "select_best")
+# The stub writes the outputs of its rule. It replaces all scripts except these two.
+REAL_SCRIPTS = ("collect_grid", "select_best")
 STUB = """
 import json
 from pathlib import Path
@@ -42,50 +42,51 @@ for path in map(Path, snakemake.output):
 
 
 def prepare(folder: Path) -> None:
-    """Copy the workflow, with scripts that do next to nothing."""
+    """Copy the workflow and replace its scripts by the stub."""
     make_copy(folder)
     for script in (folder / "workflow/scripts").glob("*.py"):
-        if script.stem not in KEPT:
+        if script.stem not in REAL_SCRIPTS:
             script.write_text(STUB, encoding="utf-8")
     (folder / "large.yaml").write_text(yaml.safe_dump(OVERLAY), encoding="utf-8")
 
 
 def seconds(folder: Path, *options: str) -> tuple[float, str]:
-    """Return how long Snakemake takes, and what it says."""
+    """Return how many seconds Snakemake takes, and its output."""
     started = time.perf_counter()
-    said = snakemake(folder, *options, "--configfile", "large.yaml")
-    return time.perf_counter() - started, said
+    output = snakemake(folder, *options, "--configfile", "large.yaml")
+    return time.perf_counter() - started, output
 
 
 def main() -> None:
-    """Plan, run, and plan again."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    """Plan the workflow, run it, and plan it again; write the page."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         prepare(folder)
-        planned, said = seconds(folder, "--dry-run")
-        if f"train_cell {CELLS}" not in " ".join(said.split()):
-            raise RuntimeError(said[-5000:])
+        planned, output = seconds(folder, "--dry-run")
+        if f"train_cell {CELLS}" not in " ".join(output.split()):
+            raise RuntimeError(output[-5000:])
         seconds(folder, "--quiet", "all")
-        finished, said = seconds(folder)
-        if "Nothing to be done" not in said:
-            raise RuntimeError(said[-5000:])
+        finished, output = seconds(folder)
+        if "Nothing to be done" not in output:
+            raise RuntimeError(output[-5000:])
     PAGE.write_text(page(planned, finished), encoding="utf-8")
     print(PAGE)
 
 
 def page(planned: float, finished: float) -> str:
     """Return the text of the page."""
-    return f"""# A grid of a thousand runs
+    return f"""# Planning a grid of a thousand runs
 
-Measured on {datetime.date.today()} on {platform.machine()}, {os.cpu_count()} cores, by `make bench-planning`: a grid of
-{CELLS:,} cells of one seed each, trained, translated and scored, with the ablation on three pairs.
+Measured on {datetime.date.today()} on {platform.machine()}, {os.cpu_count()} cores, by `make bench-planning`. The
+workflow trains, translates and scores a grid of {CELLS:,} cells with one seed each, and the ablation on three pairs.
 
 | | seconds |
 | --- | ---: |
 | `snakemake -n`, nothing done yet | {planned:.1f} |
 | `snakemake`, all done: "Nothing to be done" | {finished:.1f} |
 
-Nearly all of it is Snakemake's own. The jobs are the workflow's, by its rules; what they do was left out.
+Snakemake itself takes nearly all of this time. The jobs and rules are those of the workflow, but their scripts are
+replaced by stubs that do almost nothing.
 """
 
 

@@ -1,4 +1,4 @@
-"""A Slurm of two nodes on this machine, with daemons of its own in a folder of its own."""
+"""A temporary Slurm cluster of two nodes on this machine, with its own daemons and folder."""
 
 import getpass
 import os
@@ -40,12 +40,13 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-# Commands look here: a variable would do for most, but the executor hides Slurm's variables from its jobs.
+# The default place of the configuration. An environment variable is not enough, because the executor hides Slurm's
+# variables from its jobs.
 STANDARD = Path("/etc/slurm/slurm.conf")
 
 
 def is_possible():
-    """Tell whether Slurm is installed, not set up for something else, and can be set up."""
+    """Return whether Slurm is installed, has no configuration yet, and can be configured by this user."""
     return all(map(_daemon, DAEMONS)) and not STANDARD.exists() and os.access(STANDARD.parent, os.W_OK)
 
 
@@ -54,7 +55,7 @@ def _daemon(name):
 
 
 class Slurm:
-    """Started on entering, taken down on leaving."""
+    """Context manager that starts the cluster and stops it."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -103,30 +104,30 @@ class Slurm:
             self.processes.append(subprocess.Popen(command, stdout=file, stderr=file))
 
     def ask(self, *command):
-        """Return what a command of Slurm says."""
+        """Return the output of a Slurm command."""
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def states(self):
         """Return the state of each node."""
         try:
             lines = self.ask("sinfo", "--noheader", "--Node", "--format=%N %T").split("\n")
-        except subprocess.CalledProcessError:  # not up yet
+        except subprocess.CalledProcessError:  # slurmctld has not started yet
             return {}
         return dict(line.split() for line in lines if line)
 
     def running(self):
-        """Return what each job that runs is of, by its number."""
+        """Return the comments of the running jobs by job id; a comment names the run."""
         lines = self.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i %k").split("\n")
         return dict(line.split(maxsplit=1) for line in lines if line)
 
 
 def _free_ports(count):
     sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    for listener in sockets:
+        listener.bind(("127.0.0.1", 0))
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports
 
 

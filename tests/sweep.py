@@ -1,10 +1,10 @@
-"""Try every decoder of transformers that can be made small, each by itself, and write what holds of which.
+"""Test every decoder of transformers that can be built small, each in its own process, and write a page of results.
 
 make sweep                      # writes docs/architectures.md
-make sweep ONLY="llama rwkv"    # prints their rows alone
+make sweep ONLY="llama rwkv"    # prints only their results
 
-An architecture is refused if the package says so before training. Otherwise everything below is compared with
-transformers itself; a row that says `fails` is a fault of the package, and ends the sweep with an error.
+The status of an architecture is `refused` if the package raises an `InputError` before training. Otherwise the checks
+of `Comparison` compare it with transformers. `fails` is a fault of the package; the sweep then exits with an error.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ STATUSES = ("holds", "refused", "not made", "fails")
 SECONDS = 240  # for one architecture
 LARGEST = 60e6  # parameters; more is not small
 LAYERS, WIDTH, HEADS = 4, 32, 2
-# What architectures have besides, by the names of their configurations.
+# Further sizes, by the names that the configurations of architectures use.
 SIZES = {
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "shared_intermediate_size"), 16),
     **dict.fromkeys(("expert_ffn_hidden_size", "ffn_hidden_size", "q_lora_rank", "kv_lora_rank", "v_head_dim"), 16),
@@ -54,7 +54,7 @@ SIZES = {
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "hidden_size_per_layer_input", "index_topk"), 8),
     **{"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8},
 }
-# What some want to be made at all, or to have blocks of each kind.
+# Settings that some architectures need, either to be built at all or to have blocks of each kind.
 SMALL_HEADS = {"head_dim": 8}
 HALVES = {"decoder_layers": LAYERS, "encoder_layers": LAYERS}
 HALVES |= {"decoder_attention_heads": HEADS, "encoder_attention_heads": HEADS}
@@ -64,7 +64,7 @@ SHAPES: dict[str, dict] = {
     **dict.fromkeys(("pegasus", "plbart", "whisper"), HALVES),
     "bailing_hybrid": {"layer_group_size": 2},
     "bamba": {"mamba_d_head": 16, "attn_layer_indices": [1, 3]},
-    "codegen": {"rotary_dim": 8, "num_attention_heads": 4},  # it splits its heads among four devices
+    "codegen": {"rotary_dim": 8, "num_attention_heads": 4},  # the heads are split into four groups
     "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
     "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
@@ -96,7 +96,7 @@ def small_config(kind: str, vocabulary: int) -> PreTrainedConfig:
 
 
 def small_decoder(kind: str, vocabulary: int) -> PreTrainedModel:
-    """Make a random decoder, of weights that react to their input."""
+    """Return a random decoder with weights large enough for its outputs to depend on the input."""
     config = small_config(kind, vocabulary)
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
@@ -106,20 +106,20 @@ def small_decoder(kind: str, vocabulary: int) -> PreTrainedModel:
     decoder = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for weight in decoder.parameters():
-            if weight.ndim > 1:  # what is random, not norms and biases
+            if weight.ndim > 1:  # only random weights, not norms and biases
                 weight.mul_(3.0)
     return decoder
 
 
-class Compared:
-    """One architecture, prepared as the workflow does it, and its comparisons with transformers."""
+class Comparison:
+    """Checks of one architecture, prepared as in the workflow, against transformers."""
 
     def __init__(self, folder: Path, encoder: transformers.PreTrainedTokenizerBase, pairs: list[list[str]]) -> None:
         self.folder, self.encoder, self.prompt = folder, encoder, Prompt.of(encoder)
         self.examples = Examples.encoded(encoder, *pairs)
 
     def load(self) -> PreTrainedModel:
-        """Load the base anew."""
+        """Load the base model."""
         return checkpoints.load(self.folder)[0].eval()
 
     def batch(self) -> dict[str, Tensor]:
@@ -127,8 +127,8 @@ class Compared:
         return Collator(self.prompt)([self.examples[i] for i in range(5)])
 
     def check_gradients(self) -> None:
-        """Loss and gradients, and which weights have one, are those of transformers' own loss."""
-        batch, found = self.batch(), []
+        """Check that loss, gradients and the set of weights with a gradient equal those of transformers."""
+        batch, results = self.batch(), []
         for ours in (True, False):
             model = self.load()
             decoders.fuse_attention(model)
@@ -140,26 +140,26 @@ class Compared:
             loss.backward()
             gradients = {name: weight.grad for name, weight in model.named_parameters()}
             gradients = {name: grad for name, grad in gradients.items() if grad is not None and grad.any()}
-            found.append((loss.detach(), gradients))
-        (loss, ours), (expected, theirs) = found
+            results.append((loss.detach(), gradients))
+        (loss, ours), (expected, theirs) = results
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
         assert ours.keys() == theirs.keys(), f"gradients: {sorted(ours.keys() ^ theirs.keys())[:3]}"
         largest = max(float(grad.abs().max()) for grad in theirs.values())
-        for name, grad in theirs.items():  # that of a key's bias is zero but for rounding
+        for name, grad in theirs.items():  # the gradient of a key bias is zero, apart from rounding
             difference = float((ours[name] - grad).abs().max())
             tolerance = max(2e-3 * float(grad.abs().max()), 1e-5 * largest)
             assert difference <= tolerance, f"gradient of {name}: off by {difference:.1e} of {largest:.1e}"
 
     def check_skip(self) -> None:
-        """A fresh skip changes nothing, to the bit; a trained one survives saving and loading."""
+        """Check that a new skip changes no bit of the logits, and that a trained skip is saved and loaded."""
         ids, plain = self.batch()["input_ids"][:2, :6], self.load()
         with torch.no_grad():
             expected = plain(ids, use_cache=False).logits
             model = SkipCLMForCausalLM.around(plain, 1, 3).eval()
-            assert torch.equal(model(ids, use_cache=False).logits, expected), "a fresh skip changes the logits"
+            assert torch.equal(model(ids, use_cache=False).logits, expected), "a new skip changes the logits"
             model.skip.gate.fill_(0.5)
             changed = model(ids, use_cache=False).logits
-        assert not torch.equal(changed, expected), "a skip is not heard"
+        assert not torch.equal(changed, expected), "a trained skip does not change the logits"
         with tempfile.TemporaryDirectory() as folder:
             checkpoints.save(model, self.encoder, folder, {})
             loaded = checkpoints.load(folder)[0].eval()
@@ -167,7 +167,7 @@ class Compared:
             torch.testing.assert_close(loaded(ids, use_cache=False).logits, changed, rtol=1e-5, atol=1e-6)
 
     def check_contrast(self) -> None:
-        """The lower blocks alone have the states that they have in the whole decoder."""
+        """Check that the lower blocks, run without the others, have the same states as in the whole decoder."""
         ids, model = self.batch()["input_ids"][:1, :6], self.load()
         for layer in range(1, LAYERS + 1):
             states = []
@@ -178,12 +178,12 @@ class Compared:
             torch.testing.assert_close(*states, rtol=1e-4, atol=1e-4, msg=f"states after block {layer}")
 
     def check_translation(self) -> None:
-        """Translations together, one by one, and by transformers without a cache are the same."""
+        """Check that translations are the same in a batch, one by one, and from transformers without a cache."""
         sources, model = [*self.examples.source[:4], self.examples.source[5][:1]], self.load()
         options = {"length_ratio": 0, "length_extra": 6, "progress": False}
         together = decoding.translate(model, self.encoder, sources, **options).texts
         single = [decoding.translate(model, self.encoder, [ids], **options).texts[0] for ids in sources]
-        assert together == single, "translations depend on their neighbours"
+        assert together == single, "translations depend on the other sentences of the batch"
         model.generation_config = transformers.GenerationConfig(eos_token_id=2, pad_token_id=1)
         for ids, text in zip(sources, single, strict=True):
             prompt = torch.tensor([self.prompt.source(ids)])
@@ -191,31 +191,31 @@ class Compared:
             written = model.generate(prompt, attention_mask=mask, max_new_tokens=6, do_sample=False, use_cache=False)
             tokens = written[0, prompt.shape[1] :]
             plain = decode(self.encoder, [tokens.tolist()])[0]
-            assert plain == text, "another translation without a cache"
+            assert plain == text, "the translation differs without a cache"
 
 
 def try_one(kind: str) -> tuple[str, str]:
-    """Return `holds`, `refused`, `fails` or `not made`, and why."""
+    """Return the status of an architecture (see `STATUSES`) and the reason."""
     lines = [f"{one} {other}" for one in ("one", "two", "three", "four", "five") for other in ("six", "seven", "eight")]
     encoder = bpe.train(lines, 330, 64)
     try:
         decoder = small_decoder(kind, len(encoder))
-    except Exception as error:  # whatever an architecture says to sizes that it cannot have
+    except Exception as error:  # architectures raise any exception for sizes that they do not support
         return "not made", f"{type(error).__name__}: {error}"
     with tempfile.TemporaryDirectory() as folder:
         decoder.save_pretrained(folder)
         encoder.save_pretrained(folder)
-        compared = Compared(Path(folder), encoder, [lines, lines[::-1]])
+        comparison = Comparison(Path(folder), encoder, [lines, lines[::-1]])
         try:
             base_model.fetch(folder, None, None)
             trial.try_base(folder, trial_config())
         except InputError as error:
             return "refused", str(error)
         for check in (
-            compared.check_gradients,
-            compared.check_skip,
-            compared.check_contrast,
-            compared.check_translation,
+            comparison.check_gradients,
+            comparison.check_skip,
+            comparison.check_contrast,
+            comparison.check_translation,
         ):
             try:
                 check()
@@ -231,46 +231,47 @@ def _work(kind: str, results: multiprocessing.Queue) -> None:
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
             status, reason = try_one(kind)
-        except Exception as error:  # neither refused nor tried to the end
+        except Exception as error:  # the trial raised something other than InputError
             traceback.print_exc()
             status, reason = "fails", f"{type(error).__name__}: {error}"
     results.put((status, reason, output.getvalue()))
 
 
 def sweep(kinds: list[str]) -> dict[str, tuple[str, str, str]]:
-    """Try architectures, each in a process of its own; return status, reason and output by kind."""
-    context, found = multiprocessing.get_context("fork"), {}
+    """Test architectures, each in its own process; return status, reason and output by `model_type`."""
+    context, outcomes = multiprocessing.get_context("fork"), {}
     for kind in kinds:
         results = context.Queue()
         process = context.Process(target=_work, args=(kind, results))
         process.start()
         try:
-            found[kind] = results.get(timeout=SECONDS)
+            outcomes[kind] = results.get(timeout=SECONDS)
         except Empty:
-            found[kind] = ("fails", f"took more than {SECONDS} s, or died", "")
+            outcomes[kind] = ("fails", f"took more than {SECONDS} s, or died", "")
             process.kill()
         process.join()
-        status, reason, _ = found[kind]
+        status, reason, _ = outcomes[kind]
         print(f"{kind:24}{status:10}{' '.join(reason.split())[:150]}", flush=True)
-    return found
+    return outcomes
 
 
-def page(found: dict[str, tuple[str, str, str]]) -> str:
-    """Return the results as a page."""
-    counts = Counter(status for status, *_ in found.values())
+def page(outcomes: dict[str, tuple[str, str, str]]) -> str:
+    """Return the text of the page."""
+    counts = Counter(status for status, *_ in outcomes.values())
     lines = [
         "# Architectures",
         "",
         f"Written by `make sweep` with transformers {transformers.__version__} and torch "
-        f"{torch.__version__.partition('+')[0]}: every decoder of transformers that can",
-        "be made with four blocks of width 32 is tried by itself.",
+        f"{torch.__version__.partition('+')[0]}. It tests every decoder of transformers",
+        "that can be built with four blocks of width 32, each in its own process.",
         "",
-        "- **holds**: loss, gradients and the set of trained weights are those of transformers; a fresh skip changes",
-        "  nothing; a trained one survives saving; the lower blocks alone have the states of the whole model;",
-        "  translations are the same together, one by one and without a cache.",
-        "- **refused**: skipclm says so in one line before any training.",
-        "- **not made**: no such small decoder could be made here; nothing is known of it.",
-        "- **fails**: a fault of skipclm.",
+        "- **holds**: Loss, gradients and the set of trained weights equal those of transformers. A new skip changes",
+        "  nothing. A trained skip is the same after saving and loading. The lower blocks, run without the others,",
+        "  have the same states as in the whole model. Translations are the same in a batch, one by one and without",
+        "  a cache.",
+        "- **refused**: skipclm refuses the architecture with an error of one line, before any training.",
+        "- **not made**: No decoder of this size could be built, so the architecture was not tested.",
+        "- **fails**: skipclm has a fault.",
         "",
         ", ".join(f"{counts[status]} {status}" for status in STATUSES),
         "",
@@ -278,23 +279,23 @@ def page(found: dict[str, tuple[str, str, str]]) -> str:
         "|---|---|---|",
     ]
     for status in STATUSES:
-        for kind, (of_kind, reason, _) in found.items():
-            if of_kind == status:
+        for kind, (outcome, reason, _) in outcomes.items():
+            if outcome == status:
                 text = " ".join(re.sub(r"\S*/tmp\S*: ", "", reason).split())
                 lines.append(f"| {kind} | {status} | {text[:200].replace('|', '/')} |")
     return "\n".join([*lines, ""])
 
 
 def main(only: list[str]) -> None:
-    """Sweep, and write the page unless some kinds alone were asked for."""
+    """Test all architectures and write the page; with `only`, print the output of these and write nothing."""
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
-    found = sweep(only or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
+    outcomes = sweep(only or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
     if only:
-        print("\n".join(output for *_, output in found.values()))
+        print("\n".join(output for *_, output in outcomes.values()))
     else:
-        atomic.write_text(PAGE, page(found))
-    failed = [kind for kind, (status, *_) in found.items() if status == "fails"]
+        atomic.write_text(PAGE, page(outcomes))
+    failed = [kind for kind, (status, *_) in outcomes.items() if status == "fails"]
     sys.exit(f"fails: {', '.join(failed)}" if failed else 0)
 
 

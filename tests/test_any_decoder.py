@@ -1,4 +1,4 @@
-"""Decoders of other architectures go through the whole graph."""
+"""Run the complete workflow with decoders of other architectures."""
 
 import json
 import os
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_any_decoder_in_a_folder_goes_through_the_whole_graph(tmp_path, architecture):
+def test_any_decoder_in_a_folder_passes_through_the_workflow(tmp_path, architecture):
     folder = make_copy(tmp_path)
     sizes = ["--layers", "4", "--width", "16", "--heads", "2", "--vocabulary", "600"]
     make = [sys.executable, "-c", "from skipclm.cli import main; main()", "random-model", architecture, "models/small"]

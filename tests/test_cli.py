@@ -24,7 +24,7 @@ LINES = ["one two three", "seven eight", "nine"]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, pairs):
-    """The folder of a tiny decoder with random weights, which says that it was trained for en-de."""
+    """The folder of a tiny random decoder with a record that it was trained for en-de."""
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("model")
     encoder = tokenizers.train(pairs[0] + pairs[1], 400, 64)
@@ -35,10 +35,10 @@ def model(tmp_path_factory, pairs):
 
 @pytest.fixture(scope="module")
 def expected(model):
-    """What the library makes of `LINES`."""
+    """The translations of `LINES` by the library."""
     decoder, encoder = checkpoints.load(model)
     translations = decoding.translate(decoder, encoder, examples.encode(encoder, LINES)).texts
-    assert len(set(translations)) == len(LINES)  # or mixed lines would not show
+    assert len(set(translations)) == len(LINES)  # otherwise the tests would not notice a wrong order
     return translations
 
 
@@ -57,7 +57,7 @@ def text(tmp_path):
 def skipclm(monkeypatch, capfd):
     """A function that runs the command line in this process and returns its status, output and messages."""
 
-    monkeypatch.setenv("COLUMNS", "200")  # or messages are broken into lines
+    monkeypatch.setenv("COLUMNS", "200")  # so that messages are not wrapped
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["skipclm", *map(str, arguments)])
@@ -70,7 +70,7 @@ def skipclm(monkeypatch, capfd):
 
 
 def start(code, **options):
-    """Start the command line in a process of its own, in a terminal that knows no umlauts."""
+    """Run the command line in its own process, with ASCII as the encoding of the terminal."""
     command = [sys.executable, "-c", f"import sys\nfrom skipclm import cli\n{code}"]
     environment = {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
     options |= {"env": os.environ | environment, "stderr": subprocess.PIPE, "encoding": "utf-8"}
@@ -89,14 +89,14 @@ def start(code, **options):
         (["random-model", "--help"], ["--layers", "--width", "--vocabulary", "llama"]),
     ],
 )
-def test_help_names_what_there_is(skipclm, arguments, words):
+def test_help_lists_commands_and_options(skipclm, arguments, words):
     status, output, _ = skipclm(*arguments)
     assert status == 0
     assert [word for word in words if word not in output] == []
 
 
 @pytest.mark.parametrize("arguments", ["--help", "translate --help", "demo-corpus --help"])
-def test_help_waits_for_no_torch(arguments):
+def test_help_does_not_import_torch(arguments):
     code = (
         f"sys.argv = ['skipclm', *'{arguments}'.split()]\n"
         "try:\n    cli.main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
@@ -131,7 +131,7 @@ def test_without_a_command_the_help_is_shown(skipclm):
         (["demo-corpus", "--output", "x", "--count", "0"], ["Invalid value", "--count"]),
     ],
 )
-def test_a_wrong_option_is_named(skipclm, arguments, words):
+def test_wrong_option_is_named(skipclm, arguments, words):
     status, output, messages = skipclm(*arguments)
     assert (status, output) == (2, "")
     assert [word for word in words if word not in messages] == []
@@ -140,7 +140,7 @@ def test_a_wrong_option_is_named(skipclm, arguments, words):
 # Translating
 
 
-def test_a_line_gives_a_line_and_an_empty_one_an_empty_one(skipclm, model, expected, text):
+def test_each_line_gives_one_line_and_blank_lines_stay_blank(skipclm, model, expected, text):
     one, two, three = LINES
     path = text(f"{one}\n\u200b\u00ad\n \t\n{two}\r\n\ufeff\n{three}")
     status, output, _ = skipclm("translate", "--model", model, "--pair", "en-de", path)
@@ -150,7 +150,7 @@ def test_a_line_gives_a_line_and_an_empty_one_an_empty_one(skipclm, model, expec
     assert [lines[1], lines[2], lines[6:]] == ["", "", [""]]
 
 
-def test_files_are_translated_in_turn(skipclm, model, expected, text):
+def test_files_are_translated_in_order(skipclm, model, expected, text):
     paths = [text(LINES[2], "2.txt"), text(f"{LINES[0]}\n{LINES[1]}\n", "01.txt")]
     options = ["--model", model, "--pair", "en-de", "--batch-tokens", "1"]
     status, output, _ = skipclm("translate", *options, *paths)
@@ -159,19 +159,19 @@ def test_files_are_translated_in_turn(skipclm, model, expected, text):
 
 
 @pytest.mark.parametrize("content", ["", "\n", "\n \n"])
-def test_nothing_gives_nothing(skipclm, model, text, content):
+def test_blank_input_gives_blank_output(skipclm, model, text, content):
     status, output, _ = skipclm("translate", "--model", model, "--pair", "en-de", text(content))
     assert (status, output) == (0, "\n" * content.count("\n"))
 
 
-def test_standard_input_is_translated_whatever_the_terminals_language(model, expected):
+def test_standard_input_is_utf8_in_an_ascii_terminal(model, expected):
     code = f"sys.argv = ['skipclm', 'translate', '--model', {str(model)!r}, '--pair', 'en-de']\ncli.main()"
     done = start(code, input="\n".join(["", *LINES]), stdout=subprocess.PIPE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n") == ["", *expected, ""]
 
 
-def test_a_hyphen_is_standard_input(model, expected, text):
+def test_hyphen_is_standard_input(model, expected, text):
     path = text(f"{LINES[1]}\n")
     arguments = ["translate", "--model", str(model), "--pair", "en-de", str(path), "-", str(path)]
     done = start(f"sys.argv = ['skipclm', *{arguments}]\ncli.main()", input=LINES[0], stdout=subprocess.PIPE)
@@ -180,7 +180,7 @@ def test_a_hyphen_is_standard_input(model, expected, text):
 
 
 @pytest.mark.parametrize("is_blocking", [True, False])
-def test_standard_input_may_be_a_socket_that_is_slow(model, expected, is_blocking):
+def test_standard_input_may_be_a_slow_socket(model, expected, is_blocking):
     ours, theirs = socket.socketpair()
     theirs.setblocking(is_blocking)
     arguments = ["translate", "--model", str(model), "--pair", "en-de"]
@@ -196,7 +196,7 @@ def test_standard_input_may_be_a_socket_that_is_slow(model, expected, is_blockin
     assert output.splitlines() == expected
 
 
-def test_lines_that_are_too_long_are_named_and_the_others_translated(skipclm, model, expected, text):
+def test_too_long_lines_are_named_and_the_others_translated(skipclm, model, expected, text):
     long = "zero " * 600
     paths = [text(f"{LINES[0]}\n\n{long}\n{LINES[1]}\n", "1.txt"), text(f"{long}\n{LINES[2]}\n", "2.txt")]
     status, output, messages = skipclm("translate", "--model", model, "--pair", "en-de", *paths)
@@ -205,28 +205,28 @@ def test_lines_that_are_too_long_are_named_and_the_others_translated(skipclm, mo
     first, second = messages.splitlines()
     assert first.startswith(f"{paths[0]}, line 3: not translated: expected a sentence that leaves room for its ")
     assert second.startswith(f"{paths[1]}, line 1: not translated: ")
-    assert "max_bytes" not in messages  # which is the workflow's
+    assert "max_bytes" not in messages  # a configuration key, not an option of this command
 
 
-def test_more_beams_than_there_are_tokens_are_refused(skipclm, model, text):
+def test_more_beams_than_tokens_are_refused(skipclm, model, text):
     message = refusal(skipclm, "--model", model, "--pair", "en-de", "--beams", "999", text("a"))
     assert message.startswith("error: --beams: expected at most ")
     assert "found 999; lower it\n" in message
 
 
 @pytest.mark.parametrize("ratio", ["nan", "inf", "-1", "1e308"])
-def test_a_length_that_is_no_length_is_refused(skipclm, model, ratio):
+def test_invalid_length_ratio_is_refused(skipclm, model, ratio):
     status, output, messages = skipclm("translate", "--model", model, "--pair", "en-de", "--length-ratio", ratio)
     assert (status, output) == (2, "")
     assert "--length-ratio" in messages
 
 
-def test_a_closed_standard_input_is_told(model):
+def test_closed_standard_input_is_refused(model):
     message = "error: standard input: expected text, found it closed; name a file, or redirect one\n"
     assert under("<&-", "translate", "--model", model, "--pair", "en-de") == (1, "", message)
 
 
-# What a user can mend
+# Errors that a user can correct
 
 
 def refusal(skipclm, *arguments):
@@ -235,21 +235,21 @@ def refusal(skipclm, *arguments):
     return messages
 
 
-def test_a_model_of_another_pair_is_refused(skipclm, model, text):
+def test_model_of_another_pair_is_refused(skipclm, model, text):
     assert refusal(skipclm, "--model", model, "--pair", "en-tr", text("a")) == (
         f"error: --pair: expected en-de, for which {model} was trained, found en-tr; correct it or take another model\n"
     )
 
 
 @pytest.mark.parametrize("name", ["gone", "file"])
-def test_a_model_must_be_a_folder(skipclm, tmp_path, text, name):
+def test_model_must_be_a_folder(skipclm, tmp_path, text, name):
     (tmp_path / "file").touch()
     assert refusal(skipclm, "--model", tmp_path / name, "--pair", "en-de", text("a")) == (
         f"error: --model: expected a model folder, found {tmp_path / name}, which is none; correct the path\n"
     )
 
 
-def test_a_model_must_have_learned_to_translate(skipclm, tmp_path, text):
+def test_model_must_be_trained_to_translate(skipclm, tmp_path, text):
     message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
     assert message.startswith(
         f"error: --model: expected a model that the workflow trained to translate, found {tmp_path}, which has no "
@@ -257,25 +257,25 @@ def test_a_model_must_have_learned_to_translate(skipclm, tmp_path, text):
     assert message.count("\n") == 1
 
 
-def test_a_model_without_weights_is_named(skipclm, tmp_path, text):
+def test_model_without_weights_is_refused(skipclm, tmp_path, text):
     (tmp_path / provenance.RECORD).write_text('{"pair": "en-de"}')
     message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
     assert message.startswith(f"error: {tmp_path}: expected a Hugging Face decoder, but it cannot be loaded: ")
 
 
-def test_a_model_that_diverged_is_refused(skipclm, tmp_path, text):
+def test_diverged_model_is_refused(skipclm, tmp_path, text):
     (tmp_path / provenance.RECORD).write_text('{"pair": "en-de", "status": "diverged"}')
     message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
     assert message.startswith(f"error: --model: expected a model that learned to translate, found {tmp_path}, whose ")
 
 
-def test_a_broken_record_is_named(skipclm, tmp_path, text):
+def test_broken_record_is_refused(skipclm, tmp_path, text):
     (tmp_path / provenance.RECORD).write_text("{")
     message = refusal(skipclm, "--model", tmp_path, "--pair", "en-de", text("a"))
     assert message.startswith(f"error: {tmp_path / provenance.RECORD}: expected JSON, found ")
 
 
-def test_a_missing_file_is_named(skipclm, model, tmp_path):
+def test_missing_file_is_named(skipclm, model, tmp_path):
     path = tmp_path / "gone.txt"
     message = refusal(skipclm, "--model", model, "--pair", "en-de", path)
     assert message == f"error: {path} cannot be read: No such file or directory\n"
@@ -298,7 +298,7 @@ def test_the_built_in_corpus_is_written_in_four_languages(skipclm, tmp_path):
     assert [len(path.read_text(encoding="utf-8").splitlines()) for path in paths] == [20] * 4
 
 
-def test_a_seed_decides_which_sentences(skipclm, tmp_path):
+def test_seed_determines_the_sentences(skipclm, tmp_path):
     texts = []
     for number, seed in enumerate([1, 1, 2]):
         skipclm("demo-corpus", "--output", tmp_path / str(number), "--count", "20", "--seed", seed)
@@ -306,7 +306,7 @@ def test_a_seed_decides_which_sentences(skipclm, tmp_path):
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_a_place_that_cannot_hold_the_corpus_is_named(skipclm, tmp_path, text):
+def test_output_below_a_file_is_refused(skipclm, tmp_path, text):
     folder = text("") / "new"
     assert skipclm("demo-corpus", "--output", folder) == (
         1,
@@ -315,7 +315,7 @@ def test_a_place_that_cannot_hold_the_corpus_is_named(skipclm, tmp_path, text):
     )
 
 
-def test_a_folder_in_the_place_of_a_file_is_named(skipclm, tmp_path):
+def test_folder_with_the_name_of_an_output_file_is_refused(skipclm, tmp_path):
     (tmp_path / "demo.de").mkdir()
     assert skipclm("demo-corpus", "--output", tmp_path, "--count", "2") == (
         1,
@@ -324,11 +324,11 @@ def test_a_folder_in_the_place_of_a_file_is_named(skipclm, tmp_path):
     )
 
 
-# Outputs that cannot be written to
+# Unwritable outputs
 
 
 def under(redirection, *arguments):
-    """Run the command line under a shell's redirection; return its status, and what others saw of it."""
+    """Run the command line with a redirection of the shell; return its status, output and messages."""
     code = "import sys\nfrom skipclm import cli\nsys.argv[0] = 'skipclm'\ncli.main()"
     command = ["bash", "-c", f'set -o pipefail; "$0" -c "$@" {redirection}', sys.executable, code, *map(str, arguments)]
     environment = {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
@@ -351,35 +351,33 @@ CLOSED = "error: standard output: expected a place to print to, found it closed;
         (">/dev/full 2>&-", 1, ""),
         ("2>&- >/dev/null", 0, ""),
         ("2>/dev/full >/dev/null", 0, ""),
-        ("> >(exec <&-; sleep 20)", 141, ""),  # a reader that has left
+        ("> >(exec <&-; sleep 20)", 141, ""),  # the reader has closed the pipe
     ],
 )
-def test_a_result_that_cannot_be_written_is_one_line(
-    tmp_path, monkeypatch, model, text, arguments, redirection, status, messages
-):
+def test_unwritable_output_gives_one_line(tmp_path, monkeypatch, model, text, arguments, redirection, status, messages):
     monkeypatch.chdir(tmp_path)
     options = arguments.format(f"--model {model} --pair en-de", text("one two\n")).split()
     assert under(redirection.replace("sleep 20", "exit"), *options) == (status, "", messages)
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
-def test_help_that_cannot_be_written_is_one_line(redirection):
+def test_unwritable_help_gives_one_line(redirection):
     status, _, messages = under(redirection, "translate", "--help")
     assert status == 1
     assert messages.startswith("error: ")
     assert messages.count("\n") == 1
 
 
-def test_an_error_that_nobody_can_read_is_still_one(model):
+def test_error_status_does_not_depend_on_standard_error(model):
     for redirection in ("2>&-", "2>/dev/full"):
         assert under(redirection, "translate", "--model", model, "--pair", "en-tr") == (1, "", "")
 
 
-# A model to try things with
+# Random models
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_random_model_is_a_folder_that_loads(skipclm, tmp_path, architecture):
+def test_random_model_can_be_loaded(skipclm, tmp_path, architecture):
     (tmp_path / "text").write_text("one two three\n" * 9, encoding="utf-8")
     options = ["--layers", "3", "--width", "16", "--heads", "2", "--vocabulary", "300"]
     status, output, _ = skipclm("random-model", architecture, tmp_path / "new", tmp_path / "text", *options)
@@ -395,19 +393,19 @@ def test_random_model_overwrites_nothing(skipclm, tmp_path):
     assert "expected a folder that does not exist yet" in messages
 
 
-def test_random_model_of_no_decoder_is_refused(skipclm, tmp_path):
+def test_random_model_of_unknown_architecture_is_refused(skipclm, tmp_path):
     assert "write 'llama' if that is meant" in skipclm("random-model", "lama", tmp_path / "new")[2]
 
 
 @pytest.mark.parametrize("content", ["", "\n \t\n"])
-def test_random_model_wants_text_for_its_tokenizer(skipclm, tmp_path, text, content):
+def test_random_model_needs_text_for_its_tokenizer(skipclm, tmp_path, text, content):
     message = "error: files: expected text for the tokenizer, found none in them; name others\n"
     assert skipclm("random-model", "llama", tmp_path / "new", text(content)) == (1, "", message)
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("command", ["demo-corpus --output new", "random-model llama new"])
-def test_a_seed_that_is_too_large_is_refused(skipclm, command):
+def test_too_large_seed_is_refused(skipclm, command):
     status, _, messages = skipclm(*command.split(), "--seed", 2**32)
     assert status == 2
     assert "--seed" in messages

@@ -1,4 +1,4 @@
-"""What the documents and environments say of the repository holds."""
+"""Documents and environments agree with the repository."""
 
 import ast
 import re
@@ -14,26 +14,26 @@ GUIDES = ["clusters", "configuration", "extending", "library", "results", "resum
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document):
+def test_links_have_a_target(document):
     links = re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not _leads_somewhere(document, link)] == []
+    assert [link for link in links if "://" not in link and not _has_target(document, link)] == []
 
 
-def _leads_somewhere(document, link):
-    """Tell whether a link's file exists and, if it names a heading, that heading."""
+def _has_target(document, link):
+    """Return whether the file of a link exists and, if the link names a heading, that heading."""
     name, _, anchor = link.partition("#")
     target = document.parent / name if name else document
     return target.exists() and (not anchor or anchor in _anchors(target))
 
 
 def _anchors(document):
-    """Return the anchors that GitHub makes of a page's headings."""
+    """Return the anchors that GitHub generates for the headings of a page."""
     headings = re.findall(r"^#+ (.*)", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
-def test_models_that_the_pages_name_are_made(page):
+def test_models_named_on_the_pages_are_trained_by_default(page):
     config = yaml.safe_load((REPO / "config.yaml").read_text(encoding="utf-8"))
     named = re.findall(r"ablation/(\w+-\w+)/(\w+)/seed(\d+)/model", (REPO / page).read_text(encoding="utf-8"))
     assert named
@@ -43,32 +43,32 @@ def test_models_that_the_pages_name_are_made(page):
         assert int(seed) in config["ablation"]["seeds"]
 
 
-def test_file_map_names_every_module():
+def test_module_map_names_every_module():
     page = (REPO / "docs/library.md").read_text(encoding="utf-8")
     section = page[page.index("## Modules") :].split("\n## ")[0]
     named, package = set(), ""
     for line in section.splitlines():
         if line.startswith("| ") and "---" not in line:
-            first, modules, _ = (cell.strip() for cell in line.strip("|").split("|"))
+            first, listed, _ = (cell.strip() for cell in line.strip("|").split("|"))
             package = first.strip("`") or package
-            named |= {(package, name) for name in re.findall(r"`(\w+)`", modules)}
+            named |= {(package, name) for name in re.findall(r"`(\w+)`", listed)}
     root = REPO / "src/skipclm"
-    found = {("(top)" if path.parent == root else path.parent.name, path.stem) for path in root.glob("**/*.py")}
-    assert named == {(folder, name) for folder, name in found if name != "__init__"}
+    modules = {("(top)" if path.parent == root else path.parent.name, path.stem) for path in root.glob("**/*.py")}
+    assert named == {(folder, name) for folder, name in modules if name != "__init__"}
 
 
-def test_code_on_the_pages_imports_what_there_is():
+def test_imports_in_code_on_the_pages_exist():
     for page in [REPO / "README.md", *REPO.glob("docs/*.md")]:
         for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             for node in ast.walk(ast.parse(block)):
                 if isinstance(node, ast.ImportFrom) and node.module.startswith("skipclm"):
                     path = REPO / "src" / f"{node.module.replace('.', '/')}.py"
                     body = ast.parse(path.read_text(encoding="utf-8")).body
-                    defined = {each.name for each in body if isinstance(each, ast.FunctionDef | ast.ClassDef)}
+                    defined = {entry.name for entry in body if isinstance(entry, ast.FunctionDef | ast.ClassDef)}
                     assert {alias.name for alias in node.names} <= defined
 
 
-def test_files_that_the_pages_name_are_there():
+def test_files_named_on_the_pages_exist():
     for page in [REPO / "README.md", *(REPO / f"docs/{name}.md" for name in GUIDES)]:
         text = page.read_text(encoding="utf-8")
         named = re.findall(r"(?<![\w/.])((?:src|workflow|configs|envs|profiles|tests|resources)/[\w./]+\w)", text)
@@ -94,6 +94,6 @@ def test_conda_environment_has_the_direct_dependencies_at_the_pinned_versions():
     environment = yaml.safe_load((REPO / "envs/skipclm.yaml").read_text(encoding="utf-8"))["dependencies"]
     (packages,) = [entry["pip"] for entry in environment if isinstance(entry, dict)]
     names = [line.partition(">=")[0] for line in project["dependencies"]]
-    wanted = [name for name in names if name != "snakemake"]  # which makes the environment
-    wanted += ["tensorboard"]  # which a user may ask for
+    wanted = [name for name in names if name != "snakemake"]  # it builds the environment
+    wanted += ["tensorboard"]  # optional, for execution.tensorboard
     assert packages == [f"{name}=={pinned[name]}" for name in wanted]

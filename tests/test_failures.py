@@ -1,4 +1,4 @@
-"""What becomes of runs that diverge, fail, or are killed, and of translations that were swapped."""
+"""Runs that diverge, fail or are killed; swapped translations; full and read-only disks."""
 
 import json
 import os
@@ -9,12 +9,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from workflows import RESULTS, editing, planned, processes, rows, snakemake, without_clocks
+from workflows import RESULTS, editing, planned, processes, rows, snakemake, without_times
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_diverged_cell_is_a_row_and_not_the_end(copied):
+def test_diverged_cell_is_a_row_and_does_not_stop_the_workflow(copied):
     record = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1/training.json"
     facts = json.loads(record.read_text(encoding="utf-8"))
     record.write_text(json.dumps(facts | {"status": "diverged", "train_loss": None}), encoding="utf-8")
@@ -26,7 +26,7 @@ def test_a_diverged_cell_is_a_row_and_not_the_end(copied):
     assert len(best["diverged"]) == 1
 
 
-def test_a_variant_that_diverges_is_a_gap_in_tables_and_figures(copied):
+def test_diverged_variant_is_marked_in_tables_and_figures(copied):
     with editing(copied) as config:
         config["ablation"]["variants"]["wild"] = {"training": {"learning_rate": 1e20}}
     snakemake(copied, *[str(RESULTS / name) for name in ("ablation/table.md", "figures/ablation.test.bleu.svg")])
@@ -36,13 +36,13 @@ def test_a_variant_that_diverges_is_a_gap_in_tables_and_figures(copied):
     assert "diverged" in (copied / RESULTS / "figures/ablation.test.bleu.svg").read_text(encoding="utf-8")
 
 
-def test_a_run_that_fails_for_good_is_a_row_with_its_reason_and_the_rest_goes_on(copied):
-    """One training kills itself each time, and one raises an error."""
+def test_failed_run_is_a_row_with_its_reason_and_other_runs_continue(copied):
+    """One training kills itself in each attempt; another one raises an error."""
     with editing(copied) as config:
         config["grid"] |= {"skip_target": [2, 3], "seeds": [1, 2], "allow_missing": 0.5}
         config["ablation"]["variants"] |= {"other": {"training": {"steps": 5}}}
         config["execution"] = {"attempts": 2}
-    (copied / "src/sitecustomize.py").write_text(BREAKS, encoding="utf-8")  # which Python runs when it starts
+    (copied / "src/sitecustomize.py").write_text(BREAKS, encoding="utf-8")  # Python runs it at start
     output = snakemake(copied)
     assert output.count("Trying to restart job") == 4
     grid = {(row["skip_target"], row["seed"]): row for row in rows(copied / RESULTS / "grid/scores.tsv")}
@@ -92,45 +92,45 @@ def test_translations_of_another_run_are_not_scored(copied):
     assert "Error in rule score" in output
 
 
-def kill_once_it_has_saved(folder, run):
-    """Kill a training, with -9, as soon as it has left a snapshot; return whether it was still there to be killed."""
+def kill_after_first_snapshot(folder, run):
+    """Kill a training with SIGKILL as soon as it has a snapshot; return whether it was still running."""
     for _ in range(1200):
         time.sleep(0.05)
-        if list((folder / run).glob("snapshots/*/seal.json")) and (found := processes(folder, "train")):
-            os.kill(found[0], signal.SIGKILL)
+        if list((folder / run).glob("snapshots/*/seal.json")) and (running := processes(folder, "train")):
+            os.kill(running[0], signal.SIGKILL)
             return True
     return False
 
 
-def test_a_killed_training_goes_on_to_the_same_end(copied, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # of one job at a time, and free again when that was killed
+def test_killed_training_resumes_with_the_same_result(copied, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # a device for one job; it is free again after the kill
     with editing(copied) as config:
         config["ablation"]["variants"] |= {"long": {"training": {"steps": 150}, "contrastive": {"enabled": False}}}
         config["execution"] = {"snapshot_minutes": 0.001}
     run = RESULTS / "ablation/en-de/long/seed1"
     target = str(run / "history.tsv")
     snakemake(copied, target)
-    whole = without_clocks(rows(copied / target))
+    uninterrupted = without_times(rows(copied / target))
     weights = (copied / run / "model/model.safetensors").read_bytes()
     shutil.rmtree(copied / run)
     with ThreadPoolExecutor() as pool:
-        killed = pool.submit(kill_once_it_has_saved, copied, run)
+        killed = pool.submit(kill_after_first_snapshot, copied, run)
         output = snakemake(copied, target)
     assert killed.result()
     assert "Trying to restart job" in output
     log = (copied / "logs/tiny/ablation/en-de/long/seed1/train.log").read_text(encoding="utf-8")
     assert "leased: device 7" in log
     assert "resumes from" in log
-    assert without_clocks(rows(copied / target)) == whole
+    assert without_times(rows(copied / target)) == uninterrupted
     assert (copied / run / "model/model.safetensors").read_bytes() == weights
-    left = ["history.tsv", "model", "snapshots", "training.json"]
-    assert sorted(path.name for path in (copied / run).iterdir()) == left
+    remaining = ["history.tsv", "model", "snapshots", "training.json"]
+    assert sorted(path.name for path in (copied / run).iterdir()) == remaining
     assert [path.name for path in (copied / run / "snapshots").iterdir()] == ["train"]
 
 
 @pytest.fixture
 def small_disk(copied):
-    """A copy without results, whose folder of results is a disk of its own, and a function that sets its size."""
+    """A function that sets the size of the disk below `copied / "results"`, which is empty and has its own disk."""
     shutil.rmtree(copied / "results")
     (copied / "results").mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(copied / "results")]
@@ -144,7 +144,7 @@ def small_disk(copied):
     subprocess.run(["umount", str(copied / "results")], check=True)
 
 
-def test_a_full_disk_is_told_and_what_was_done_is_not_lost(small_disk, copied, finished):
+def test_full_disk_is_an_error_and_finished_work_remains(small_disk, copied, finished):
     small_disk("400k")
     output = snakemake(copied, check=False)
     assert "error: cannot read or write: " in output
@@ -156,11 +156,11 @@ def test_a_full_disk_is_told_and_what_was_done_is_not_lost(small_disk, copied, f
     snakemake(copied)
     assert done == {path: path.stat().st_mtime_ns for path in done} != {}
     for name in ("grid/scores.tsv", "ablation/scores.tsv", "ablation/significance.tsv"):
-        here, there = (without_clocks(rows(place / RESULTS / name)) for place in (copied, finished))
+        here, there = (without_times(rows(folder / RESULTS / name)) for folder in (copied, finished))
         assert here == there
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_anything_starts(copied):
+def test_read_only_results_folder_is_refused_before_any_job(copied):
     results = copied / "results"
     mount = ["mount", "--bind", "-o", "ro", str(results), str(results)]
     if subprocess.run(mount, capture_output=True).returncode:

@@ -1,4 +1,4 @@
-"""The layout of the package: who imports whom, and that its packages hold nothing by themselves."""
+"""The layout of the package: the direction of imports, and empty package files."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from skipclm.runtime import checkout, code_digest
 
 PACKAGE = checkout.PACKAGE
-# From the bottom up: a module imports from its own layer and from those before it.
+# From bottom to top: a module imports only from its own layer and from earlier ones.
 LAYERS = [
     *("errors", "text", "pairs", "runtime", "demo", "data", "models", "evaluation"),
     *("config", "training", "analysis", "report", "planning", "cli", "__main__"),
@@ -21,22 +21,22 @@ def layer(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_imports_point_down(path):
+def test_modules_import_only_from_lower_layers(path):
     upward = [other for other in code_digest._direct_imports(path) if layer(other) > layer(path)]
     assert [other.relative_to(PACKAGE).as_posix() for other in upward] == []
 
 
-def test_no_modules_import_each_other_in_a_circle():
+def test_there_are_no_circular_imports():
     for path in MODULES:
         assert path not in code_digest.imported_modules(path), path
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*/__init__.py")), ids=lambda path: path.parent.name)
-def test_packages_hold_a_docstring_alone(path):
+def test_package_files_have_only_a_docstring(path):
     (docstring,) = ast.parse(path.read_text(encoding="utf-8")).body
     assert isinstance(docstring.value, ast.Constant)
 
 
-def test_every_module_has_its_layer():
+def test_every_module_has_a_layer():
     assert {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES} == set(LAYERS)
     assert {path.parent.name for path in Path(PACKAGE).glob("*/__init__.py")} <= set(LAYERS)

@@ -1,4 +1,4 @@
-"""A pair is a string that knows its languages."""
+"""Language pairs are strings with a source and a target language."""
 
 import json
 

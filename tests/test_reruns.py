@@ -1,4 +1,4 @@
-"""What the workflow runs again after a change, and what it leaves alone."""
+"""Which jobs run again after a change, and which do not."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from workflows import RESULTS, TINY, compare, configure, editing, planned, resul
 pytestmark = pytest.mark.slow
 
 
-def test_another_cell_trains_that_cell_alone(copied):
+def test_new_cell_trains_only_that_cell(copied):
     configure(copied, skip_source=[1, 2], constraints=["skip_source < skip_target"])
     output = snakemake(copied, str(RESULTS / "grid/scores.tsv"))
     assert re.findall(r"Train (en-\w+ \S+) seed", output) == ["en-de c1-s2-t3"]
     assert len(rows(copied / RESULTS / "grid/scores.tsv")) == 3
 
 
-def test_another_pair_goes_through_the_ablation_at_the_layers_chosen(copied):
+def test_new_pair_uses_the_chosen_layers_in_the_ablation(copied):
     with editing(copied) as config:
         config["pairs"].append("en-tr")
     assert planned(copied)["train_variant"] >= 2
@@ -29,11 +29,11 @@ def test_another_pair_goes_through_the_ablation_at_the_layers_chosen(copied):
     assert record["settings"]["contrastive"]["layer"] == best["contrastive_layer"]
 
 
-def test_another_choice_trains_again_what_depends_on_it(copied):
+def test_changed_choice_of_layers_retrains_the_variants_that_use_it(copied):
     scores = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1/valid.scores.json"
-    other = copied / RESULTS / "grid/en-de/c1-s1-t3/seed1/valid.scores.json"
+    other_scores = copied / RESULTS / "grid/en-de/c1-s1-t3/seed1/valid.scores.json"
     best = json.loads((copied / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]["skip_target"]
-    loser = other if best == 2 else scores
+    loser = other_scores if best == 2 else scores
     result = json.loads(loser.read_text(encoding="utf-8"))
     result["metrics"]["bleu"]["value"] = 99.0
     loser.write_text(json.dumps(result), encoding="utf-8")
@@ -43,7 +43,7 @@ def test_another_choice_trains_again_what_depends_on_it(copied):
     assert record["settings"]["skip"]["target"] == 5 - best
 
 
-def test_a_new_metric_trains_and_translates_nothing(copied):
+def test_edited_metric_trains_and_translates_nothing(copied):
     with open(copied / "src/skipclm/evaluation/metrics.py", "a", encoding="utf-8") as file:
         file.write("\nEDITED = 1\n")
     output = snakemake(copied, str(RESULTS / "ablation/scores.tsv"))
@@ -51,17 +51,17 @@ def test_a_new_metric_trains_and_translates_nothing(copied):
     assert not re.findall(r"^Job \d+: (?:Build|Prepare|Encode|Train|Translate) ", output, re.MULTILINE)
 
 
-def test_another_metric_scores_again_and_no_more(copied):
+def test_changed_list_of_metrics_only_scores_again(copied):
     with editing(copied) as config:
         config["evaluation"]["metrics"] = ["bleu", "chrf", "ter", "rougel"]
     jobs = planned(copied)
-    assert jobs["score"] == 2 + 2 * 2  # and those of `full`, once the layers are chosen again
+    assert jobs["score"] == 2 + 2 * 2  # those of `full` are planned after the layers are chosen
     assert (
         not {"build_corpus", "prepare_base", "encode_split", "train_cell", "train_variant", "translate"} & jobs.keys()
     )
 
 
-def test_the_way_back_and_a_further_test_set_train_nothing_but_what_is_new(copied):
+def test_reverse_pair_and_new_test_set_train_only_new_runs(copied):
     with editing(copied) as config:
         config["pairs"].append("de-en")
         config["corpus"]["sources"]["second"] = {"kind": "demo", "size": 20, "seed": 5}
@@ -82,7 +82,7 @@ def test_the_way_back_and_a_further_test_set_train_nothing_but_what_is_new(copie
     assert planned(copied, tables) == {}
 
 
-def test_the_ablation_may_have_pairs_of_its_own(copied):
+def test_ablation_can_be_restricted_to_some_pairs(copied):
     with editing(copied) as config:
         config["ablation"]["pairs"] = ["en-zh"]
     assert "Train" not in snakemake(copied)
@@ -93,7 +93,7 @@ def test_the_ablation_may_have_pairs_of_its_own(copied):
     assert planned(copied) == {}
 
 
-def test_a_run_whose_folder_is_removed_is_made_again(copied, finished):
+def test_removed_run_is_made_again(copied, finished):
     shutil.rmtree(copied / RESULTS / "ablation/en-zh/finetune/seed1")
     shutil.rmtree(copied / RESULTS / "grid/en-de/c1-s1-t3/seed1")
     output = snakemake(copied)
@@ -102,7 +102,7 @@ def test_a_run_whose_folder_is_removed_is_made_again(copied, finished):
 
 
 @pytest.mark.parametrize(
-    ("module", "reruns", "spares"),
+    ("module", "reruns", "skips"),
     [
         (
             "training/fine_tuning",
@@ -118,7 +118,7 @@ def test_a_run_whose_folder_is_removed_is_made_again(copied, finished):
         ("report/figures", {"plot_grid", "plot_ablation"}, {"score", "collect_grid", "train_cell"}),
     ],
 )
-def test_an_edited_module_reruns_its_stage_and_what_follows(copied, module, reruns, spares):
+def test_edited_module_reruns_its_stage_and_later_stages(copied, module, reruns, skips):
     path = copied / f"src/skipclm/{module}.py"
     text = path.read_text(encoding="utf-8")
     path.write_text(f"# A comment.\n{text}\n\n# Another.\n", encoding="utf-8")
@@ -126,14 +126,14 @@ def test_an_edited_module_reruns_its_stage_and_what_follows(copied, module, reru
     path.write_text(f"{text}\nEDITED = 1\n", encoding="utf-8")
     jobs = planned(copied)
     assert reruns <= jobs.keys()
-    assert not spares & jobs.keys()
+    assert not skips & jobs.keys()
 
 
-def test_a_translation_that_a_job_of_the_cluster_loses_is_not_made_again(copied):
+def test_finished_translation_of_a_dead_cluster_job_is_reused(copied):
     run = copied / RESULTS / "ablation/en-de/full/seed1"
     hypotheses, generation = run / "test.hypotheses.txt", run / "test.generation.json"
     before, target = hypotheses.read_bytes(), str(hypotheses.relative_to(copied))
-    (run / "test.scores.json").unlink()  # or nothing of it is kept
+    (run / "test.scores.json").unlink()  # otherwise the translation would not be stored
     for was_done in (False, True):
         hypotheses.unlink()
         generation.unlink()
@@ -143,17 +143,17 @@ def test_a_translation_that_a_job_of_the_cluster_loses_is_not_made_again(copied)
         assert hypotheses.read_bytes() == before
 
 
-def test_a_default_written_down_reruns_nothing(copied):
+def test_default_value_in_an_overlay_reruns_nothing(copied):
     with editing(copied) as config:
         config["corpus"] = dict(reversed(config["corpus"].items())) | {"seed": 1}
-        config["corpus"]["cleaning"] = {"max_ratio": 4}  # 4.0 in config.yaml, and a float to the schema
+        config["corpus"]["cleaning"] = {"max_ratio": 4}  # 4.0 in config.yaml; the schema allows both
         config["languages"] = {"zh": {"bleu_tokenizer": "zh"}}
         config["ablation"]["variants"]["finetune"] = {"skip": {"enabled": False}}
         config["training"] = {"warmup": 0.05, "max_gradient_norm": 1} | config["training"]
     assert planned(copied) == {}
 
 
-def test_text_that_is_replaced_by_an_older_file_is_noticed(copied):
+def test_text_replaced_by_an_older_file_reruns_the_corpus(copied):
     path = copied / "held_out/de.txt"
     date = path.stat().st_mtime
     path.write_text("Ganz anders.\n" * 15, encoding="utf-8")
@@ -161,18 +161,18 @@ def test_text_that_is_replaced_by_an_older_file_is_noticed(copied):
     assert "build_corpus" in planned(copied)
 
 
-def test_a_touched_module_reruns_nothing(copied):
+def test_touched_module_reruns_nothing(copied):
     for path in [*copied.glob("src/skipclm/*.py"), *copied.glob("workflow/scripts/*.py")]:
         path.touch()
     assert planned(copied) == {}
 
 
-def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):
+def test_grid_weights_are_removed_after_scoring_and_not_needed_again(copied):
     configure(copied, keep_weights=False)
     shutil.rmtree(copied / RESULTS / "grid")
     run = copied / RESULTS / "grid/en-de/c1-s1-t2/seed1"
     snakemake(copied, str((run / "valid.scores.json").relative_to(copied)))
-    assert not (run / "model").exists()  # at once, not when all cells are done
+    assert not (run / "model").exists()  # immediately, not after all cells
     assert (run / "valid.hypotheses.txt").exists()
     snakemake(copied, str(RESULTS / "grid/best.json"))
     with open(copied / "src/skipclm/evaluation/metrics.py", "a", encoding="utf-8") as file:
@@ -185,12 +185,12 @@ def test_grid_weights_go_once_they_are_scored_and_are_not_missed(copied):
 
 
 def _tables_and_figures(folder):
-    """Return the tables and figures of a finished experiment, but for those of the corpus and of single runs."""
+    """Return the tables and figures of a finished experiment, without those of the corpus and of single runs."""
     patterns = ("report.txt", "figures/*", "grid/*.*", "ablation/*.*", "ablation/*/*.translations.tsv", "*/overlap.tsv")
     return [path for pattern in patterns for path in sorted((folder / RESULTS).glob(pattern))]
 
 
-def test_tables_and_figures_that_are_removed_are_made_again_and_nothing_else(copied, finished):
+def test_removed_tables_and_figures_are_made_again_and_nothing_else(copied, finished):
     removed = _tables_and_figures(copied)
     assert len(removed) >= 25
     for path in removed:
@@ -213,6 +213,6 @@ def test_tables_and_figures_that_are_removed_are_made_again_and_nothing_else(cop
         ("corpus/overlap.tsv", "measure_overlap"),
     ],
 )
-def test_one_file_that_is_removed_is_planned(copied, name, rule):
+def test_removed_file_is_planned(copied, name, rule):
     (copied / RESULTS / name).unlink()
     assert planned(copied)[rule] == 1

@@ -1,4 +1,4 @@
-"""The workflow's scripts load what they need and no more."""
+"""The scripts of the workflow: imports, and failures of COMET."""
 
 import ast
 import json
@@ -26,13 +26,13 @@ def _is_loading(node):
 
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in SCRIPTS.glob("*.py")))
-def test_jobs_that_train_and_translate_alone_load_torch(script):
+def test_only_training_and_translation_scripts_import_torch(script):
     code = f"{_imports(script)}\nimport sys\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(script in WITH_TORCH)
 
 
-def test_comet_that_dies_time_and_again_is_not_run_with_its_reason(tmp_path):
+def test_repeatedly_failing_comet_counts_as_not_run_with_a_reason(tmp_path):
     script, output = SCRIPTS / "score_neural.py", tmp_path / "test.comet.json"
     options = ["--log", tmp_path / "log", "--gpu", "0", "--output", output]
     plan = tmp_path / "plans/1.json"

@@ -1,4 +1,4 @@
-"""Text has one form throughout."""
+"""Normal form and comparison of sentences."""
 
 import pytest
 
@@ -13,12 +13,12 @@ from skipclm.text import key, tidy
         ("u\u0308", "ü"),
         ("\ud800x", "x"),
         ("\ufeffone two\ufeff", "one two"),
-        ("می\u200cخواهم", "می\u200cخواهم"),  # a joiner that is spelling
+        ("می\u200cخواهم", "می\u200cخواهم"),  # the joiner is part of the spelling
         ("क्\u200dष", "क्\u200dष"),
         ("👩\u200d🚀 ❤\ufe0f", "👩\u200d🚀 ❤\ufe0f"),
     ],
 )
-def test_a_text_becomes_one_line(text, line):
+def test_text_becomes_one_line(text, line):
     assert tidy(text) == line
 
 
@@ -29,14 +29,14 @@ INVISIBLE = "\ufeff\u200b\u200c\u200d\u00ad\u2060\u200e\u202a\u2066\ufe0f\u034f\
 
 @pytest.mark.parametrize("character", INVISIBLE)
 @pytest.mark.parametrize("place", ["{}one two", "one two{}", "o{}ne two", "one {} two"])
-def test_invisible_characters_make_no_other_sentence(character, place):
+def test_invisible_characters_do_not_change_the_key(character, place):
     assert key(tidy(place.format(character))) == "one two"
 
 
-def test_marks_compose_where_nothing_visible_is_between():
+def test_marks_compose_across_invisible_characters():
     assert key("u\u200b\u0308ber") == "über"
 
 
 @pytest.mark.parametrize(("one", "other"), [("one", "One"), ("one", "one."), ("Ａ", "A"), ("٣", "\u0600٣"), ("é", "e")])
-def test_what_can_be_seen_makes_another_sentence(one, other):
+def test_visible_differences_change_the_key(one, other):
     assert key(one) != key(other)

@@ -1,4 +1,4 @@
-"""The whole graph on a tiny corpus: what it leaves, and what can reach the selection."""
+"""The complete workflow on a tiny corpus: its outputs, its jobs and what the selection can read."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from workflows import (
     planned,
     rows,
     snakemake,
-    without_clocks,
+    without_times,
 )
 
 from skipclm.runtime import job_environment
@@ -42,11 +42,11 @@ def test_grid_table_has_a_row_for_each_cell_and_best_json_names_the_highest(fini
 
 def test_ablation_table_has_every_pair_variant_seed_and_metric(finished):
     table = rows(finished / RESULTS / "ablation/scores.tsv")
-    found = {(row["pair"], row["variant"], row["seed"], row["metric"]) for row in table}
+    keys = {(row["pair"], row["variant"], row["seed"], row["metric"]) for row in table}
     variants = ["full", "finetune", "base"]
     metrics = ("bleu", "chrf", "empty", "copied", "wrong_language", "looping", "length_ratio", "cut")
-    assert found == {(p, v, "1", m) for p in TINY["pairs"] for v in variants for m in metrics}
-    assert len(found) == len(table)
+    assert keys == {(p, v, "1", m) for p in TINY["pairs"] for v in variants for m in metrics}
+    assert len(keys) == len(table)
     assert {row["signature"].split("|")[3] for row in table if (row["pair"], row["metric"]) == ("en-zh", "bleu")} == {
         "tok:zh"
     }
@@ -88,7 +88,7 @@ def test_every_split_is_checked(finished):
         assert 0 < valid["ceiling"]["chrf"]["value"] < 80
 
 
-def test_warnings_and_lines_left_out_stand_in_tables_and_report(finished):
+def test_tables_and_report_have_warnings_and_dropped_lines(finished):
     report = (finished / RESULTS / "report.txt").read_text(encoding="utf-8")
     assert "Warning: en-de test: en: 1 of 16 sentences hold tags, first number 3: '<i>" in report
     assert "Warning: en-zh test: 15 of 15 references have more tokens than a translation may have" in report
@@ -99,7 +99,7 @@ def test_warnings_and_lines_left_out_stand_in_tables_and_report(finished):
     assert "15 of 16 lines are scored" in (finished / RESULTS / "ablation/table.md").read_text(encoding="utf-8")
 
 
-def test_figures_tables_and_report_are_there(finished):
+def test_figures_tables_and_report_exist(finished):
     names = [
         "ablation.test.bleu",
         "ablation.test.chrf",
@@ -121,7 +121,7 @@ def test_logs_show_progress_with_loss_rate_and_speed(finished):
         assert part in log
 
 
-def test_trained_models_are_ordinary_folders_and_say_how_they_were_made(finished):
+def test_trained_models_are_ordinary_folders_with_a_record(finished):
     run = finished / RESULTS / "ablation/en-de/full/seed1"
     record = json.loads((run / "model/skipclm.json").read_text(encoding="utf-8"))
     best = json.loads((finished / RESULTS / "grid/best.json").read_text(encoding="utf-8"))["en-de"]
@@ -130,12 +130,12 @@ def test_trained_models_are_ordinary_folders_and_say_how_they_were_made(finished
     assert {"commit", "versions", "machine", "train_seconds", "seed", "pair"} <= record.keys()
 
 
-def test_a_second_run_has_nothing_to_do(finished):
+def test_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in snakemake(finished)
 
 
-@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "| true", ">said"])
-def test_the_cost_is_written_whether_or_not_the_report_can_be_shown(copied, redirection):
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "| true", ">output"])
+def test_cost_is_written_even_if_the_report_cannot_be_printed(copied, redirection):
     for name in ("report.txt", "cost.tsv"):
         (copied / RESULTS / name).unlink()
     command = f'set -o pipefail; "$0" -P -m snakemake --cores 2 --configfile tiny.yaml {redirection}'
@@ -145,20 +145,20 @@ def test_the_cost_is_written_whether_or_not_the_report_can_be_shown(copied, redi
     )
     assert done.returncode == 0, done.stderr
     assert (copied / RESULTS / "cost.tsv").exists()
-    if redirection == ">said":
-        assert "What all jobs took" in (copied / "said").read_text(encoding="ascii")
+    if redirection == ">output":
+        assert "What all jobs took" in (copied / "output").read_text(encoding="ascii")
 
 
-def test_a_second_run_from_scratch_gives_the_same_scores_and_translations(finished, tmp_path):
+def test_run_in_another_folder_gives_the_same_scores_and_translations(finished, tmp_path):
     again, table = make_copy(tmp_path), RESULTS / "grid/scores.tsv"
     translations = RESULTS / "ablation/en-de/full/seed1/test.hypotheses.txt"
     snakemake(again, str(table), str(translations))
-    one, two = (without_clocks(rows(folder / table)) for folder in (finished, again))
+    one, two = (without_times(rows(folder / table)) for folder in (finished, again))
     assert one == two
     assert (finished / translations).read_bytes() == (again / translations).read_bytes()
 
 
-def test_modules_of_the_working_folder_are_not_pythons_own(tmp_path):
+def test_modules_of_the_working_folder_do_not_shadow_others(tmp_path):
     folder = make_copy(tmp_path / "copy")
     for name in ("random", "statistics", "calendar", "queue", "datasets", "jsonschema", "pandas", "tensorboard"):
         (folder / f"{name}.py").write_text(f"raise RuntimeError('{name}.py of the working folder')\n")
@@ -166,7 +166,7 @@ def test_modules_of_the_working_folder_are_not_pythons_own(tmp_path):
     assert "4 of 4 steps (100%) done" in snakemake(folder, *targets)
 
 
-def test_a_job_that_waits_in_a_queue_does_what_was_planned(tmp_path, monkeypatch):
+def test_queued_job_does_what_was_planned(tmp_path, monkeypatch):
     monkeypatch.delenv(job_environment.INVOCATION, raising=False)
     folder = make_copy(tmp_path / "copy")
     summary = folder / RESULTS / "corpus/summary.tsv"
@@ -184,11 +184,11 @@ def test_a_job_that_waits_in_a_queue_does_what_was_planned(tmp_path, monkeypatch
         config["experiment"] = "tiny"
     snakemake(folder, str(summary.relative_to(folder)), "--dry-run")
     assert "does nothing" not in cluster_job(folder, "build_corpus", record)
-    snakemake(folder, str(summary.relative_to(folder)))  # the other one has ended
+    snakemake(folder, str(summary.relative_to(folder)))  # now another Snakemake was started and has ended
     after = summary.read_bytes()
     assert after != before
-    said = cluster_job(folder, "build_corpus", record, check=False)
-    assert "another Snakemake was started" in said
+    output = cluster_job(folder, "build_corpus", record, check=False)
+    assert "another Snakemake was started" in output
     assert "let the cluster pass environment variables" in cluster_job(folder, "build_corpus", None, check=False)
     with open(folder / "workflow/rules/corpus.smk", "a", encoding="utf-8") as file:
         file.write("# edited\n")
@@ -197,7 +197,7 @@ def test_a_job_that_waits_in_a_queue_does_what_was_planned(tmp_path, monkeypatch
     assert summary.read_bytes() == after
 
 
-def test_snakemake_looks_for_work_only_when_a_job_has_ended(tmp_path):
+def test_snakemake_schedules_only_after_a_job_has_ended(tmp_path):
     targets = [str(RESULTS / name) for name in ("corpus/overlap.tsv", "base", "tokens/en-de/train.safetensors")]
     output = snakemake(make_copy(tmp_path / "copy"), "--verbose", *targets)
     assert "4 of 4 steps (100%) done" in output
@@ -205,26 +205,26 @@ def test_snakemake_looks_for_work_only_when_a_job_has_ended(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("visible", "given", "wanted", "there"),
-    [("", None, 0, None), ("0,1", None, 1, 2), ("0,1", "0", 0, None), ("", "1", 1, 1)],  # `given` on a cluster
+    ("visible", "given", "requested", "available"),
+    [("", None, 0, None), ("0,1", None, 1, 2), ("0,1", "0", 0, None), ("", "1", 1, 1)],  # on a cluster, `given` is set
 )
-def test_jobs_want_a_gpu_where_there_is_one(tmp_path, monkeypatch, visible, given, wanted, there):
+def test_jobs_request_a_gpu_if_there_is_one(tmp_path, monkeypatch, visible, given, requested, available):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     if given:
         monkeypatch.setenv("SKIPCLM_GPUS", given)
     folder = make_copy(tmp_path / "copy")
     with open(folder / "Snakefile", "a", encoding="utf-8") as file:
-        file.write("\nfor found in (rules.prepare_base.rule.resources, workflow.global_resources):\n")
-        file.write("    print('gpu:', found.get('gpu').value)\n")
-    said = snakemake(folder, "--dry-run", str(RESULTS / "base"))
-    assert re.findall("gpu: (.*)", said) == [str(wanted), str(there)]
+        file.write("\nfor resources in (rules.prepare_base.rule.resources, workflow.global_resources):\n")
+        file.write("    print('gpu:', resources.get('gpu').value)\n")
+    output = snakemake(folder, "--dry-run", str(RESULTS / "base"))
+    assert re.findall("gpu: (.*)", output) == [str(requested), str(available)]
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
 )
-def test_threads_of_jobs_wait_as_the_user_says_or_soon_sleep(tmp_path, monkeypatch, given, expected):
+def test_spin_count_of_jobs_has_a_default_that_users_can_change(tmp_path, monkeypatch, given, expected):
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
@@ -236,11 +236,11 @@ def test_threads_of_jobs_wait_as_the_user_says_or_soon_sleep(tmp_path, monkeypat
 
 
 def test_no_job_before_the_selection_reads_the_test_split(finished):
-    """Every file of the graph that leads to best.json, as Snakemake's own summary lists its jobs' inputs."""
+    """Check all input files of the jobs before best.json, as listed in Snakemake's own summary."""
     summary = snakemake(finished, "--detailed-summary", str(RESULTS / "grid/best.json"))
     jobs = list(csv.DictReader(summary[summary.index("output_file") :].splitlines(), delimiter="\t"))
     inputs = {path for job in jobs for path in (job["input-file(s)"] or "").split(",")}
-    assert any(path.endswith("tokens/en-de/valid.safetensors") for path in inputs)  # the summary does list them
+    assert any(path.endswith("tokens/en-de/valid.safetensors") for path in inputs)  # the summary lists splits
     assert not [path for path in inputs if Path(path).name.startswith("test")]
 
 
@@ -254,7 +254,7 @@ def test_no_job_before_the_selection_reads_the_test_split(finished):
     ],
     ids=["not UTF-8", "a line lost", "empty", "blank"],
 )
-def test_text_that_cannot_be_used_ends_in_the_corpus_job(tmp_path, german, message):
+def test_unusable_text_fails_the_corpus_job(tmp_path, german, message):
     folder = make_copy(tmp_path)
     (folder / "held_out/de.txt").write_bytes(german)
     output = snakemake(folder, check=False)
@@ -263,7 +263,7 @@ def test_text_that_cannot_be_used_ends_in_the_corpus_job(tmp_path, german, messa
     assert [path.name for path in (folder / "results").rglob("*") if path.is_file()] == ["config.json"]
 
 
-def test_folders_may_have_odd_names(copied):
+def test_corpus_folder_may_have_an_odd_name(copied):
     odd = copied / "a folder (of 'mine') #1, größer"
     odd.mkdir()
     (copied / "held_out").rename(odd / "held_out")
@@ -273,7 +273,7 @@ def test_folders_may_have_odd_names(copied):
 
 
 @pytest.mark.parametrize("name", ['it\'s a "test" $HOME', "-dash %s & größer", "`tick`;\\back*"])
-def test_a_checkout_with_its_environment_may_have_an_odd_name(tmp_path, monkeypatch, name):
+def test_checkout_and_environment_may_have_an_odd_name(tmp_path, monkeypatch, name):
     folder = make_copy(tmp_path / name)
     venv.create(folder / ".venv")
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder / ".venv")}))
@@ -283,12 +283,12 @@ def test_a_checkout_with_its_environment_may_have_an_odd_name(tmp_path, monkeypa
     assert (folder / RESULTS / "base/config.json").exists()
 
 
-def test_a_checkout_whose_name_snakemake_misreads_is_refused(tmp_path):
-    said = snakemake(make_copy(tmp_path / "{pair}"), "--dry-run", check=False)
-    assert "expected a folder of the workflow without braces" in said
+def test_checkout_with_braces_in_its_path_is_refused(tmp_path):
+    output = snakemake(make_copy(tmp_path / "{pair}"), "--dry-run", check=False)
+    assert "expected a folder of the workflow without braces" in output
 
 
-def test_comet_is_looked_for_beside_the_snakefile(copied, tmp_path):
+def test_comet_environment_is_expected_next_to_the_snakefile(copied, tmp_path):
     (copied / ".venv-comet").mkdir()
     (copied / ".venv-comet/installed").touch()
     with editing(copied) as config:
@@ -306,7 +306,7 @@ COMET = REPO / ".venv-comet"
 
 @pytest.mark.comet
 @pytest.mark.skipif(not (COMET / "installed").exists(), reason="make comet builds the environment for it")
-def test_comet_runs_in_its_own_environment_and_its_scores_land_in_the_tables(copied):
+def test_comet_runs_in_its_own_environment_and_scores_appear_in_the_tables(copied):
     (copied / ".venv-comet").symlink_to(COMET)
     python, checkpoint = str(COMET / "bin/python"), copied / "checkpoint"
     subprocess.run([python, REPO / "tests/make_comet_checkpoint.py", checkpoint], check=True, capture_output=True)
@@ -315,11 +315,11 @@ def test_comet_runs_in_its_own_environment_and_its_scores_land_in_the_tables(cop
         config["evaluation"]["neural"] = {"comet": "checkpoint", "xcomet": "no/model"}
     snakemake(copied, str(RESULTS / "ablation/scores.tsv"))
     table = rows(copied / RESULTS / "ablation/scores.tsv")
-    found = {(row["variant"], row["pair"]): row for row in table if row["metric"] == "comet"}
-    assert len(found) == 3 * 2
-    assert all(row["signature"].startswith("model:checkpoint|version:") for row in found.values())
-    of_one = json.loads((copied / RESULTS / "ablation/en-de/base/seed1/test.comet.json").read_text(encoding="utf-8"))
-    assert float(found["base", "en-de"]["value"]) == pytest.approx(100 * sum(of_one["segments"]) / 15)
+    comet = {(row["variant"], row["pair"]): row for row in table if row["metric"] == "comet"}
+    assert len(comet) == 3 * 2
+    assert all(row["signature"].startswith("model:checkpoint|version:") for row in comet.values())
+    record = json.loads((copied / RESULTS / "ablation/en-de/base/seed1/test.comet.json").read_text(encoding="utf-8"))
+    assert float(comet["base", "en-de"]["value"]) == pytest.approx(100 * sum(record["segments"]) / 15)
     absent = [row for row in table if row["metric"] == "xcomet"]
     assert {(row["value"], row["status"]) for row in absent} == {("", "ok"), ("", "untrained")}
     assert all("no/model cannot be loaded" in row["note"] for row in absent)

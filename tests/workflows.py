@@ -1,4 +1,4 @@
-"""Copies of the repository in which the workflow runs on a tiny corpus."""
+"""Helpers that run the workflow on a tiny corpus, in a copy of the repository."""
 
 import csv
 import json
@@ -33,11 +33,11 @@ TINY = {
     "evaluation": {"length_ratio": 0, "length_extra": 8},
 }
 RESULTS = Path("results/tiny")
-CLOCKS = {"train_seconds", "tokens_per_second", "finished"}  # no two runs have the same
+TIMES = {"train_seconds", "tokens_per_second", "finished"}  # differ from run to run
 
 
 def environment(folder):
-    """Return the variables with which a copy uses its own package."""
+    """Return environment variables with which a copy of the repository uses its own package."""
     return os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -52,7 +52,7 @@ def snakemake(folder, *arguments, check=True):
 
 
 def cluster_job(folder, rule, record, check=True):
-    """Run a job as a cluster does, in a Snakemake of its own, of the invocation that has this record."""
+    """Run a job as on a cluster, in its own Snakemake, for the invocation with this record (None: without one)."""
     command = [sys.executable, "-m", "snakemake", "--mode", "remote", "--executor", "local", "--cores", "1"]
     command += ["--target-jobs", f"{rule}:", "--force", "--nolock", "--no-hooks", "--configfile", "tiny.yaml"]
     variables = environment(folder) | ({job_environment.INVOCATION: record} if record else {})
@@ -69,32 +69,33 @@ def planned(folder, *arguments):
 
 
 def processes(folder, script=""):
-    """Return the processes that work in a folder: all, or those of a script."""
-    found = []
+    """Return the ids of the processes with this working folder, all of them or those of one script."""
+    ids = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (process / "cmdline").read_bytes().decode(errors="replace")
             if (process / "cwd").resolve() == folder.resolve() and (not script or f".{script}.py" in words):
-                found.append(int(process.name))
-    return found
+                ids.append(int(process.name))
+    return ids
 
 
 def configure(folder, **grid):
-    """Write the tiny configuration, with changes of its grid."""
+    """Write the tiny configuration, with changes to its section `grid`."""
     config = TINY | {"grid": TINY["grid"] | grid}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
 
 def make_copy(folder):
+    """Copy the repository with the tiny configuration to `folder` and return it."""
     folder.mkdir(exist_ok=True)
     for name in PARTS:
-        place = REPO / name
-        copy = shutil.copytree if place.is_dir() else shutil.copy
-        copy(place, folder / name)
+        part = REPO / name
+        copy = shutil.copytree if part.is_dir() else shutil.copy
+        copy(part, folder / name)
     configure(folder)
     generator.write_corpus(folder / "held_out", count=15, seed=99)
     for path in (folder / "held_out").iterdir():
-        # A blank line, which is left out, and markup, which is warned of.
+        # Add a blank line, which the corpus drops, and markup, which causes a warning.
         text = path.read_text(encoding="utf-8").replace("\n", "\n\n<i>", 1)
         path.with_name(f"{path.suffix[1:]}.txt").write_text(text, encoding="utf-8")
         path.unlink()
@@ -102,43 +103,44 @@ def make_copy(folder):
 
 
 def rows(path):
+    """Return the rows of a table as dictionaries."""
     with open(path, encoding="utf-8") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def without_clocks(value):
-    """Return what was read of a file without what no two runs have the same, at any depth."""
+def without_times(value):
+    """Return the content of a table or JSON file without the times, at any depth."""
     if isinstance(value, dict):
-        return {key: without_clocks(entry) for key, entry in value.items() if key not in CLOCKS}
-    return [without_clocks(entry) for entry in value] if isinstance(value, list) else value
+        return {key: without_times(entry) for key, entry in value.items() if key not in TIMES}
+    return [without_times(entry) for entry in value] if isinstance(value, list) else value
 
 
 def results(folder, experiment=TINY["experiment"]):
-    """Return all that a finished run has of tables, translations, weights and figures, by name, but for clocks."""
-    found = {}
+    """Return the contents of all result files of a finished run by path, without times."""
+    contents = {}
     for path in sorted((folder / "results" / experiment).rglob("*")):
         name = str(path.relative_to(folder))
         if path.name == "cost.tsv":
-            continue  # of clocks alone
+            continue  # has only times
         if path.suffix == ".tsv":
-            found[name] = without_clocks(rows(path))
+            contents[name] = without_times(rows(path))
         elif path.suffix == ".json":
-            found[name] = without_clocks(json.loads(path.read_text(encoding="utf-8")))
+            contents[name] = without_times(json.loads(path.read_text(encoding="utf-8")))
         elif path.is_file():
-            found[name] = path.read_bytes()
-    return found
+            contents[name] = path.read_bytes()
+    return contents
 
 
-def compare(found, expected):
-    """Raise an `AssertionError` unless all `results` are as expected."""
-    assert found.keys() == expected.keys(), f"files: {sorted(found.keys() ^ expected.keys())}"
-    other = [name for name in expected if found[name] != expected[name]]
-    assert not other, f"other contents: {other}"
+def compare(actual, expected):
+    """Raise an `AssertionError` unless the `results` of two runs are the same."""
+    assert actual.keys() == expected.keys(), f"files: {sorted(actual.keys() ^ expected.keys())}"
+    different = [name for name in expected if actual[name] != expected[name]]
+    assert not different, f"different contents: {different}"
 
 
 @contextmanager
 def editing(folder):
-    """Yield the configuration of a copy, to be changed."""
+    """Yield the configuration of a copy for changes, and write it afterwards."""
     config = yaml.safe_load((folder / "tiny.yaml").read_text(encoding="utf-8"))
     yield config
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")

@@ -51,7 +51,7 @@ def test_the_last_newline_begins_no_line(text, expected):
     assert decode_lines(text.encode(), "a") == expected
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.txt cannot be read: No such file"):
         read_lines(tmp_path / "gone.txt")
 

@@ -269,6 +269,6 @@ def test_mistakes_in_the_resources_are_named(tmp_path, file, old, new, message):
         generator.load_frames(folder)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"lexicon\.yaml"):
         generator.load_frames(tmp_path)

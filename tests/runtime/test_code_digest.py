@@ -1,4 +1,4 @@
-"""Reruns follow what code does: which modules count for a rule, and which edits count at all."""
+"""Digests of code: the modules that each script uses, and the edits that cause a rerun."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ from skipclm.runtime import code_digest
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow/scripts"
 
-# The modules that each script uses, and no others: an edit of one reruns its rule, an edit of another does not.
-# Those of `runtime` and the single modules `errors`, `text` and `pairs` are left out.
+# The modules that each script uses. An edit of one of these reruns the rule; an edit of another module does not.
+# The table omits the modules of `runtime` and the modules `errors`, `text` and `pairs`.
 LOADING = "data/examples models/checkpoints models/configuration models/decoders models/loading models/modeling"
 LEARNING = "config/runs training/callbacks training/losses training/running_means training/training_loop"
 METRICS = "data/language_id evaluation/metrics evaluation/rouge evaluation/segment_errors"
@@ -49,12 +49,12 @@ USED = {
 }
 
 
-def test_the_table_has_every_script():
+def test_table_has_every_script():
     assert USED.keys() == {path.stem for path in SCRIPTS.glob("*.py")}
 
 
 @pytest.mark.parametrize("script", USED)
-def test_a_script_uses_these_modules_and_no_others(script):
+def test_script_uses_exactly_these_modules(script):
     names = {
         path.relative_to(code_digest.PACKAGE).as_posix()
         for path in code_digest.imported_modules(SCRIPTS / f"{script}.py")
@@ -69,7 +69,7 @@ def test_a_script_uses_these_modules_and_no_others(script):
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
-    """A copy of the package and the scripts, whose modules may be edited."""
+    """A copy of the package and the scripts that tests may edit."""
     for folder in ("src/skipclm", "workflow/scripts"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code_digest, "PACKAGE", tmp_path / "src/skipclm")
@@ -77,15 +77,17 @@ def copied(tmp_path, monkeypatch):
 
 
 def digest(folder, script):
+    """Return the digest of a script in a copy."""
     return code_digest.code_digest(folder / f"workflow/scripts/{script}.py")
 
 
 def append(path, text):
+    """Append text to a file."""
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
 def reruns(folder, script, module, text="\nEDITED = 1\n"):
-    """Tell whether an edit of a module changes the digest of a script."""
+    """Return whether an edit of a module changes the digest of a script."""
     before = digest(folder, script)
     append(folder / f"src/skipclm/{module}.py", text)
     return digest(folder, script) != before
@@ -103,7 +105,7 @@ def reruns(folder, script, module, text="\nEDITED = 1\n"):
         ("encode_split", "text"),
     ],
 )
-def test_an_edited_module_reruns_what_uses_it(copied, script, module):
+def test_edited_module_reruns_scripts_that_use_it(copied, script, module):
     assert reruns(copied, script, module)
 
 
@@ -118,7 +120,7 @@ def test_an_edited_module_reruns_what_uses_it(copied, script, module):
         ("train", "cli"),
     ],
 )
-def test_an_edited_module_leaves_alone_what_does_not_use_it(copied, script, module):
+def test_edited_module_does_not_rerun_other_scripts(copied, script, module):
     assert not reruns(copied, script, module)
 
 
@@ -128,18 +130,18 @@ def test_comments_docstrings_and_formatting_rerun_nothing(copied, module):
     text = path.read_text(encoding="utf-8")
     start = text.index('"""')
     end = text.index('"""', start + 3)
-    body = text[end + 3 :].replace("    return ", "    return  ").replace('    """Return ', '    """Give back ')
+    body = text[end + 3 :].replace("    return ", "    return  ").replace('    """Return ', '    """Get ')
     path.write_text(f'"""Another docstring."""\n\n# A comment.\n{body}\n\n# The end.\n', encoding="utf-8")
     assert path.read_text(encoding="utf-8") != text
     assert digest(copied, "train") == before
 
 
-def test_a_string_that_is_no_docstring_counts(copied):
+def test_string_that_is_not_a_docstring_counts(copied):
     assert reruns(copied, "train", "errors", "\ndef edited():\n    return 'a'\n")
     assert reruns(copied, "train", "errors", "\nedited.__doc__ = 'b'\n")
 
 
-def test_a_docstring_alone_is_an_empty_body(copied):
+def test_docstring_counts_as_an_empty_body(copied):
     append(copied / "src/skipclm/errors.py", '\nclass Other:\n    """One."""\n')
     before = digest(copied, "train")
     path = copied / "src/skipclm/errors.py"
@@ -147,14 +149,14 @@ def test_a_docstring_alone_is_an_empty_body(copied):
     assert digest(copied, "train") == before
 
 
-def test_an_edited_script_reruns_its_rule_alone(copied):
+def test_edited_script_reruns_only_its_rule(copied):
     before = {script: digest(copied, script) for script in ("train", "translate")}
     append(copied / "workflow/scripts/train.py", "\nEDITED = 1\n")
     assert digest(copied, "train") != before["train"]
     assert digest(copied, "translate") == before["translate"]
 
 
-def test_a_touched_file_or_another_checkout_reruns_nothing(copied, monkeypatch):
+def test_touched_file_or_another_checkout_reruns_nothing(copied, monkeypatch):
     before = digest(copied, "train")
     os.utime(copied / "src/skipclm/training/fine_tuning.py", (1, 1))
     assert digest(copied, "train") == before
@@ -172,26 +174,26 @@ def test_a_touched_file_or_another_checkout_reruns_nothing(copied, monkeypatch):
         "import skipclm.evaluation.metrics",
         "import os, skipclm.evaluation.metrics as m",
         "def score():\n    from skipclm.evaluation import metrics",
-        "from skipclm.evaluation import __doc__, metrics",  # a name that is no module is passed over
+        "from skipclm.evaluation import __doc__, metrics",  # a name that is not a module is ignored
     ],
 )
-def test_imports_of_every_form_are_seen(copied, line):
-    (copied / "workflow/scripts/own.py").write_text(f"{line}\n", encoding="utf-8")
-    assert reruns(copied, "own", "evaluation/metrics")
+def test_all_forms_of_imports_are_recognised(copied, line):
+    (copied / "workflow/scripts/new.py").write_text(f"{line}\n", encoding="utf-8")
+    assert reruns(copied, "new", "evaluation/metrics")
 
 
 @pytest.mark.parametrize(
     "line", ["from . import other", "from .other import name", "from .. import text", "from ..text import key"]
 )
-def test_relative_imports_are_seen(copied, line):
+def test_relative_imports_are_recognised(copied, line):
     (copied / "src/skipclm/data/one.py").write_text(f"{line}\n", encoding="utf-8")
     (copied / "src/skipclm/data/other.py").write_text("name = 1\n", encoding="utf-8")
-    (copied / "workflow/scripts/own.py").write_text("from skipclm.data import one\n", encoding="utf-8")
-    assert reruns(copied, "own", "text" if "text" in line else "data/other")
+    (copied / "workflow/scripts/new.py").write_text("from skipclm.data import one\n", encoding="utf-8")
+    assert reruns(copied, "new", "text" if "text" in line else "data/other")
 
 
-def test_modules_that_import_each_other_are_no_trap(copied):
-    for module, other in (("yin", "yang"), ("yang", "yin")):
-        (copied / f"src/skipclm/{module}.py").write_text(f"from skipclm import {other}\n", encoding="utf-8")
-    (copied / "workflow/scripts/own.py").write_text("from skipclm import yin\n", encoding="utf-8")
-    assert reruns(copied, "own", "yang")
+def test_circular_imports_end(copied):
+    for module, imported in (("yin", "yang"), ("yang", "yin")):
+        (copied / f"src/skipclm/{module}.py").write_text(f"from skipclm import {imported}\n", encoding="utf-8")
+    (copied / "workflow/scripts/new.py").write_text("from skipclm import yin\n", encoding="utf-8")
+    assert reruns(copied, "new", "yang")

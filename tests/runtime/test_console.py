@@ -1,4 +1,4 @@
-"""What is printed, in processes of their own whose standard output is closed, full, gone or of another encoding."""
+"""Printing in processes with closed, full or broken outputs, or with another encoding."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ REDIRECTIONS = {
 
 
 def run(code, redirection="", **variables):
-    """Run Python code under a shell's redirection; return its status, output and messages."""
+    """Run Python code with a redirection of the shell; return its status, output and messages."""
     script = f"import os, sys\nfrom skipclm.runtime import console\n{code}\n"
     command = ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {redirection}', sys.executable, script]
     done = subprocess.run(
@@ -26,7 +26,7 @@ def run(code, redirection="", **variables):
 
 @pytest.mark.parametrize("redirection", REDIRECTIONS.values(), ids=REDIRECTIONS)
 @pytest.mark.parametrize("text", ["'a line'", "'a line\\n' * 50_000"], ids=["short", "long"])
-def test_what_cannot_be_shown_ends_nothing(redirection, text):
+def test_unwritable_message_does_not_end_the_program(redirection, text):
     code = f"import time; time.sleep(0.2); console.show({text}); console.show('more'); console.print_error('on')"
     status, _, messages = run(f"{code}\nconsole.flush_outputs()", redirection)
     assert status == 0
@@ -37,7 +37,7 @@ def test_what_cannot_be_shown_ends_nothing(redirection, text):
     ("encoding", "shown"),
     [("ascii", "f\\xfcr \\u4f60"), ("latin-1:strict", None), ("utf-8", "für 你")],
 )
-def test_characters_that_the_terminal_lacks_become_escapes(encoding, shown):
+def test_characters_missing_in_the_encoding_are_escaped(encoding, shown):
     status, output, messages = run(
         "console.show('für 你')", "| iconv -f latin1 -t utf-8" if shown is None else "", PYTHONIOENCODING=encoding
     )
@@ -45,22 +45,21 @@ def test_characters_that_the_terminal_lacks_become_escapes(encoding, shown):
     assert output == (shown or "für \\u4f60")
 
 
-def test_a_result_that_cannot_be_written_is_bad_input():
+def test_unwritable_result_is_an_input_error():
     code = "try:\n    console.write('a')\nexcept console.InputError as error:\n    print(error, file=sys.stderr)"
     assert run(code, ">/dev/full") == (
         0,
         "",
-        "standard output: expected an output that can be written, found: No space left on device; redirect it "
-        "elsewhere\n",
+        "standard output: expected an output that can be written, found: No space left on device; redirect it elsewhere\n",
     )
 
 
-def test_a_reader_that_has_left_ends_the_program_quietly():
+def test_broken_pipe_ends_the_program_quietly():
     code = "import time; time.sleep(0.2)\nconsole.write('a')\nos.write(2, b'goes on')"
     assert run(code, REDIRECTIONS["gone"]) == (141, "", "")
 
 
-def test_outputs_that_are_missing_are_opened_before_a_file_takes_their_place(tmp_path):
+def test_missing_outputs_are_opened_before_a_file_gets_their_number(tmp_path):
     code = f"""
 missing = console.open_outputs()
 with open({str(tmp_path / "data")!r}, "w") as file:
@@ -77,7 +76,7 @@ with open({str(tmp_path / "data")!r}, "w") as file:
     assert (tmp_path / "data").read_text() == ""
 
 
-def test_a_file_that_has_the_place_of_a_missing_output_keeps_it(tmp_path):
+def test_file_with_the_number_of_a_missing_output_stays_open(tmp_path):
     code = f"""
 file = open({str(tmp_path / "data")!r}, "w")
 assert file.fileno() == 1
@@ -90,11 +89,11 @@ file.write("written")
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", "2>/dev/full", ">/dev/full 2>&1"])
-def test_what_is_left_to_print_does_not_fail_the_end_of_a_program(redirection):
+def test_unwritable_buffer_does_not_fail_at_the_end(redirection):
     code = "print('out'); sys.stderr.write('err')"
     assert run(f"{code}\nconsole.flush_outputs()", redirection)[0] == 0
 
 
-def test_complaints_that_nobody_can_read_raise_nothing():
+def test_unwritable_complaint_raises_nothing():
     assert run("console.print_error('a'); console.flush_outputs()", "2>/dev/full") == (0, "", "")
     assert run("console.print_error('a')") == (0, "", "a\n")

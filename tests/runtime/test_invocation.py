@@ -1,4 +1,4 @@
-"""A job follows the record of the Snakemake that planned it, for as long as that one was not replaced."""
+"""Jobs follow the record of the Snakemake that planned them, until another Snakemake replaces it."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ BEGIN += "print(invocation.os.environ[job_environment.INVOCATION], flush=True); 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """A function that starts a process that has begun an invocation, and returns it with the path of its record."""
+    """A function that starts a process with an invocation; it returns the process and the path of the record."""
     monkeypatch.chdir(tmp_path)
     started = []
 
@@ -37,30 +37,30 @@ def _planned_for(record, monkeypatch, rules="r"):
     return invocation.planned(rules)
 
 
-def test_a_job_finds_what_was_planned(start, monkeypatch):
+def test_job_reads_its_plan(start, monkeypatch):
     _, record = start()
     assert _planned_for(record, monkeypatch) == {"config": {"steps": 4}, "code": {}, "rules": "r"}
 
 
-def test_invocations_that_run_at_the_same_time_leave_each_others_jobs_alone(start, monkeypatch):
+def test_parallel_invocations_do_not_affect_each_other(start, monkeypatch):
     records = [start()[1] for _ in range(3)]
     assert len(set(records)) == 3
     for record in records:
         assert _planned_for(record, monkeypatch)["config"] == {"steps": 4}
 
 
-def test_a_job_of_a_killed_invocation_works_until_the_next_one_begins(start, monkeypatch):
-    living, (killed, orphan) = start()[1], start()
+def test_job_of_a_killed_invocation_runs_until_the_next_one_begins(start, monkeypatch):
+    running, (killed, orphan) = start()[1], start()
     killed.kill()
     killed.wait()
     assert _planned_for(orphan, monkeypatch)
     start()
     with pytest.raises(InputError, match="found none: another Snakemake was started after"):
         _planned_for(orphan, monkeypatch)
-    assert _planned_for(living, monkeypatch)
+    assert _planned_for(running, monkeypatch)
 
 
-def test_a_dry_run_replaces_nobody(start, monkeypatch):
+def test_dry_run_replaces_no_invocation(start, monkeypatch):
     killed, record = start()
     killed.kill()
     killed.wait()
@@ -68,7 +68,7 @@ def test_a_dry_run_replaces_nobody(start, monkeypatch):
     assert _planned_for(record, monkeypatch)
 
 
-def test_where_a_disk_has_no_locks_the_last_one_counts(start, monkeypatch):
+def test_last_invocation_counts_on_a_disk_without_locks(start, monkeypatch):
     _, record = start()
 
     def refuse(*_):
@@ -76,7 +76,7 @@ def test_where_a_disk_has_no_locks_the_last_one_counts(start, monkeypatch):
 
     monkeypatch.setattr(invocation.locks.fcntl, "flock", refuse)
     monkeypatch.setattr(invocation, "_open_records", [])
-    monkeypatch.setenv(job_environment.INVOCATION, "")  # restored in the end
+    monkeypatch.setenv(job_environment.INVOCATION, "")  # monkeypatch restores it
     job_environment.set_invocation("logs")
     invocation.begin({"config": {}, "code": {}, "rules": "r"})
     mine = os.environ[job_environment.INVOCATION]
@@ -84,7 +84,7 @@ def test_where_a_disk_has_no_locks_the_last_one_counts(start, monkeypatch):
     assert _planned_for(mine, monkeypatch)
 
 
-def test_an_invocation_that_inherits_the_variable_has_a_record_of_its_own(monkeypatch):
+def test_invocation_that_inherits_the_variable_has_its_own_record(monkeypatch):
     monkeypatch.setenv(job_environment.INVOCATION, "logs/demo/invocations/other.json")
     job_environment.set_invocation("logs/demo")
     mine = Path(os.environ[job_environment.INVOCATION])
@@ -92,7 +92,7 @@ def test_an_invocation_that_inherits_the_variable_has_a_record_of_its_own(monkey
     assert mine.name != "other.json"
 
 
-def test_a_job_without_the_variable_is_refused(monkeypatch):
+def test_job_without_the_variable_is_refused(monkeypatch):
     monkeypatch.delenv(job_environment.INVOCATION, raising=False)
     with pytest.raises(InputError, match="let the cluster pass environment variables"):
         invocation.planned("r")

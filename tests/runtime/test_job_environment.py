@@ -1,4 +1,4 @@
-"""Jobs import this package, and nothing from the folder where they start."""
+"""Environment variables of jobs."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from skipclm.runtime import job_environment
 ROOT = Path(__file__).parents[2]
 
 
-def test_jobs_import_this_package_and_nothing_from_the_folder_where_they_start(tmp_path, monkeypatch):
+def test_jobs_import_this_package_and_nothing_from_the_working_folder(tmp_path, monkeypatch):
     for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
         monkeypatch.setenv(name, "")
     for name in ("datetime", "skipclm"):
@@ -27,7 +27,7 @@ def test_jobs_import_this_package_and_nothing_from_the_folder_where_they_start(t
 @pytest.mark.parametrize(
     ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None)]
 )
-def test_what_the_user_says_of_waiting_threads_counts(monkeypatch, given, spins):
+def test_spin_count_set_by_the_user_is_respected(monkeypatch, given, spins):
     environment = {"PATH": "/bin", **given}
     monkeypatch.setattr(job_environment.os, "environ", environment)
     job_environment.set_variables("/usr/bin/python3")
@@ -36,7 +36,7 @@ def test_what_the_user_says_of_waiting_threads_counts(monkeypatch, given, spins)
     assert environment["PYTHONSAFEPATH"] == "1"
 
 
-def test_each_start_of_snakemake_has_a_record_of_its_own(monkeypatch, tmp_path):
+def test_each_start_of_snakemake_has_its_own_record(monkeypatch, tmp_path):
     names = set()
     for _ in range(2):
         monkeypatch.setenv(job_environment.INVOCATION, "")

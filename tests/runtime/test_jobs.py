@@ -1,4 +1,4 @@
-"""Jobs run in processes of their own, as snakemake runs them, and are ended in all ways."""
+"""Jobs in separate processes, as Snakemake runs them: logs, signals, attempts and parents."""
 
 import errno
 import os
@@ -15,10 +15,10 @@ from skipclm.runtime import job_environment, jobs
 
 
 def run_job(folder, body):
-    """Run a script as snakemake would, with `body` under the job's log; return its status, its output and the log."""
+    """Run a script with `body` inside a job, as Snakemake does; return its status, its output and the log."""
     script = "import os, subprocess, sys\nfrom skipclm.runtime import jobs\nfrom skipclm.errors import InputError\n"
     script += f"with jobs.job('logs/a/job.log'):\n    {body}\n"
-    environment = os.environ | {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii"}  # the hardest case
+    environment = os.environ | {"PYTHONUNBUFFERED": "", "PYTHONIOENCODING": "ascii"}  # no unbuffered output, and ASCII
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     log = (folder / "logs/a/job.log").read_text(encoding="utf-8")
@@ -35,12 +35,12 @@ def run_job(folder, body):
         ("pass", ""),
     ],
 )
-def test_a_log_holds_all_that_a_job_prints_in_order(tmp_path, body, log):
+def test_log_has_all_output_of_a_job_in_order(tmp_path, body, log):
     assert run_job(tmp_path, body) == (0, "", log if log is not None else "first\nfrom C\nand C\nlast\n")
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
-def test_a_log_holds_all_whatever_the_job_was_started_with(tmp_path, redirection):
+def test_log_has_all_output_whatever_the_redirection(tmp_path, redirection):
     script = """
 import os, sys
 from skipclm.runtime import jobs
@@ -57,43 +57,43 @@ with jobs.job("job.log"):
     assert (tmp_path / "data").read_text(encoding="utf-8") == "data"
 
 
-def test_the_code_of_a_job_is_that_with_which_it_began(tmp_path):
+def test_code_version_is_that_of_the_start_of_the_job(tmp_path):
     body = "from skipclm.runtime import checkout; checkout.digest = lambda: 'later'; print(checkout.version()['code'])"
     assert len(run_job(tmp_path, body)[2].strip()) == 16
 
 
-def test_a_users_mistake_is_one_line_in_the_log(tmp_path):
+def test_input_error_is_one_line_in_the_log(tmp_path):
     status = run_job(tmp_path, "print('reading'); raise InputError('a.tsv, line 3: expected two columns')")
     assert status == (1, "", "reading\nerror: a.tsv, line 3: expected two columns\n")
 
 
-def test_our_mistake_is_a_traceback_in_the_log(tmp_path):
+def test_other_error_is_a_traceback_in_the_log(tmp_path):
     status, output, log = run_job(tmp_path, "print('reading'); 1 / 0")
     assert (status, output) == (1, "")
     assert log.startswith("reading\nTraceback")
     assert log.endswith("ZeroDivisionError: division by zero\n")
 
 
-def test_a_killed_job_has_logged_how_far_it_came(tmp_path):
+def test_log_of_a_killed_job_is_complete(tmp_path):
     status, output, log = run_job(tmp_path, "print('step 1 of 2'); os.kill(os.getpid(), 9)")
     assert (status, output, log) == (-9, "", "step 1 of 2\n")
 
 
-def test_a_second_run_begins_a_new_log_and_keeps_that_of_the_first(tmp_path):
+def test_second_attempt_starts_a_new_log_and_keeps_the_first(tmp_path):
     run_job(tmp_path, "print('failed')")
     assert not (tmp_path / "logs/a/job.log.before").exists()
     assert run_job(tmp_path, "print('fine')") == (0, "", "fine\n")
     assert (tmp_path / "logs/a/job.log.before").read_text(encoding="utf-8") == "failed\n"
 
 
-def test_a_full_disk_is_one_line_in_the_log(tmp_path):
+def test_full_disk_is_one_line_in_the_log(tmp_path):
     body = f"raise OSError({errno.ENOSPC}, os.strerror({errno.ENOSPC}), 'model.safetensors')"
-    said = "error: cannot read or write: [Errno 28] No space left on device: 'model.safetensors'; free some space, "
-    assert run_job(tmp_path, body) == (1, "", said + "correct the permissions or repair the disk, and run again\n")
+    message = "error: cannot read or write: [Errno 28] No space left on device: 'model.safetensors'; free some space, "
+    assert run_job(tmp_path, body) == (1, "", message + "correct the permissions or repair the disk, and run again\n")
 
 
 @pytest.mark.parametrize("ending", jobs.ENDINGS, ids=lambda ending: ending.name)
-def test_a_job_that_is_told_to_end_clears_away_what_was_half_done(tmp_path, ending):
+def test_terminated_job_removes_incomplete_files(tmp_path, ending):
     body = "\n    ".join(
         [
             "from skipclm.runtime import atomic",
@@ -105,7 +105,7 @@ def test_a_job_that_is_told_to_end_clears_away_what_was_half_done(tmp_path, endi
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 
-def test_what_a_job_was_started_to_ignore_does_not_end_it(tmp_path):
+def test_ignored_signal_does_not_end_a_job(tmp_path):
     script = (
         "import os, signal\nfrom skipclm.runtime import jobs\n"
         "with jobs.job('log'):\n    os.kill(os.getpid(), signal.SIGHUP)\n"
@@ -114,7 +114,7 @@ def test_what_a_job_was_started_to_ignore_does_not_end_it(tmp_path):
     assert subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
 
-def test_a_job_that_finishes_is_not_ended_any_more(tmp_path):
+def test_signal_does_not_end_a_finishing_job(tmp_path):
     body = "jobs.finish(); [os.kill(os.getpid(), ending) for ending in jobs.ENDINGS]; print('done')"
     assert run_job(tmp_path, body) == (0, "", "done\n")
 
@@ -128,24 +128,24 @@ def under_one_snakemake(monkeypatch):
 
 
 def _attempt(note, error=None, allowed=2, so_far=0):
-    """Try a job, which fails with `error`, and return what it was told."""
+    """Attempt a job that fails with `error`; return the reason of failure that it gets."""
     with jobs.limited_attempts(note, allowed, so_far) as failure:
         if error and not failure:
             raise error
     return failure
 
 
-def test_after_so_many_deaths_a_job_is_told_of_what(tmp_path):
+def test_job_gets_the_reason_after_the_last_attempt(tmp_path):
     note = tmp_path / "run/attempt"
-    for said in ("first", "out of memory\nand more"):
+    for message in ("first", "out of memory\nand more"):
         with pytest.raises(RuntimeError):
-            _attempt(note, RuntimeError(said))
-    told = _attempt(note)
-    assert told.startswith("RuntimeError: out of memory\nTraceback (most recent call last):\n")
+            _attempt(note, RuntimeError(message))
+    reason = _attempt(note)
+    assert reason.startswith("RuntimeError: out of memory\nTraceback (most recent call last):\n")
     assert not note.exists()
 
 
-def test_a_job_that_succeeds_leaves_nothing(tmp_path):
+def test_successful_job_leaves_no_note(tmp_path):
     note = tmp_path / "attempt"
     with pytest.raises(RuntimeError):
         _attempt(note, RuntimeError("bad luck"))
@@ -163,21 +163,21 @@ def _be_killed(folder, before=""):
     assert subprocess.run([sys.executable, "-c", script], cwd=folder).returncode == -9
 
 
-def test_an_attempt_that_was_killed_has_a_reason_too(tmp_path):
+def test_killed_attempt_has_a_reason(tmp_path):
     _be_killed(tmp_path)
     assert _attempt(tmp_path / "note", allowed=1) == jobs.KILLED
 
 
-def test_under_another_snakemake_it_is_tried_anew(tmp_path, monkeypatch):
+def test_another_snakemake_starts_a_new_count(tmp_path, monkeypatch):
     for _ in range(2):
         _be_killed(tmp_path)
     monkeypatch.setenv(job_environment.INVOCATION, "another")
     assert _attempt(tmp_path / "note") is None
 
 
-def test_deaths_count_while_a_job_comes_no_further(tmp_path):
+def test_only_deaths_without_progress_count(tmp_path):
     note = tmp_path / "note"
-    for so_far in (0, 10, 20):  # on machines that go away
+    for so_far in (0, 10, 20):  # for example on machines that are taken away
         with pytest.raises(RuntimeError):
             _attempt(note, RuntimeError("bad luck"), so_far=so_far)
     with pytest.raises(RuntimeError):
@@ -185,12 +185,12 @@ def test_deaths_count_while_a_job_comes_no_further(tmp_path):
     assert _attempt(note, so_far=20).startswith("RuntimeError: no luck\n")
 
 
-def test_a_torn_note_counts_for_nothing(tmp_path):
+def test_incomplete_note_is_ignored(tmp_path):
     (tmp_path / "note").write_text('{"under": "one Snake')
     assert _attempt(tmp_path / "note", allowed=1) is None
 
 
-def test_who_was_told_to_end_and_then_killed_has_not_died(tmp_path):
+def test_termination_followed_by_a_kill_is_not_a_death(tmp_path):
     for _ in range(3):
         _be_killed(tmp_path, before="jobs.record_signal(); ")
     assert _attempt(tmp_path / "note") is None
@@ -204,11 +204,11 @@ def test_who_was_told_to_end_and_then_killed_has_not_died(tmp_path):
         OSError(errno.ENOSPC, "No space left on device"),
         PermissionError(errno.EACCES, "Permission denied"),
         OSError(errno.ESTALE, "Stale file handle"),
-        RuntimeError("basic_ios::clear: iostream error"),  # the same, in the last bytes
+        RuntimeError("basic_ios::clear: iostream error"),  # a full disk, in the last bytes
         RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),  # torch.save, disk full
     ],
 )
-def test_what_a_job_is_not_to_blame_for_never_gives_it_up(tmp_path, error):
+def test_errors_outside_the_job_do_not_count_as_deaths(tmp_path, error):
     note = tmp_path / "attempt"
     for _ in range(3):
         with pytest.raises(type(error)):
@@ -221,7 +221,7 @@ def test_what_a_job_is_not_to_blame_for_never_gives_it_up(tmp_path, error):
     assert _attempt(note) is None
 
 
-def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
+def test_only_one_process_works_on_a_job_at_a_time(tmp_path):
     script = "\n".join(
         [
             "import sys, time",
@@ -230,16 +230,16 @@ def test_two_jobs_never_do_the_same_at_a_time(tmp_path):
             "    print('in', flush=True); time.sleep(0.3); print('out', flush=True)",
         ]
     )
-    with open(tmp_path / "said", "a") as said:
-        started = [subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=said) for _ in range(4)]
+    with open(tmp_path / "output", "a") as output:
+        started = [subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=output) for _ in range(4)]
         assert [process.wait() for process in started] == [0] * 4
-    said = (tmp_path / "said").read_text().splitlines()
-    assert [line for line in said if line in ("in", "out")] == ["in", "out"] * 4
-    assert "waits for another process, which works on the same: note" in said
+    lines = (tmp_path / "output").read_text().splitlines()
+    assert [line for line in lines if line in ("in", "out")] == ["in", "out"] * 4
+    assert "waits for another process, which works on the same: note" in lines
     assert not (tmp_path / "note").exists()
 
 
-def test_a_job_whose_code_was_edited_since_it_was_planned_does_nothing(tmp_path):
+def test_job_with_edited_code_does_nothing(tmp_path):
     (tmp_path / "script.py").write_text(
         "from skipclm.runtime import jobs\nwith jobs.job('log', __file__, 'planned'): open('made', 'w')"
     )
@@ -258,9 +258,9 @@ subprocess.run(["sh", "-c", f'"{sys.executable}" -c "{code} time.sleep(60)"; tru
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="jobs find their parents in /proc")
 @pytest.mark.parametrize(("name", "ends"), [("snakemake", True), ("another", False)])
-def test_a_job_ends_when_the_snakemake_above_it_is_killed(tmp_path, name, ends):
+def test_job_ends_when_its_snakemake_is_killed(tmp_path, name, ends):
     (tmp_path / name).write_text(PARENT)
     with subprocess.Popen([sys.executable, tmp_path / name], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout.readline() == "up\n"

@@ -1,4 +1,4 @@
-"""A lack of memory is told from other errors, whoever reports it."""
+"""Recognition of errors for lack of memory."""
 
 import pytest
 import torch
@@ -20,11 +20,11 @@ from skipclm.runtime import memory
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     ],
 )
-def test_lack_of_memory_is_told_from_other_errors(error, is_lacking):
+def test_lack_of_memory_is_recognised(error, is_lacking):
     assert memory.is_lacking(error) == is_lacking
 
 
-def test_the_machine_says_so_itself():
+def test_error_of_torch_on_this_machine_is_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50, dtype=torch.uint8)
     assert memory.is_lacking(caught.value)

@@ -1,4 +1,4 @@
-"""A snapshot that is torn, broken or of another training is told, and the one before it is used."""
+"""Snapshots of a training, and files of finished jobs: checks, restoring, removal."""
 
 import json
 import os
@@ -11,21 +11,21 @@ from skipclm.runtime import snapshots
 @pytest.fixture
 def two(tmp_path):
     """Two snapshots of a training, at steps 9 and 10."""
-    found = snapshots.Snapshots(tmp_path / "snapshots", "abc")
+    store = snapshots.Snapshots(tmp_path / "snapshots", "abc")
     for step in (9, 10):
-        folder = found.folder / f"checkpoint-{step}"
+        folder = store.folder / f"checkpoint-{step}"
         (folder / "deep").mkdir(parents=True)
         (folder / "weights").write_bytes(bytes(step) * 100)
         (folder / "deep/state.json").write_text(str(step))
-        found.seal(folder)
-    return found
+        store.seal(folder)
+    return store
 
 
-def test_the_newest_is_used(two):
+def test_newest_snapshot_is_used(two):
     assert two.newest() == two.folder / "checkpoint-10"
 
 
-def test_there_may_be_none(tmp_path):
+def test_there_may_be_no_snapshot(tmp_path):
     assert snapshots.Snapshots(tmp_path / "none", "abc").newest() is None
 
 
@@ -66,94 +66,93 @@ def _empty_the_seal(folder):
         (_empty_the_seal, "its seal is damaged"),
     ],
 )
-def test_a_torn_one_is_told_and_the_one_before_it_used(two, harm, fault, capsys):
+def test_damaged_snapshot_is_reported_and_the_previous_one_used(two, harm, fault, capsys):
     harm(two.folder / "checkpoint-10")
     assert two.newest() == two.folder / "checkpoint-9"
     assert f"checkpoint-10 is not used: {fault}" in capsys.readouterr().out
-    assert (two.folder / "checkpoint-10").exists() == (
-        fault != "it was not written to the end"
-    )  # such a one takes room
+    is_incomplete = fault == "it was not written to the end"  # is removed, because it takes space
+    assert (two.folder / "checkpoint-10").exists() != is_incomplete
 
 
-def test_those_of_another_training_are_refused(two, capsys):
+def test_snapshots_of_another_training_are_refused(two, capsys):
     other = snapshots.Snapshots(two.folder, "xyz")
     assert other.newest() is None
     assert capsys.readouterr().out.count("is not used: it has other settings, data or code") == 2
 
 
-def test_they_go_when_the_training_is_done(two):
+def test_snapshots_are_removed_when_the_training_is_done(two):
     two.remove()
     assert not two.folder.exists()
     two.remove()
 
 
-def test_the_furthest_is_one_that_was_written_to_the_end(two, tmp_path):
+def test_furthest_step_is_that_of_a_complete_snapshot(two, tmp_path):
     (two.folder / "checkpoint-11").mkdir()
     assert snapshots.furthest(two.folder) == 10
     assert snapshots.furthest(tmp_path / "none") == 0
 
 
-def test_what_is_not_whole_does_not_push_out_what_is(two):
+def test_incomplete_snapshots_do_not_replace_complete_ones(two):
     for step in (11, 30):
-        (two.folder / f"checkpoint-{step}").mkdir()  # of attempts that were killed while they saved
+        (two.folder / f"checkpoint-{step}").mkdir()  # incomplete, of attempts that were killed while saving
     (two.folder / "checkpoint-12").mkdir()
     two.seal(two.folder / "checkpoint-12")
     assert sorted(path.name for path in two.folder.iterdir()) == ["checkpoint-10", "checkpoint-12"]
 
 
 @pytest.fixture
-def made(tmp_path):
-    """Files that a job has made, and the folder in which they are kept."""
+def stored(tmp_path):
+    """The paths of files that a job has made, and the folder in which they are stored."""
     files = [tmp_path / "run" / name for name in ("one.txt", "two.json")]
     for path in files:
         path.parent.mkdir(exist_ok=True)
         path.write_text(path.name)
-    kept = tmp_path / "run/snapshots/test"
-    snapshots.store(files, kept, "abc")
+    storage = tmp_path / "run/snapshots/test"
+    snapshots.store(files, storage, "abc")
     for path in files:
         path.unlink()
-    return files, kept
+    return files, storage
 
 
-def test_what_is_kept_is_put_back(made):
-    files, kept = made
-    assert snapshots.restore(files, kept, "abc")
+def test_stored_files_are_restored(stored):
+    files, storage = stored
+    assert snapshots.restore(files, storage, "abc")
     assert [path.read_text() for path in files] == ["one.txt", "two.json"]
 
 
-def test_what_is_kept_of_something_else_or_torn_is_not(made):
-    files, kept = made
-    assert not snapshots.restore(files, kept, "xyz")
-    (kept / "one.txt").write_text("o")
-    assert not snapshots.restore(files, kept, "abc")
+def test_stored_files_that_are_damaged_or_of_another_job_are_not_restored(stored):
+    files, storage = stored
+    assert not snapshots.restore(files, storage, "xyz")
+    (storage / "one.txt").write_text("o")
+    assert not snapshots.restore(files, storage, "abc")
     assert not any(path.exists() for path in files)
 
 
-def test_a_run_is_released_once_it_is_scored_since_it_was_trained(made):
-    folder = made[0][0].parent
+def test_stored_files_are_removed_once_all_scores_are_newer_than_the_training(stored):
+    folder = stored[0][0].parent
     for name in ("test.scores.json", "second.scores.json", "training.json"):
         (folder / name).touch()
     os.utime(folder / "second.scores.json", (1, 1))
     snapshots.release(folder, ["test", "second"])
-    assert made[1].exists()
+    assert stored[1].exists()
     (folder / "second.scores.json").touch()
     snapshots.release(folder, ["test", "second"])
-    assert not made[1].exists()
+    assert not stored[1].exists()
 
 
-def test_fingerprint_is_of_settings_and_contents(tmp_path):
+def test_fingerprint_depends_on_settings_and_contents(tmp_path):
     (tmp_path / "a").write_text("text")
     (tmp_path / "b").write_text("text")
-    found = snapshots.fingerprint({"seed": 1, "steps": 2}, [tmp_path / "a"])
-    assert found == snapshots.fingerprint({"steps": 2, "seed": 1}, [tmp_path / "b"])
-    assert found != snapshots.fingerprint({"steps": 3, "seed": 1}, [tmp_path / "a"])
+    fingerprint = snapshots.fingerprint({"seed": 1, "steps": 2}, [tmp_path / "a"])
+    assert fingerprint == snapshots.fingerprint({"steps": 2, "seed": 1}, [tmp_path / "b"])
+    assert fingerprint != snapshots.fingerprint({"steps": 3, "seed": 1}, [tmp_path / "a"])
     (tmp_path / "a").write_text("texts")
-    assert found != snapshots.fingerprint({"steps": 2, "seed": 1}, [tmp_path / "a"])
-    assert json.loads(json.dumps(found)) == found
+    assert fingerprint != snapshots.fingerprint({"steps": 2, "seed": 1}, [tmp_path / "a"])
+    assert json.loads(json.dumps(fingerprint)) == fingerprint
 
 
 @pytest.mark.parametrize("keep_weights", [True, False])
-def test_weights_go_once_all_splits_are_scored_unless_they_are_kept(tmp_path, keep_weights):
+def test_weights_are_removed_after_scoring_unless_configured(tmp_path, keep_weights):
     (tmp_path / "model").mkdir()
     (tmp_path / snapshots.FOLDER / snapshots.TRAINING).mkdir(parents=True)
     snapshots.release(tmp_path, ["test"], keep_weights)
@@ -163,14 +162,14 @@ def test_weights_go_once_all_splits_are_scored_unless_they_are_kept(tmp_path, ke
     assert (tmp_path / "model").exists() == keep_weights
 
 
-def test_weights_that_were_kept_stay_when_they_are_scored_again(tmp_path):
+def test_existing_weights_stay_when_a_run_is_scored_again(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "test.scores.json").touch()
     snapshots.release(tmp_path, ["test"], keep_weights=False)
     assert (tmp_path / "model").exists()
 
 
-def test_snapshots_go_once_all_splits_are_scored(tmp_path):
+def test_snapshots_are_removed_once_all_splits_are_scored(tmp_path):
     (tmp_path / snapshots.FOLDER).mkdir()
     for split in ("test", "devtest"):
         assert (tmp_path / snapshots.FOLDER).exists()

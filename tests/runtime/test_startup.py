@@ -1,4 +1,4 @@
-"""Garbage is left alone while modules load, and no longer."""
+"""Garbage collection is off while modules load."""
 
 import gc
 
@@ -7,7 +7,7 @@ import pytest
 from skipclm.runtime.startup import loading
 
 
-def test_garbage_is_left_alone_within_the_block():
+def test_garbage_collection_is_off_within_the_block():
     assert gc.isenabled()
     with loading():
         assert not gc.isenabled()
@@ -16,7 +16,7 @@ def test_garbage_is_left_alone_within_the_block():
     gc.unfreeze()
 
 
-def test_garbage_is_collected_again_after_an_error():
+def test_garbage_collection_is_on_again_after_an_error():
     with pytest.raises(ImportError), loading():
         raise ImportError
     assert gc.isenabled()

@@ -1,4 +1,4 @@
-"""Tables go to files and come back as they were."""
+"""Writing and reading of tables."""
 
 import re
 
@@ -31,7 +31,7 @@ def test_floats_come_back_bit_for_bit(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["08", "1e5", "True", "NA", "null", "nan", "-", "0x10", "inf"])
-def test_text_stays_text_even_in_a_column_of_its_own(tmp_path, name):
+def test_text_that_looks_like_another_type_stays_text(tmp_path, name):
     frame = pd.DataFrame({"variant": [name], "bleu_signature": [name], "seed": [1]})
     tsv.write(tmp_path / "a.tsv", frame)
     back = tsv.read(tmp_path / "a.tsv")
@@ -41,27 +41,27 @@ def test_text_stays_text_even_in_a_column_of_its_own(tmp_path, name):
     assert (tmp_path / "b.tsv").read_bytes() == (tmp_path / "a.tsv").read_bytes()
 
 
-def test_a_text_column_without_text_is_missing_throughout(tmp_path):
+def test_empty_text_column_has_only_missing_values(tmp_path):
     tsv.write(tmp_path / "a.tsv", pd.DataFrame({"reason": [None, None], "verdict": [NAN, NAN], "n": [NAN, NAN]}))
     back = tsv.read(tmp_path / "a.tsv")
     assert back.isna().all(axis=None)
     assert back["n"].dtype == float
 
 
-def test_truth_is_read_as_such(tmp_path):
+def test_booleans_are_read_as_booleans(tmp_path):
     tsv.write(tmp_path / "a.tsv", pd.DataFrame({"pair": ["en-de"] * 2, "like_best": [True, False]}))
     assert int(tsv.read(tmp_path / "a.tsv")["like_best"].sum()) == 1
     assert (~tsv.read(tmp_path / "a.tsv")["like_best"]).tolist() == [False, True]
 
 
 @pytest.mark.parametrize("cell", ["x", "1,5", "True", "1 2"])
-def test_other_text_in_a_column_of_numbers_is_refused(tmp_path, cell):
+def test_text_in_a_column_of_numbers_is_refused(tmp_path, cell):
     (tmp_path / "a.tsv").write_text(f"pair\tmean\nen-de\t1.5\nen-tr\t{cell}\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"a\.tsv: expected numbers in the column 'mean', found"):
         tsv.read(tmp_path / "a.tsv")
 
 
-def test_columns_that_are_not_asked_for_may_hold_anything(tmp_path):
+def test_columns_that_are_not_requested_may_have_any_content(tmp_path):
     (tmp_path / "a.tsv").write_text("s\th:m:s\tmax_rss\trule\n1.5\t0:00:01\tNA\tx\n", encoding="utf-8")
     table = tsv.read(tmp_path / "a.tsv", ["s", "max_rss"])
     assert table["s"].tolist() == [1.5]
@@ -107,15 +107,15 @@ SENTENCES = [
 
 
 def _by_read_delim(text):
-    """Read as R's read.delim does: a field that begins with a double quote ends at one that is not doubled."""
+    """Read a table as R's read.delim does: a quoted field ends at a double quote that is not doubled."""
     rows = []
     for line in text.removesuffix("\n").split("\n"):
         fields = re.findall(r'(?:^|\t)("(?:[^"]|"")*"(?=\t|$)|[^\t]*)', line)
-        rows.append([each[1:-1].replace('""', '"') if each[:1] == '"' else each for each in fields])
+        rows.append([field[1:-1].replace('""', '"') if field[:1] == '"' else field for field in fields])
     return rows
 
 
-def test_sentences_come_back_by_default_readers(tmp_path):
+def test_default_readers_return_the_same_sentences(tmp_path):
     frame = pd.DataFrame({"line": range(1, len(SENTENCES) + 1), "source": SENTENCES, "full_text": SENTENCES[::-1]})
     tsv.write_sentences(tmp_path / "a.tsv", frame)
     back = pd.read_csv(tmp_path / "a.tsv", sep="\t")
@@ -128,7 +128,7 @@ def test_sentences_come_back_by_default_readers(tmp_path):
     assert {len(row) for row in rows} == {3}
 
 
-def test_no_sentence_is_a_formula_and_others_stay_as_they_are(tmp_path):
+def test_sentences_that_look_like_formulas_begin_with_a_space(tmp_path):
     tsv.write_sentences(tmp_path / "a.tsv", pd.DataFrame({"source": SENTENCES, "score": -1.5}))
     back = pd.read_csv(tmp_path / "a.tsv", sep="\t")
     assert not back["source"].str.match(r"[=+\-@]").any()

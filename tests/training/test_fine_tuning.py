@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING, logits_of, trained_skip
 from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
-from workflows import without_clocks
+from workflows import without_times
 
 from skipclm.data.examples import Collator, Examples, LengthGroupedBatches, Prompt
 from skipclm.errors import InputError, TerminatedError
@@ -399,8 +399,8 @@ def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(fit, tmp
     assert found.newest().name == f"checkpoint-{step}"
     resumed = fit(**options, snapshots=found)
     assert _same_weights(_weights(whole), _weights(resumed))
-    assert without_clocks(whole.history) == without_clocks(resumed.history)
-    assert without_clocks(whole.facts) == without_clocks(resumed.facts)
+    assert without_times(whole.history) == without_times(resumed.history)
+    assert without_times(whole.facts) == without_times(resumed.facts)
 
 
 def test_the_time_that_loading_takes_is_not_that_of_steps(fit, tmp_path, monkeypatch):
@@ -500,7 +500,7 @@ def test_lack_of_memory_halves_the_micro_batch_and_leaves_the_batch(fit, monkeyp
     assert f"micro_batch {halved} from here on" in capsys.readouterr().out
     assert batches[-1] <= halved
     assert expected.facts["micro_batch"] == micro_batch
-    for one, other in zip(without_clocks(expected.history), without_clocks(found.history), strict=True):
+    for one, other in zip(without_times(expected.history), without_times(found.history), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
     weights = zip(_weights(expected).values(), _weights(found).values(), strict=True)
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in weights)
@@ -552,7 +552,7 @@ def test_same_seed_gives_the_same_bits(fit, new_decoder):
     torch.manual_seed(99)  # what was drawn before has no say
     other = fit(decoder=decoder)
     assert _same_weights(_weights(one), _weights(other))
-    assert without_clocks(one.history) == without_clocks(other.history)
+    assert without_times(one.history) == without_times(other.history)
 
 
 def test_other_seed_gives_other_weights(fit):
@@ -656,8 +656,8 @@ def test_diverging_run_that_is_interrupted_at_its_end_ends_where_it_would_have(f
     with pytest.raises(_DiedError):
         fit(**options, snapshots=found, callbacks=[_StopAt(last, _die)])
     resumed = fit(**options, snapshots=found)
-    assert repr(without_clocks(whole.facts)) == repr(without_clocks(resumed.facts))
-    assert repr(without_clocks(whole.history)) == repr(without_clocks(resumed.history))  # nan is not nan
+    assert repr(without_times(whole.facts)) == repr(without_times(resumed.facts))
+    assert repr(without_times(whole.history)) == repr(without_times(resumed.history))  # nan is not nan
 
 
 def test_run_whose_weights_are_lost_after_the_last_row_has_diverged(fit):
