@@ -50,7 +50,8 @@ def test_unwritable_result_is_an_input_error():
     assert run(code, ">/dev/full") == (
         0,
         "",
-        "standard output: expected an output that can be written, found: No space left on device; redirect it elsewhere\n",
+        "standard output: expected an output that can be written, found: No space left on device; redirect it "
+        "elsewhere\n",
     )
 
 

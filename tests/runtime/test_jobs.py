@@ -235,7 +235,7 @@ def test_only_one_process_works_on_a_job_at_a_time(tmp_path):
         assert [process.wait() for process in started] == [0] * 4
     lines = (tmp_path / "output").read_text().splitlines()
     assert [line for line in lines if line in ("in", "out")] == ["in", "out"] * 4
-    assert "waits for another process, which works on the same: note" in lines
+    assert "waits for another process that works on note" in lines
     assert not (tmp_path / "note").exists()
 
 

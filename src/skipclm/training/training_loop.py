@@ -106,7 +106,7 @@ class TrainingLoop(Trainer):
         if snapshots:
             self._saver = callbacks.SaveSnapshots(snapshots, self)
             self.add_callback(self._saver)
-        self._started = time.perf_counter()
+        self._started = 0.0  # the time at which `run` begins
 
     def run(self) -> float:
         """Train from the newest snapshot, or from the beginning; return the seconds of the whole training.
