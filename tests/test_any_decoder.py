@@ -1,4 +1,4 @@
-"""Run the complete workflow with decoders of other architectures."""
+"""Run the complete workflow with a decoder of another architecture; the tests of models cover more of them."""
 
 import json
 import os
@@ -13,11 +13,10 @@ from workflows import REPO, RESULTS, TINY, make_copy, rows, snakemake
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_any_decoder_in_a_folder_passes_through_the_workflow(tmp_path, architecture):
+def test_any_decoder_in_a_folder_passes_through_the_workflow(tmp_path):
     folder = make_copy(tmp_path)
     sizes = ["--layers", "4", "--width", "16", "--heads", "2", "--vocabulary", "600"]
-    make = [sys.executable, "-c", "from skipclm.cli import main; main()", "random-model", architecture, "models/small"]
+    make = [sys.executable, "-c", "from skipclm.cli import main; main()", "random-model", "llama", "models/small"]
     subprocess.run(make + sizes, cwd=folder, check=True, env=os.environ | {"PYTHONPATH": str(folder / "src")})
     shutil.copy(REPO / "configs/any_decoder.yaml", folder / "any.yaml")
     tiny = {key: TINY[key] for key in ("experiment", "corpus", "skip", "training", "evaluation")}
@@ -32,4 +31,4 @@ def test_any_decoder_in_a_folder_passes_through_the_workflow(tmp_path, architect
     table = rows(folder / RESULTS / "ablation/scores.tsv")
     assert {row["status"] for row in table} == {"ok", "untrained"}
     saved = json.loads((folder / RESULTS / "ablation/en-de/full/seed2/model/config.json").read_text(encoding="utf-8"))
-    assert (saved["model_type"], saved["base"]["model_type"]) == ("skipclm", architecture)
+    assert (saved["model_type"], saved["base"]["model_type"]) == ("skipclm", "llama")
