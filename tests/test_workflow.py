@@ -261,7 +261,7 @@ def test_corpus_folder_may_have_an_odd_name(copied):
 
 
 def test_checkout_and_environment_may_have_an_odd_name(tmp_path, monkeypatch):
-    folder = make_copy(tmp_path / "-dash it's a \"test\" $HOME %s & größer `tick`;\\back*")
+    folder = make_copy(tmp_path / '-dash it\'s a "test" $HOME %s & größer `tick`;\\back*')
     venv.create(folder / ".venv")
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder / ".venv")}))
     (packages / "ours.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")

@@ -137,7 +137,7 @@ def test_the_clock_goes_by_what_runs_at_a_time(config, root):
     alone = forecast.wall_clock(table, dict.fromkeys(cost.STAGES, 1))
     assert alone == pytest.approx(table["seconds"].sum())
     base = table.set_index("stage").loc["base model", "seconds"]
-    assert forecast.wall_clock(table, forecast.at_a_time(config, 2)) == pytest.approx((alone - base) / 2 + base)
+    assert forecast.wall_clock(table, forecast.parallel_jobs(config, 2)) == pytest.approx((alone - base) / 2 + base)
 
 
 def test_comet_is_forecast_from_its_own_jobs(config, root):
@@ -159,7 +159,7 @@ def test_cores_gpus_and_processes_say_how_many_jobs_run_at_a_time(config, monkey
     stages = ["base model", "trainings", "translations", "neural scores", "scores"]
 
     def found(cores):
-        together = forecast.at_a_time(config, cores)
+        together = forecast.parallel_jobs(config, cores)
         return [together[stage] for stage in stages]
 
     assert found(8) == [1, 8, 8, 1, 8]
@@ -176,14 +176,14 @@ def test_cores_gpus_and_processes_say_how_many_jobs_run_at_a_time(config, monkey
 
 
 def test_disk_has_what_is_kept_and_what_trains(config, root):
-    space = forecast.disk(config, root, together=2)
+    space = forecast.disk(config, root, parallel_trainings=2)
     trained = 12  # variants that are kept; the grid's weights go
     text = sum(path.stat().st_size for path in (root / "results/mine.plan/tokens").rglob("*.safetensors"))
     small_files = space["stays"] - 500 - text - trained * 1000
     assert 0 <= small_files < 24 * 300
     assert space["highest"] - space["stays"] == 2 * (2 + 3 * 3) * 1000
     config["grid"]["keep_weights"] = True
-    assert forecast.disk(config, root, together=2)["stays"] - space["stays"] == 8 * 1000
+    assert forecast.disk(config, root, parallel_trainings=2)["stays"] - space["stays"] == 8 * 1000
 
 
 def test_forecast_in_words(config, root):

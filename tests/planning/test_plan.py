@@ -58,19 +58,19 @@ def test_a_plan_that_is_told_to_end_leaves_nothing_running_and_no_results(tmp_pa
 def test_what_an_interrupted_plan_left_is_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results/demo.plan").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"found one, of a plan that was interrupted perhaps; remove it"):
+    with pytest.raises(InputError, match=r"found one, perhaps of an interrupted plan; remove it"):
         plan.plan([], [], 1)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pairs: [en-de", "expected YAML, found that it is not: while parsing a flow sequence"),
+        ("pairs: [en-de", "expected YAML, found an error: while parsing a flow sequence"),
         ("- pairs", "expected keys with values, found list; correct it"),
         ("pairs: [en-xx]", "pairs: expected languages among"),
-        ("model: &a {scratch: *a}", "expected keys and values, found values within values without end; remove"),
+        ("model: &a {scratch: *a}", "expected keys and values, found values nested without end; remove"),
         ("pairs: &a [*a]", "pairs: expected at most 32 values within each other"),
-        ("pairs: " + "[" * 5000 + "]" * 5000, "expected keys and values, found values within values without end"),
+        ("pairs: " + "[" * 5000 + "]" * 5000, "expected keys and values, found values nested without end"),
     ],
 )
 def test_overlays_that_are_wrong_are_told(tmp_path, text, message):
@@ -135,6 +135,6 @@ def test_a_plan_measures_this_machine_whatever_the_profile(tmp_path, monkeypatch
         monkeypatch.setenv(f"SNAKEMAKE_{name}", "no/such/place")
     config = plan.resolve([], ["experiment=mine"])
     config["evaluation"]["metrics"] = ["no such metric"]  # so that Snakemake gets as far as our own check
-    with pytest.raises(InputError, match="some did not"):
+    with pytest.raises(InputError, match="some failed"):
         plan._run(config, [], 1)
     assert "evaluation.metrics" in (tmp_path / "logs/mine.log").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the jobs of an experiment took, by Snakemake's benchmarks of them."""
+"""The measured cost of an experiment, from Snakemake's benchmarks of its jobs."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ import pandas as pd
 from skipclm.config.experiment import Experiment, Run
 from skipclm.runtime import atomic, console, tsv
 
-# In the folder of results: the configuration that the workflow was last started with, what was predicted and of which
-# configuration, what it took.
+# Files in the folder of results: the configuration of the last start of the workflow, the forecast with its
+# configuration, and the measured cost.
 CONFIG, FORECAST, COST = "config.json", "forecast.json", "cost.tsv"
-# Kinds of jobs, in the order of the tables. Each job of the kinds in RUNS belongs to one run.
+# Kinds of jobs, in the order of the tables. Each job of a kind in RUNS belongs to one run.
 RUNS = ("trainings", "translations", "scores", "neural scores")
 STAGES = ("corpus", "base model", *RUNS, "tables and figures")
 PREPARATION = {"corpus": "corpus", "overlap": "corpus", "base": "base model", "trial": "base model"}
 
 
 class Measured:
-    """What the jobs of an experiment took: seconds, memory and when they ended, by the names of their benchmarks.
+    """Seconds, memory in MB and end times (as time stamps) of the jobs of an experiment, by name of benchmark.
 
-    Of a job that was tried several times, the last is known, and of a training all that its snapshots have behind them.
-    What is no longer asked for does not count.
+    Of a job with several attempts, only the last one is measured, but the seconds of a training include all attempts.
+    Jobs that the configuration no longer needs do not count.
     """
 
     def __init__(self, root: Path, config: dict) -> None:
@@ -37,25 +37,25 @@ class Measured:
         self.ended: dict[str, float] = {}
         for path in folder.rglob("*.tsv"):
             job = str(path.relative_to(folder).with_suffix(""))
-            if self._is_asked(job) and (last := _last(path)):
+            if self._is_needed(job) and (last := _last(path)):
                 seconds, self.memory[job] = last
                 self.seconds[job] = max(seconds, self._trained(job))
                 self.ended[job] = path.stat().st_mtime
 
-    def _is_asked(self, job: str) -> bool:
-        """Tell whether the configuration asks for a job; runs and tokens of earlier ones may lie beside."""
+    def _is_needed(self, job: str) -> bool:
+        """Return whether the configuration needs a job; there may be runs and tokens of earlier configurations."""
         is_of_run = job.count("/") == Run.PATTERN.count("/") + 1
         return job in self._kinds or not (is_of_run or job.startswith("tokens/"))
 
     def stage_of(self, job: str) -> str:
-        """Return the kind of a job, one of STAGES, by the name of its benchmark."""
+        """Return the kind of a job, one of STAGES, from the name of its benchmark."""
         return self._kinds.get(job) or PREPARATION.get(job.partition(".")[0], "tables and figures")
 
     def _trained(self, job: str) -> float:
-        """Return the seconds that a training took over all its attempts; none for another job, or one that failed."""
+        """Return the seconds of all attempts of a training; 0 for another job or a failed training."""
         record = self.results / job.removesuffix("/train") / "training.json"
-        is_known = job.endswith("/train") and record.exists()
-        return atomic.read_record(record).get("train_seconds", 0.0) if is_known else 0.0
+        has_record = job.endswith("/train") and record.exists()
+        return atomic.read_record(record).get("train_seconds", 0.0) if has_record else 0.0
 
     def by_stage(self) -> pd.DataFrame:
         """Return a row for each stage: jobs, seconds, memory_mb."""
@@ -69,9 +69,9 @@ class Measured:
 
 
 def _last(benchmark: Path) -> list[float] | None:
-    """Return seconds and memory of a job's last attempt; "NA" of one too short to be looked at becomes nan.
+    """Return seconds and memory of the last attempt of a job; a value that was not measured is nan.
 
-    None for a file that Snakemake is about to write, or was when the machine went away.
+    Returns None for an incomplete file.
     """
     if len(benchmark.read_bytes().splitlines()) < 2:
         return None
@@ -79,9 +79,10 @@ def _last(benchmark: Path) -> list[float] | None:
 
 
 def write_cost(root: Path, config: dict) -> str:
-    """Set what an experiment took beside what was predicted of this very one, in its cost.tsv; return that in words.
+    """Write cost.tsv of an experiment, with its forecast if there is one; return the table as text.
 
-    Columns: stage, jobs, hours (of all jobs, one after the other), memory_mb, and jobs_predicted and hours_predicted.
+    Columns: stage, jobs, hours (the sum over jobs), memory_mb, jobs_predicted and hours_predicted. A forecast of
+    another configuration does not count.
     """
     folder = root / "results" / config["experiment"]
     table = Measured(root, config).by_stage().reindex(list(STAGES)).fillna({"jobs": 0, "seconds": 0.0})
@@ -102,15 +103,15 @@ def write_cost(root: Path, config: dict) -> str:
 
 
 def conclude(report: Path, root: Path, config: dict) -> None:
-    """Write the experiment's cost.tsv, then show its report and its cost on standard output; raise nothing.
+    """Write cost.tsv of an experiment, then print its report and its cost to standard output; never raise an error.
 
-    All is done by then: a terminal that cannot show it, or a disk that has no room for the table, undoes nothing.
+    The workflow has succeeded at this point, whether or not the output and the table can be written.
     """
     try:
-        took = write_cost(root, config)
+        cost = write_cost(root, config)
     except Exception as error:
-        took = f"The cost of the experiment could not be written: {error}\n"
-    console.show(f"{report.read_text(encoding='utf-8')}\n{took}\n")
+        cost = f"The cost of the experiment could not be written: {error}\n"
+    console.show(f"{report.read_text(encoding='utf-8')}\n{cost}\n")
 
 
 def _in_hours(table: pd.DataFrame) -> pd.DataFrame:
@@ -120,6 +121,6 @@ def _in_hours(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def duration(seconds: float) -> str:
-    """Say how long something takes, by hours and minutes, or minutes and seconds."""
+    """Return a duration as text, in hours and minutes or in minutes and seconds."""
     minutes, left = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {left} s"

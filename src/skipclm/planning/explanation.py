@@ -1,4 +1,4 @@
-"""Where a number of a results table comes from: runs, settings, data, code and libraries, read off the files."""
+"""The origin of a number in a results table: runs, settings, data, code and libraries, read from the files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +14,10 @@ from skipclm.runtime import atomic, provenance, tsv
 
 
 def explain(results: Path, pair: str, run: str, metric: str, split: str | None = None) -> str:
-    """Say in lines how a mean of the ablation, or of a cell of the grid, came about.
+    """Return lines that explain a mean of the ablation or of a cell of the grid.
 
-    `results` is an experiment's folder, `run` a variant or a cell such as c3-s1-t18, and `split` by default `test` for
-    the one and `valid` for the other. Raises an `InputError` for what is not there.
+    `results` is the folder of an experiment. `run` is a variant, or a cell such as c3-s1-t18. `split` defaults to
+    `test` for a variant and to `valid` for a cell. Raises an `InputError` for a name that does not exist.
     """
     stage = "grid" if runs.is_cell_name(run) else "ablation"
     with reading(results):
@@ -30,25 +30,25 @@ def _explain(results: Path, stage: str, pair: str, run: str, metric: str, split:
             f"expected the results of an experiment, such as results/demo, found none in {results}; correct the path"
         )
     folder = results / stage / pair / run
-    _check_known(pair, "pair", results / stage)
-    _check_known(run, "run", results / stage / pair)
-    seeds, splits = _in_table(results / stage / "scores.tsv", stage, pair, run)
+    _check_exists(pair, "pair", results / stage)
+    _check_exists(run, "run", results / stage / pair)
+    seeds, splits = _seeds_and_splits(results / stage / "scores.tsv", stage, pair, run)
     split = split or splits[0]
     if split not in splits:
         raise InputError(f"expected a split among {', '.join(splits)}, found {split!r}; {suggestion(split, splits)}")
     files = [folder / f"seed{seed}" / f"{split}.scores.json" for seed in seeds]
     facts = {"seed": int, "status": str, "split": str, "sentences": int, "metrics": dict}
     scores = [atomic.read_record(path, **facts) for path in files]
-    known = list(dict.fromkeys(name for score in scores for name in score["metrics"]))
-    if metric not in known and known:
-        raise InputError(f"expected a metric among {', '.join(known)}, found {metric!r}; {suggestion(metric, known)}")
-    of_seeds = [_run(path, score, metric) for path, score in zip(files, scores, strict=True)]
-    parts = [_number(scores, pair, run, metric), *of_seeds, _data(results, pair, split), _base(results)]
+    names = list(dict.fromkeys(name for score in scores for name in score["metrics"]))
+    if metric not in names and names:
+        raise InputError(f"expected a metric among {', '.join(names)}, found {metric!r}; {suggestion(metric, names)}")
+    seed_runs = [_run(path, score, metric) for path, score in zip(files, scores, strict=True)]
+    parts = [_number(scores, pair, run, metric), *seed_runs, _data(results, pair, split), _base(results)]
     return "\n\n".join(parts) + "\n"
 
 
-def _in_table(path: Path, stage: str, pair: str, run: str) -> tuple[list[int], list[str]]:
-    """Return the seeds and splits that the table of scores has of a run: folders of earlier ones may lie about."""
+def _seeds_and_splits(path: Path, stage: str, pair: str, run: str) -> tuple[list[int], list[str]]:
+    """Return the seeds and splits of a run in the table of scores; there may be folders of earlier seeds."""
     columns = runs.Cell.__dataclass_fields__ if stage == "grid" else ("variant", "split")
     scores = tsv.read(path, ["pair", "seed", *columns])
     scores = scores[scores["pair"] == pair]
@@ -61,19 +61,19 @@ def _in_table(path: Path, stage: str, pair: str, run: str) -> tuple[list[int], l
     return list(scores["seed"].unique()), list(scores["split"].unique())
 
 
-def _check_known(name: str, what: str, parent: Path) -> None:
-    known = sorted(each.name for each in parent.glob("*") if each.is_dir()) if parent.is_dir() else []
-    if name not in known:
+def _check_exists(name: str, kind: str, parent: Path) -> None:
+    names = sorted(folder.name for folder in parent.glob("*") if folder.is_dir())
+    if name not in names:
         raise InputError(
-            f"expected a {what} among {', '.join(known) or 'none'} in {parent}, found {name!r}; "
-            f"{suggestion(name, known)}"
+            f"expected a {kind} among {', '.join(names) or 'none'} in {parent}, found {name!r}; "
+            f"{suggestion(name, names)}"
         )
 
 
 def _number(scores: list[dict], pair: str, run: str, metric: str) -> str:
     values = [score["metrics"].get(metric, {}).get("value") for score in scores]
-    known = [value for value in values if value is not None]
-    mean = f"{fmean(known):.4f}, the mean over {len(known)} of {len(values)} seeds" if known else "no value"
+    measured = [value for value in values if value is not None]
+    mean = f"{fmean(measured):.4f}, the mean over {len(measured)} of {len(values)} seeds" if measured else "no value"
     signatures = {score["metrics"][metric]["signature"] for score in scores if metric in score["metrics"]} - {None}
     split = scores[0]["split"]
     lines = [f"{metrics.label(metric)} of {run} on {pair}, {split} ({scores[0]['sentences']} sentences): {mean}"]
@@ -81,28 +81,28 @@ def _number(scores: list[dict], pair: str, run: str, metric: str) -> str:
 
 
 def _run(path: Path, score: dict, metric: str) -> str:
-    """Describe one seed's run."""
+    """Describe the run of one seed."""
     entry = score["metrics"].get(metric, {})
     value = entry.get("not_run") or (entry and f"{entry['value']:.4f}")
     if score["status"] not in score_files.TRANSLATES:
         value = ": ".join(filter(None, (score["status"], score.get("reason"))))
     generation = atomic.read_record(path.with_name(f"{score['split']}.generation.json"), sha256=str)
     lines = [f"seed {score['seed']}: {value}", f"  translations: sha256 {generation['sha256']}"]
-    lines += [f"  translated: {line}" for line in _made(generation)]
-    lines += [f"  scored: {line}" for line in _made(score)]
+    lines += [f"  translated: {line}" for line in _provenance(generation)]
+    lines += [f"  scored: {line}" for line in _provenance(score)]
     training = path.with_name("training.json")
     if training.exists():
         record = atomic.read_record(training, settings=dict)
         if record.get("status") != "failed":
             steps, pairs, seconds = (record[key] for key in ("train_steps", "train_pairs", "train_seconds"))
             lines.append(f"  trained: {steps} steps on {pairs} pairs in {seconds:.0f} s")
-        lines += [f"  trained: {line}" for line in _made(record)]
-        lines += [f"  {section}: {_plain(settings)}" for section, settings in record["settings"].items()]
+        lines += [f"  trained: {line}" for line in _provenance(record)]
+        lines += [f"  {section}: {_settings(settings)}" for section, settings in record["settings"].items()]
     return "\n".join(lines)
 
 
-def _made(record: dict) -> Iterator[str]:
-    """Yield with what code, libraries and machine something was made, and when, as far as the record says."""
+def _provenance(record: dict) -> Iterator[str]:
+    """Yield the time, code, machine and libraries of a record, if it has them."""
     if "commit" in record:
         versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
         commit, code = (record.get(key) or "not recorded" for key in ("commit", "code"))
@@ -110,25 +110,25 @@ def _made(record: dict) -> Iterator[str]:
         yield versions
 
 
-def _plain(settings: dict) -> str:
-    used = {key: value for key, value in settings.items() if key != "enabled"}
-    return _in_words(used if settings["enabled"] else "off")
+def _settings(settings: dict) -> str:
+    values = {key: value for key, value in settings.items() if key != "enabled"}
+    return _as_text(values if settings["enabled"] else "off")
 
 
-def _in_words(value: object) -> str:
-    """Say a setting, or a mapping of them, without the signs of a program."""
+def _as_text(value: object) -> str:
+    """Return a setting, or a mapping of settings, as text without braces and quotes."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_in_words(each)}" for key, each in value.items()) or "none"
+        return ", ".join(f"{key} {_as_text(entry)}" for key, entry in value.items()) or "none"
     return "none" if value is None else str(value)
 
 
 def _data(results: Path, pair: str, split: str) -> str:
-    """Name the text that a run was trained, chosen and scored on."""
+    """Describe the text on which a run was trained, selected and scored."""
     columns = ["pair", "split", "origin", "pairs", "source_sha256", "target_sha256"]
     summary = tsv.read(results / "corpus/summary.tsv", columns)
     further = results / f"corpus/summary.{split}.tsv"
     summary = pd.concat([summary, tsv.read(further, columns)]) if further.exists() else summary
-    # A pair without text of its own reads that of the reverse pair.
+    # A pair without its own text reads that of the reverse pair.
     text_pair = Pair(pair) if pair in set(summary["pair"]) else Pair(pair).reverse
     source, target = text_pair.languages
     lines = [
@@ -141,5 +141,5 @@ def _data(results: Path, pair: str, split: str) -> str:
 
 def _base(results: Path) -> str:
     record = atomic.read_record(results / "base" / provenance.RECORD)
-    lines = [f"  {key}: {_in_words(value)}" for key, value in record.get("model", {}).items()]
-    return "\n".join(["base model:", *lines, *(f"  {line}" for line in _made(record))])
+    lines = [f"  {key}: {_as_text(value)}" for key, value in record.get("model", {}).items()]
+    return "\n".join(["base model:", *lines, *(f"  {line}" for line in _provenance(record))])

@@ -1,7 +1,7 @@
-"""What an experiment will cost, known from a few steps of each of its trainings.
+"""The forecast of the cost of an experiment, from a few steps of each kind of training.
 
-The few steps are the workflow's own, of a small experiment with the same text, model, variants and machine: one pair,
-one cell, one seed. What its jobs took is counted up to all runs and steps, with the text of other pairs by its length.
+The workflow runs a small experiment with the same text, model, variants and machine, but with one pair, one cell and
+one seed. The measured cost is extrapolated to all runs and steps, and to other pairs by the length of their text.
 """
 
 import math
@@ -21,10 +21,10 @@ from skipclm.evaluation import metrics
 from skipclm.planning.cost import STAGES, Measured, duration
 from skipclm.runtime import atomic, devices, tsv
 
-STEPS, ROW = 12, 4  # of the small trainings, and from one row of their history to the next
-LEASING = ("base model", "trainings", "translations", "neural scores")  # a GPU, where there is one
-SPECIAL = 3  # tokens around the two sentences of a pair
-BASE_STEPS = 30  # of the small base model, whose history has a row every ten
+STEPS, ROW = 12, 4  # steps of the small trainings, and steps per row of their history
+LEASING = ("base model", "trainings", "translations", "neural scores")  # stages that use a GPU
+SPECIAL = 3  # special tokens in an example
+BASE_STEPS = 30  # steps of the small base model, with 10 steps per row of its history
 
 
 def small(config: dict) -> dict:
@@ -43,85 +43,85 @@ def small(config: dict) -> dict:
             section["training"] |= {"steps": STEPS, "log_every": ROW, "validations": 1}
         if "skip" in section:
             section["skip"] |= {"warmup_steps": 1}
-    # Hardly trained models would go on to the limit, others end about where the reference does.
+    # An untrained model generates up to the limit, while a trained one ends near the length of the reference.
     config["evaluation"] |= {"length_ratio": 1.0, "length_extra": 4}
     return config
 
 
 def texts(config: dict) -> list[str]:
-    """Return the encoded text, as pair/split, that all runs read, those of the small experiment too."""
-    found = [*Experiment(small(config)).runs, *Experiment(config).runs]
-    read = [f"{run.pair}/{split}" for run in found for split in ("train", "valid", *run.splits)]
-    return list(dict.fromkeys(read))
+    """Return the encoded texts, as pair/split, that the runs of both experiments read."""
+    all_runs = [*Experiment(small(config)).runs, *Experiment(config).runs]
+    return list(dict.fromkeys(f"{run.pair}/{split}" for run in all_runs for split in ("train", "valid", *run.splits)))
 
 
 @dataclass(frozen=True)
-class _Text:
-    """How much text there is, in tokens."""
+class _TextLengths:
+    """Lengths of text in tokens."""
 
-    example: dict[str, float]  # of the mean example that a pair trains on
-    split: dict[str, int]  # in all of a split, by pair/split
+    example: dict[str, float]  # mean length of a training example, by pair
+    split: dict[str, int]  # length of a split, by pair/split
 
     @classmethod
-    def of(cls, config: dict, folder: Path) -> "_Text":
-        """Read the encoded text in a folder."""
-        found = {text: Examples.load(folder / f"{text}.safetensors") for text in texts(config)}
+    def of(cls, config: dict, folder: Path) -> "_TextLengths":
+        """Read the encoded texts in a folder."""
+        encoded = {text: Examples.load(folder / f"{text}.safetensors") for text in texts(config)}
         example = {}
-        for pair in {text.partition("/")[0] for text in found}:
-            used = found[f"{pair}/train"].within(config["training"]["max_tokens"])
-            example[pair] = sum(used.lengths()) / len(used) + SPECIAL
-        return cls(example, {text: sum(examples.lengths()) for text, examples in found.items()})
+        for pair in {text.partition("/")[0] for text in encoded}:
+            usable = encoded[f"{pair}/train"].within(config["training"]["max_tokens"])
+            example[pair] = sum(usable.lengths()) / len(usable) + SPECIAL
+        return cls(example, {text: sum(examples.lengths()) for text, examples in encoded.items()})
 
-    def longer(self, pair: str, split: str, measured: str) -> float:
-        """Return how much text a pair's split has, of that of the measured pair."""
-        return self.split[f"{pair}/{split}"] / self.split[f"{measured}/{split}"]
+    def ratio(self, pair: str, split: str, measured_pair: str) -> float:
+        """Return the length of a split of a pair, relative to that of the measured pair."""
+        return self.split[f"{pair}/{split}"] / self.split[f"{measured_pair}/{split}"]
 
 
 @dataclass(frozen=True)
 class _Speed:
-    """Seconds of a training: before and after its steps, of one token, and of one validation."""
+    """The speed of a training, in seconds."""
 
-    around: float
-    token: float
-    validation: float
+    overhead: float  # before and after all steps
+    token: float  # per token
+    validation: float  # per validation
 
     @classmethod
     def of(cls, measured: Measured, run: Run) -> "_Speed":
-        """Return the speed of a small training, by its record, its history and its benchmark."""
+        """Return the speed of a small training, from its record, its history and its benchmark."""
         record = atomic.read_json(measured.results / run.folder / "training.json")
         history = tsv.read(measured.results / run.folder / "history.tsv")
         tokens = record["train_tokens"] / record["train_steps"]
-        step = tokens / float(history["tokens_per_second"].iloc[1:].mean())  # the first row has much to set up
-        slow = tokens * ROW / float(history["tokens_per_second"].iloc[0])
-        validation = max(0.0, record["train_seconds"] - slow - (STEPS - ROW) * step)
-        around = measured.seconds[f"{run.folder}/train"] - STEPS * step - validation
-        return cls(around, step / tokens, validation)
+        step = tokens / float(history["tokens_per_second"].iloc[1:].mean())  # the first row includes the setup
+        first_row = tokens * ROW / float(history["tokens_per_second"].iloc[0])
+        validation = max(0.0, record["train_seconds"] - first_row - (STEPS - ROW) * step)
+        overhead = measured.seconds[f"{run.folder}/train"] - STEPS * step - validation
+        return cls(overhead, step / tokens, validation)
 
-    def of_training(self, training: dict, length: float, longer: float) -> tuple[float, float]:
+    def extrapolate(self, training: dict, length: float, validation_ratio: float) -> tuple[float, float]:
         """Return the tokens and the seconds of a training with these settings.
 
-        Its examples have so many tokens (`length`), and its validations so many times as many as the measured ones
-        (`longer`).
+        `length` is the mean number of tokens in an example. `validation_ratio` is the length of the validation split,
+        relative to that of the measured pair.
         """
         tokens = training["steps"] * min(training["batch_size"] * length, training["batch_tokens"] or math.inf)
-        validations = training["validations"] * self.validation * longer
-        return tokens, self.around + tokens * self.token + validations
+        validations = training["validations"] * self.validation * validation_ratio
+        return tokens, self.overhead + tokens * self.token + validations
 
 
 def predict(config: dict, root: Path) -> pd.DataFrame:
-    """Count up what the small experiment took.
+    """Extrapolate the cost of the small experiment, whose results are in the folder `root`.
 
-    A row for each stage, with jobs, steps, tokens, seconds, memory_mb and, for trainings on a GPU, gpu_memory_mb.
+    Returns a row for each stage, with jobs, steps, tokens, seconds, memory_mb and, for trainings on a GPU,
+    gpu_memory_mb.
     """
     mini = small(config)
     measured = Measured(root, mini)
     models = {run.name if run.stage == "ablation" else "": run for run in Experiment(mini).runs}
     rows: dict[str, dict] = {stage: {"jobs": 0, "steps": 0, "tokens": 0.0, "seconds": 0.0} for stage in STAGES}
-    text = _Text.of(config, measured.results / "tokens")
-    for stage, jobs, steps, tokens, seconds in _of_runs(config, measured, models, text):
+    text = _TextLengths.of(config, measured.results / "tokens")
+    for stage, jobs, steps, tokens, seconds in _run_jobs(config, measured, models, text):
         for key, value in (("jobs", jobs), ("steps", steps), ("tokens", tokens), ("seconds", seconds)):
             rows[stage][key] += value
-    for stage, jobs, seconds in _of_the_rest(config, mini, measured):
+    for stage, jobs, seconds in _other_jobs(config, mini, measured):
         rows[stage]["jobs"] += jobs
         rows[stage]["seconds"] += seconds
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
@@ -131,36 +131,36 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
 
 
 def _gpu_memory(measured: Measured, models: Iterable[Run]) -> float:
-    """Return the most that a small training took of a GPU, in MiB; nan without one."""
+    """Return the maximum of GPU memory of the small trainings, in MiB; nan without a GPU."""
     records = [measured.results / run.folder / "training.json" for run in models]
-    found = [atomic.read_json(record)["gpu_memory_mb"] for record in records if record.exists()]
-    return pd.Series(found, dtype=float).max()
+    memory = [atomic.read_json(record)["gpu_memory_mb"] for record in records if record.exists()]
+    return pd.Series(memory, dtype=float).max()
 
 
-def _of_runs(
-    config: dict, measured: Measured, models: dict[str, Run], text: _Text
+def _run_jobs(
+    config: dict, measured: Measured, models: dict[str, Run], text: _TextLengths
 ) -> Iterator[tuple[str, int, int, float, float]]:
-    """Yield stage, jobs, steps, tokens and seconds of each run's jobs, from those of the small run that it is like."""
-    start = _start(measured)
+    """Yield stage, jobs, steps, tokens and seconds of the jobs of each run, from a small run of the same kind."""
+    startup = _startup(measured)
     speeds = {name: _Speed.of(measured, run) for name, run in models.items() if run.settings["training"]["enabled"]}
     for run in Experiment(config).runs:
-        like = run.name if run.stage == "ablation" else ""
-        model, training = models[like], run.settings["training"]
+        kind = run.name if run.stage == "ablation" else ""
+        model, training = models[kind], run.settings["training"]
         if training["enabled"]:
-            longer = text.longer(run.pair, "valid", model.pair)
-            tokens, seconds = speeds[like].of_training(training, text.example[run.pair], longer)
+            ratio = text.ratio(run.pair, "valid", model.pair)
+            tokens, seconds = speeds[kind].extrapolate(training, text.example[run.pair], ratio)
             yield "trainings", 1, training["steps"], tokens, seconds
         for split in run.splits:
-            longer = text.longer(run.pair, split, model.pair)
+            ratio = text.ratio(run.pair, split, model.pair)
             for job in [job for job in measured.seconds if job.startswith(f"{model.folder}/{split}.")]:
-                yield measured.stage_of(job), 1, 0, 0.0, start + (measured.seconds[job] - start) * longer
+                yield measured.stage_of(job), 1, 0, 0.0, startup + (measured.seconds[job] - startup) * ratio
 
 
-def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple[str, int, float]]:
-    """Yield stage, jobs and seconds of all that is no run: by the pairs that it is of, or the runs that it reads."""
-    start = _start(measured)
+def _other_jobs(config: dict, mini: dict, measured: Measured) -> Iterator[tuple[str, int, float]]:
+    """Yield stage, jobs and seconds of jobs outside runs; they grow with the number of pairs or of runs."""
+    startup = _startup(measured)
     scratch = config["model"]["scratch"] if config["model"]["source"] == "scratch" else None
-    grown = {stage: _count(config, stage) / _count(mini, stage) for stage in ("grid", "ablation")}
+    growth = {stage: _count(config, stage) / _count(mini, stage) for stage in ("grid", "ablation")}
     for job, seconds in measured.seconds.items():
         stage = measured.stage_of(job)
         if job == "base" and scratch:
@@ -174,11 +174,11 @@ def _of_the_rest(config: dict, mini: dict, measured: Measured) -> Iterator[tuple
         elif job.endswith(".translations"):
             yield stage, len(runs.ablation_pairs(config)), seconds * len(runs.ablation_pairs(config))
         elif stage == "tables and figures":
-            yield stage, 1, start + (seconds - start) * grown.get(job.partition("/")[0], 1.0)
+            yield stage, 1, startup + (seconds - startup) * growth.get(job.partition("/")[0], 1.0)
 
 
-def _start(measured: Measured) -> float:
-    """Return the seconds that each job takes to start, by the shortest."""
+def _startup(measured: Measured) -> float:
+    """Return the seconds of the shortest job, an estimate of the startup of each job."""
     return min(measured.seconds.values())
 
 
@@ -186,18 +186,18 @@ def _count(config: dict, stage: str) -> int:
     return sum(run.stage == stage for run in Experiment(config).runs)
 
 
-def at_a_time(config: dict, cores: int) -> dict[str, int]:
-    """Return how many jobs of each stage run at a time on so many cores, or on the GPUs that there are."""
+def parallel_jobs(config: dict, cores: int) -> dict[str, int]:
+    """Return how many jobs of each stage run in parallel on the available GPUs, or otherwise on the cores."""
     gpus = len(devices.visible()) * config["execution"]["jobs_per_gpu"]
-    room = min(gpus, cores) if gpus else cores
-    trained = Counter(run.stage for run in _trainings(config))
-    most = {
+    slots = min(gpus, cores) if gpus else cores
+    trainings = Counter(run.stage for run in _trainings(config))
+    limits = {
         "base model": 1,
-        "trainings": min(int(room / _processes(config)), max(trained.values())),
-        "translations": room,
-        "neural scores": room if gpus else cores // metrics.NEURAL_CORES,
+        "trainings": min(int(slots / _processes(config)), max(trainings.values())),
+        "translations": slots,
+        "neural scores": slots if gpus else cores // metrics.NEURAL_CORES,
     }
-    return {stage: max(1, most.get(stage, cores)) for stage in STAGES}
+    return {stage: max(1, limits.get(stage, cores)) for stage in STAGES}
 
 
 def _trainings(config: dict) -> list[Run]:
@@ -205,33 +205,33 @@ def _trainings(config: dict) -> list[Run]:
 
 
 def _processes(config: dict) -> float:
-    """Return how many processes a training has in the mean, each of which leases a GPU."""
+    """Return the mean number of processes of a training; each process leases a GPU."""
     return fmean(run.settings["training"]["processes"] for run in _trainings(config))
 
 
-def wall_clock(table: pd.DataFrame, together: dict[str, int]) -> float:
-    """Return the seconds that the stages of `predict` take, where so many of their jobs run at a time."""
-    return (table["seconds"] / _at_once(table, together)).sum()
+def wall_clock(table: pd.DataFrame, parallel: dict[str, int]) -> float:
+    """Return the seconds from start to end for a table of `predict` and the result of `parallel_jobs`."""
+    return (table["seconds"] / _parallel(table, parallel)).sum()
 
 
-def _at_once(table: pd.DataFrame, together: dict[str, int]) -> pd.Series:
-    """Return how many jobs of each stage run at a time, of those that there are."""
-    return table["stage"].map(together).clip(upper=table["jobs"])
+def _parallel(table: pd.DataFrame, parallel: dict[str, int]) -> pd.Series:
+    """Return how many jobs of each stage run in parallel, at most all of them."""
+    return table["stage"].map(parallel).clip(upper=table["jobs"])
 
 
-def disk(config: dict, root: Path, together: int) -> dict[str, float]:
-    """Return the bytes that an experiment takes at its `highest`, and that it leaves in the end (`stays`)."""
+def disk(config: dict, root: Path, parallel_trainings: int) -> dict[str, float]:
+    """Return the bytes on the disk at the `highest` point of an experiment, and at its end (`stays`)."""
     mini = small(config)
-    folder, found = root / "results" / mini["experiment"], Experiment(config).runs
-    like = {run.name: folder / run.folder for run in Experiment(mini).runs if run.stage == "ablation"}
-    models = {name: _size(path / "model") for name, path in like.items()}
-    largest, files = max(models.values()), max(_size(path) - models[name] for name, path in like.items())
-    kept = [run for run in _trainings(config) if config[run.stage]["keep_weights"]]
+    folder = root / "results" / mini["experiment"]
+    variants = {run.name: folder / run.folder for run in Experiment(mini).runs if run.stage == "ablation"}
+    models = {name: _size(path / "model") for name, path in variants.items()}
+    largest, files = max(models.values()), max(_size(path) - models[name] for name, path in variants.items())
+    weights = [models.get(run.name, largest) for run in _trainings(config) if config[run.stage]["keep_weights"]]
     text = _size(folder / "corpus") + _size(folder / "tokens")
-    stays = _size(folder / "base") + text + files * len(found) + sum(models.get(run.name, largest) for run in kept)
-    # Beside it a training has up to three snapshots, of weights and the optimiser's two moments; and as many models as
-    # there are trainings wait to be translated with.
-    return {"highest": stays + together * (2 + 3 * 3) * largest, "stays": stays}
+    stays = _size(folder / "base") + text + files * len(Experiment(config).runs) + sum(weights)
+    # Each parallel training has its model, one more that waits for its translation, and up to three snapshots of
+    # weights and the two moments of the optimizer.
+    return {"highest": stays + parallel_trainings * (2 + 3 * 3) * largest, "stays": stays}
 
 
 def _size(path: Path) -> int:
@@ -239,9 +239,9 @@ def _size(path: Path) -> int:
 
 
 def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, float]) -> str:
-    """Say what `predict` and `disk` found."""
-    together = at_a_time(config, cores)
-    memory = (table["memory_mb"] * _at_once(table, together)).max()
+    """Return the results of `predict` and `disk` as text."""
+    parallel = parallel_jobs(config, cores)
+    memory = (table["memory_mb"] * _parallel(table, parallel)).max()
     lines = [f"{_count(config, 'grid')} runs of the grid, {_count(config, 'ablation')} of the ablation"]
     lines.append(f"{'stage':20}{'jobs':>7}{'steps':>9}{'tokens':>12}{'time':>15}{'MB':>8}")
     for row in table.itertuples():
@@ -249,25 +249,25 @@ def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, floa
         counts = f"{row.stage:20}{row.jobs:>7}{row.steps or '':>9}{tokens:>12}"
         lines.append(f"{counts}{duration(row.seconds):>15}{row.memory_mb:>8.0f}")
     lines.append(f"{'in all':20}{table['jobs'].sum():>7}{'':21}{duration(table['seconds'].sum()):>15}")
-    total = wall_clock(table, together)
+    total = wall_clock(table, parallel)
     gigabytes = {key: f"{value / 1e9:.2f} GB" for key, value in space.items()}
     return "\n".join(
         [
             *lines,
-            f"about {duration(total)} on {cores} cores, {together['trainings']} trainings at a time",
+            f"about {duration(total)} on {cores} cores, {parallel['trainings']} trainings at a time",
             f"memory: {memory / 1e3:.1f} GB at most at a time",
-            *_of_gpus(table, config),
+            *_gpu_lines(table, config),
             f"disk: {gigabytes['highest']} at its highest point, {gigabytes['stays']} in the end",
             "",
         ]
     )
 
 
-def _of_gpus(table: pd.DataFrame, config: dict) -> Iterator[str]:
-    """Say how long the GPUs that there are will be leased, and how much of their memory a training takes."""
+def _gpu_lines(table: pd.DataFrame, config: dict) -> Iterator[str]:
+    """Yield lines with the hours of GPUs and with the memory of a training, if there are GPUs."""
     if count := len(devices.visible()):
         leases = dict.fromkeys(LEASING, 1.0) | {"trainings": _processes(config)}
         leased = (table["seconds"] * table["stage"].map(leases)).sum() / config["execution"]["jobs_per_gpu"]
         yield f"GPUs: {duration(leased)} in all, {duration(leased / count)} of each of {count}"
-    for most in table["gpu_memory_mb"].dropna():
-        yield f"GPU memory: {most / 1e3:.1f} GB for each training"
+    for megabytes in table["gpu_memory_mb"].dropna():
+        yield f"GPU memory: {megabytes / 1e3:.1f} GB for each training"

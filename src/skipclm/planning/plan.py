@@ -1,4 +1,4 @@
-"""Plan an experiment: run a small one of a few steps, and count up what it took."""
+"""Plan an experiment: run a small one with a few steps, and extrapolate its cost."""
 
 import os
 import re
@@ -21,15 +21,15 @@ from skipclm.planning import cost, forecast
 from skipclm.runtime import atomic, console, job_environment, jobs
 
 ROOT = Path(__file__).parents[3]
-SETTING = re.compile(r"[a-zA-Z_][\w-]*=")  # how a KEY=VALUE begins
+SETTING = re.compile(r"[a-zA-Z_][\w-]*=")  # the beginning of KEY=VALUE
 
 
 def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
-    """Return the forecast of an experiment in words, and leave it as a table among its results.
+    """Return the forecast of an experiment as text, and write it to a file in the folder of its results.
 
-    `overlays` and `settings` are what snakemake has as --configfile and --config. Raises an `InputError` for a
-    configuration that cannot run, or if the small experiment fails. When it is told to end, so does what it has
-    started, and it exits with 128 and the number of the signal.
+    `overlays` and `settings` are the values of --configfile and --config of snakemake. Raises an `InputError` for a
+    configuration that cannot run, or if the small experiment fails. A signal also ends the small experiment; the exit
+    status is 128 plus the number of the signal.
     """
     before = jobs.install_signal_handlers(_interrupt)
     try:
@@ -44,9 +44,9 @@ def plan(overlays: list[Path], settings: list[str], cores: int) -> str:
 
 
 def _interrupt(number: int, _: object) -> None:
-    """Raise a `KeyboardInterrupt` with the number of the signal, once: a second one must not interrupt the removal."""
-    for each in jobs.ENDINGS:
-        signal.signal(each, signal.SIG_IGN)
+    """Raise a `KeyboardInterrupt` with the number of the signal; ignore later signals during the cleanup."""
+    for ending in jobs.ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt(number)
 
 
@@ -56,16 +56,14 @@ def _plan(overlays: list[Path], settings: list[str], cores: int) -> str:
     name = mini["experiment"]
     for place in ("results", "benchmarks"):
         if (Path(place) / name).exists():
-            raise InputError(
-                f"expected no {place}/{name}, found one, of a plan that was interrupted perhaps; remove it"
-            )
-    console.print_error(f"{name}: a few steps of each training, to measure by ...")
+            raise InputError(f"expected no folder {place}/{name}, found one, perhaps of an interrupted plan; remove it")
+    console.print_error(f"{name}: a few steps of each kind of training ...")
     (Path("results") / name).mkdir(parents=True)
     try:
         _run(mini, forecast.texts(config), cores)
         _check(mini)
         table = forecast.predict(config, Path())
-        space = forecast.disk(config, Path(), forecast.at_a_time(config, cores)["trainings"])
+        space = forecast.disk(config, Path(), forecast.parallel_jobs(config, cores)["trainings"])
     finally:
         for place in ("results", "benchmarks"):
             shutil.rmtree(Path(place) / name, ignore_errors=True)
@@ -79,17 +77,17 @@ def _plan(overlays: list[Path], settings: list[str], cores: int) -> str:
 
 
 def options(configfile: Sequence[Path], config: Sequence[str], more: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the files and the KEY=VALUE settings of a command line that means the same to snakemake.
+    """Return the files and the KEY=VALUE settings of a command line with the meaning that it has for snakemake.
 
-    There, each option takes all words that follow it: these are `more`. Raises an `InputError` for an option that is
-    repeated, of which Snakemake would take the last one alone, and for words that follow no option.
+    There, an option takes all words that follow it; `more` are the words after the first. Raises an `InputError` for a
+    repeated option, of which Snakemake would use only the last one, and for words that follow no option.
     """
     settings = [word for word in more if SETTING.match(word)]
     files = [Path(word) for word in more if not SETTING.match(word)]
     for option, given, rest in (("--configfile", configfile, files), ("--config", config, settings)):
         if len(given) > 1:
             raise InputError(
-                f"{option}: expected the option once, since snakemake goes by the last one alone, found it "
+                f"{option}: expected the option once, because snakemake uses only the last one, found it "
                 f"{len(given)} times; write {option} {' '.join(map(str, given))}"
             )
         if rest and not given:
@@ -107,8 +105,8 @@ def resolve(overlays: list[Path], settings: Sequence[str] = ()) -> dict:
             update_config(config, _read(path))
         except RecursionError:
             raise InputError(
-                f"{path}: expected keys and values, found values within values without end; remove the YAML alias (*) "
-                "that makes one a part of itself"
+                f"{path}: expected keys and values, found values nested without end; remove the YAML alias (*) that "
+                "makes a value a part of itself"
             ) from None
     try:
         update_config(config, parse_config(settings))
@@ -122,18 +120,18 @@ def resolve(overlays: list[Path], settings: Sequence[str] = ()) -> dict:
 def _read(path: Path) -> dict:
     """Return the keys and values of a YAML file."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}: expected YAML, found that it is not: {' '.join(str(error).split())}; correct it"
+            f"{path}: expected YAML, found an error: {' '.join(str(error).split())}; correct it"
         ) from error
-    if not isinstance(found or {}, dict):
-        raise InputError(f"{path}: expected keys with values, found {type(found).__name__}; correct it")
-    return found or {}
+    if not isinstance(config or {}, dict):
+        raise InputError(f"{path}: expected keys with values, found {type(config).__name__}; correct it")
+    return config or {}
 
 
 def _run(config: dict, texts: list[str], cores: int) -> None:
-    """Run the small experiment from its beginning, and encode these texts."""
+    """Run the whole small experiment, and encode these texts."""
     log = _log(config)
     log.parent.mkdir(parents=True, exist_ok=True)
     overlay = log.with_suffix(".yaml")
@@ -142,23 +140,23 @@ def _run(config: dict, texts: list[str], cores: int) -> None:
     targets = ["all", *(f"{tokens}/{text}.{kind}" for text in texts for kind in ("safetensors", "json"))]
     command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(overlay)]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
-    # On this machine: a cluster's profile would measure its queue.
+    # Run on this machine. The profile of a cluster would measure the time in its queue.
     command += ["--profile", "none", "--workflow-profile", str(ROOT / "profiles/default")]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE_")}
     variables |= job_environment.SAFE_PATH
-    # In a session of its own, so that it is told to end once, by us, whatever it is that ends us.
+    # In a separate session, the process gets no signal from the terminal, only the one that we send.
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(command, env=variables, stdout=file, stderr=file, start_new_session=True)
     try:
         failed = process.wait()
     except KeyboardInterrupt:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait()  # until it gives its folder free
+        process.wait()  # until it unlocks its folder
         raise
     finally:
         overlay.unlink()
     if failed:
-        raise InputError(f"expected a few steps of each training to go well, but some did not; {log} says why")
+        raise InputError(f"expected a few steps of each training to succeed, but some failed; see {log}")
 
 
 def _log(config: dict) -> Path:
@@ -173,6 +171,6 @@ def _check(config: dict) -> None:
             score = atomic.read_json(folder / f"{split}.scores.json")
             if score["status"] not in score_files.TRANSLATES:
                 raise InputError(
-                    f"expected a few steps of each training to go well, found that {run.name} {score['status']}: "
+                    f"expected a few steps of each training to succeed, found that {run.name} {score['status']}: "
                     f"{score['reason'] or 'lower its learning rate'}"
                 )

@@ -1,7 +1,8 @@
-"""How far an experiment has come, read off the files of its runs while it is under way."""
+"""The progress of an experiment, read from the files of its runs."""
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import chdir
 from pathlib import Path
 from statistics import fmean
@@ -15,46 +16,43 @@ from skipclm.planning import cost
 from skipclm.runtime import atomic, locks
 from skipclm.runtime.snapshots import FOLDER, PROGRESS
 
-LATELY = 20  # jobs of runs that ended last, which tell how many go on at a time
+RECENT = 20  # the number of last jobs from which the parallelism is estimated
 SECTIONS = ("corpus", "model", *runs.METHOD_SECTIONS, "grid", "ablation", "evaluation")  # of a configuration
-Took = tuple[float, float]  # seconds of a run's training, and of all that comes after
+Seconds = tuple[float, float]  # of the training of a run, and of its other jobs
 
 
 def report(results: Path) -> str:
-    """Say in lines what is done, running, failed and left, which cell is best so far, and how long the rest takes.
+    """Return lines with the counts of done, running, failed and left runs, the best cells, and the time left.
 
-    `results` is an experiment's folder. Raises an `InputError` if the workflow was never started for it, or if the
-    folder of its base model is gone.
+    `results` is the folder of an experiment. Raises an `InputError` if the workflow was never started for it, or if
+    the folder of its base model is missing.
     """
-    results = Path(os.path.abspath(results))  # benchmarks lie beside the name, wherever a link leads
+    results = Path(os.path.abspath(results))  # not `resolve`: benchmarks are beside a link, not its target
     if not (results / cost.CONFIG).exists():
         raise InputError(
             f"expected the results of an experiment, such as results/demo, found no {cost.CONFIG} in {results}; start "
             "the workflow first, or correct the path"
         )
     config = atomic.read_record(results / cost.CONFIG, experiment=str, **dict.fromkeys(SECTIONS, dict))
-    with reading(results), chdir(results.parents[1]):  # from where the workflow looks for the base model's folder
+    with reading(results), chdir(results.parents[1]):  # the path of the base model is relative to this folder
         return "\n".join([*_lines(results, config), ""])
 
 
 def _lines(results: Path, config: dict) -> list[str]:
-    found = Experiment(config).runs
-    states = {run: state(results, config, run) for run in found}
-    lines = [f"{config['experiment']}: {_counts(Counter(states.values()), len(found))}"]
+    states = {run: state(results, config, run) for run in Experiment(config).runs}
+    lines = [f"{config['experiment']}: {_counts(states.values())}"]
     for stage in ("grid", "ablation"):
-        of_stage = [states[run] for run in found if run.stage == stage]
-        lines.append(f"  {stage}: {_counts(Counter(of_stage), len(of_stage))}")
-    lines += [f"running: {run.folder}{_progress(results, config, run)}" for run in found if states[run] == "running"]
-    lines += [f"failed: {run.folder}: {_reason(results, run)}" for run in found if states[run] == "failed"]
-    lines += _best(results, config, found, states)
-    return lines + _time_left(results, config, found, states)
+        lines.append(f"  {stage}: {_counts(states[run] for run in states if run.stage == stage)}")
+    lines += [f"running: {run.folder}{_progress(results, config, run)}" for run in states if states[run] == "running"]
+    lines += [f"failed: {run.folder}: {_reason(results, run)}" for run in states if states[run] == "failed"]
+    return [*lines, *_best(results, config, states), *_time_left(results, config, states)]
 
 
 def state(results: Path, config: dict, run: Run) -> str:
-    """Return what a run is: done, failed, running or left, as one is that was trained with other settings.
+    """Return the state of a run: done, failed, running or left.
 
-    So is one that lacks a metric. That its text or its base model has changed is not seen here, before Snakemake has
-    begun to make it anew.
+    A run with other settings or without some metric is left. A changed text or base model has no effect here until
+    Snakemake repeats the first job.
     """
     folder = results / run.folder
     if any(map(locks.is_locked, folder.glob("*.attempt"))):
@@ -63,37 +61,38 @@ def state(results: Path, config: dict, run: Run) -> str:
     if not all(path.exists() for path in paths) or not _is_trained(results, config, run):
         return "left"
     scores = [atomic.read_record(path, status=str, metrics=dict) for path in paths]
-    translated = [score["metrics"].keys() for score in scores if score["status"] in score_files.TRANSLATES]
-    if not all(set(config["evaluation"]["metrics"]) <= measured for measured in translated):
+    measured = [score["metrics"].keys() for score in scores if score["status"] in score_files.TRANSLATES]
+    if not all(set(config["evaluation"]["metrics"]) <= metrics for metrics in measured):
         return "left"
     return "failed" if any(score["status"] == "failed" for score in scores) else "done"
 
 
 def _is_trained(results: Path, config: dict, run: Run) -> bool:
-    """Tell whether a run has been trained as the configuration has it, or is not to be trained."""
+    """Return whether a run was trained with the settings of the configuration, or needs no training."""
     if not run.settings["training"]["enabled"]:
         return True
     record, choice = results / run.folder / "training.json", results / "grid/best.json"
     best = atomic.read_record(choice).get(run.pair) if choice.exists() else None
     if not record.exists() or (runs.needs_best(run.settings) and not best):
         return False
-    wanted = runs.with_layers(run.settings, validation.depth(config), best)
-    return atomic.read_record(record, settings=dict)["settings"] == wanted
+    settings = runs.with_layers(run.settings, validation.depth(config), best)
+    return atomic.read_record(record, settings=dict)["settings"] == settings
 
 
-def _counts(counts: Counter, total: int) -> str:
+def _counts(states: Iterable[str]) -> str:
+    counts = Counter(states)
     parts = [f"{counts[name]} {name}" for name in ("running", "failed", "left") if counts[name]]
-    return ", ".join([f"{counts['done']} of {total} runs done", *parts])
+    return ", ".join([f"{counts['done']} of {counts.total()} runs done", *parts])
 
 
 def _step(results: Path, run: Run) -> dict | None:
-    """Return `step`, `steps` and `loss` of a training under way, None before its first log."""
+    """Return `step`, `steps` and `loss` of a running training, or None before its first log."""
     file = results / run.folder / FOLDER / PROGRESS
     return atomic.read_record(file, step=int, steps=int) if file.exists() else None
 
 
 def _progress(results: Path, config: dict, run: Run) -> str:
-    """Say at which step a training is, and its loss, or that it is done and the run is translated and scored."""
+    """Return the step and the loss of a training; ", trained" while the run is translated and scored."""
     if not run.settings["training"]["enabled"]:
         return ""
     if _is_trained(results, config, run):
@@ -105,7 +104,7 @@ def _progress(results: Path, config: dict, run: Run) -> str:
 
 
 def _share_left(results: Path, config: dict, run: Run, is_running: bool) -> float:
-    """Return which share of a run's training is left, by its steps."""
+    """Return the share of steps of a training that is left."""
     if run.settings["training"]["enabled"] and _is_trained(results, config, run):
         return 0.0
     if not is_running:
@@ -115,20 +114,21 @@ def _share_left(results: Path, config: dict, run: Run, is_running: bool) -> floa
 
 
 def _reason(results: Path, run: Run) -> str:
-    found = [atomic.read_json(results / run.folder / f"{split}.scores.json").get("reason") for split in run.splits]
-    return next(filter(None, found), "")
+    reasons = [atomic.read_json(results / run.folder / f"{split}.scores.json").get("reason") for split in run.splits]
+    return next(filter(None, reasons), "")
 
 
-def _best(results: Path, config: dict, found: list[Run], states: dict[Run, str]) -> list[str]:
-    """Say for each pair of the grid which cell is best so far."""
+def _best(results: Path, config: dict, states: dict[Run, str]) -> list[str]:
+    """Return a line with the best cell so far for each pair of the grid."""
     metric, lines = config["evaluation"]["selection_metric"], []
     for pair in config["grid"]["pairs"]:
         values: dict[str, list[float]] = {}
-        for run in found:
+        for run in states:
             if (run.stage, run.pair) == ("grid", pair) and states[run] in ("done", "failed"):
                 score = atomic.read_json(results / run.folder / "valid.scores.json")["metrics"].get(metric, {})
                 values.setdefault(run.name, []).append(score.get("value"))
-        values = {name: of_seeds for name, of_seeds in values.items() if None not in of_seeds}  # as the selection does
+        # As in the selection, a cell without a value for some seed is not chosen.
+        values = {name: seed_values for name, seed_values in values.items() if None not in seed_values}
         if values:
             sign = METRICS[metric].sign()
             name = max(values, key=lambda cell: sign * fmean(values[cell]))
@@ -138,41 +138,44 @@ def _best(results: Path, config: dict, found: list[Run], states: dict[Run, str])
 
 
 def _kind(run: Run) -> tuple[str, bool]:
-    """Tell what a run's time is like that of others by: its stage, and whether it is trained."""
+    """Return the kind of a run: its stage, and whether it is trained. Runs of a kind take a similar time."""
     return run.stage, run.settings["training"]["enabled"]
 
 
-def _of_runs_like(run: Run, took: dict[tuple[str, bool], list[Took]]) -> list[Took]:
-    """Return what runs of its kind took, or else those of the other stage; none says nothing of trainings."""
-    stage, trained = _kind(run)
-    alike = [each for kind, runs_of_it in took.items() if kind[1] >= trained for each in runs_of_it]
-    return took.get((stage, trained)) or alike
+def _seconds_of_similar(run: Run, seconds: dict[tuple[str, bool], list[Seconds]]) -> list[Seconds]:
+    """Return the seconds of runs of the same kind, or otherwise those of the other stage.
+
+    Runs without a training are not similar to one with a training.
+    """
+    stage, is_trained = _kind(run)
+    similar = [entry for kind, entries in seconds.items() if kind[1] >= is_trained for entry in entries]
+    return seconds.get((stage, is_trained)) or similar
 
 
-def _time_left(results: Path, config: dict, found: list[Run], states: dict[Run, str]) -> list[str]:
-    """Say how long the runs that are left take, if those done so far are like them."""
+def _time_left(results: Path, config: dict, states: dict[Run, str]) -> list[str]:
+    """Return a line with the time for the runs that are left, estimated from similar runs that are done."""
     measured = cost.Measured(results.parents[1], config)
-    took: dict[tuple[str, bool], list[Took]] = {}
-    for run in found:
+    done: dict[tuple[str, bool], list[Seconds]] = {}
+    for run in states:
         jobs = {job: seconds for job, seconds in measured.seconds.items() if job.startswith(f"{run.folder}/")}
         if jobs and states[run] == "done":
             training = jobs.pop(f"{run.folder}/train", 0.0)
-            took.setdefault(_kind(run), []).append((training, sum(jobs.values())))
-    left = [run for run in found if states[run] in ("left", "running")]
-    if not left or not all(_of_runs_like(run, took) for run in left):
+            done.setdefault(_kind(run), []).append((training, sum(jobs.values())))
+    left = [run for run in states if states[run] in ("left", "running")]
+    if not left or not all(_seconds_of_similar(run, done) for run in left):
         return []
     seconds = 0.0
     for run in left:
-        trainings, others = zip(*_of_runs_like(run, took), strict=True)
+        trainings, others = zip(*_seconds_of_similar(run, done), strict=True)
         seconds += _share_left(results, config, run, states[run] == "running") * fmean(trainings) + fmean(others)
-    together = min(len(left), _at_a_time(measured, sum(states[run] == "running" for run in found)))
-    return [f"left: about {cost.duration(seconds / together)}, with {together} at a time"]
+    parallel = min(len(left), _parallel_runs(measured, list(states.values()).count("running")))
+    return [f"left: about {cost.duration(seconds / parallel)}, with {parallel} at a time"]
 
 
-def _at_a_time(measured: cost.Measured, running: int) -> int:
-    """Return how many runs go on at a time: as many as did lately, and no fewer than just now."""
+def _parallel_runs(measured: cost.Measured, running: int) -> int:
+    """Return how many runs go on in parallel, estimated from the last jobs; at least those that are running now."""
     jobs = [job for job in measured.ended if measured.stage_of(job) in cost.RUNS]
-    lately = sorted(jobs, key=measured.ended.__getitem__)[-LATELY:]
-    begun = [measured.ended[job] - measured.seconds[job] for job in lately]
-    span = max(measured.ended[job] for job in lately) - min(begun)
-    return max(1, running, round(sum(measured.seconds[job] for job in lately) / span))
+    recent = sorted(jobs, key=measured.ended.__getitem__)[-RECENT:]
+    starts = [measured.ended[job] - measured.seconds[job] for job in recent]
+    span = max(measured.ended[job] for job in recent) - min(starts)
+    return max(1, running, round(sum(measured.seconds[job] for job in recent) / span))
