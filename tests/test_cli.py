@@ -311,7 +311,8 @@ def test_output_below_a_file_is_refused(skipclm, tmp_path, text):
     assert skipclm("demo-corpus", "--output", folder) == (
         1,
         "",
-        f"error: {folder}: expected a folder, or a place for one, but {folder.parent} is no folder; move it away\n",
+        f"error: {folder}: expected a folder, or a path for a new one, but {folder.parent} is not a folder; "
+        "move it away\n",
     )
 
 

@@ -52,7 +52,7 @@ def test_files_of_every_kind_are_found(folder, source, names):
         (
             "corpus: {train: {source: null}}",
             "corpus.train.source: expected one of demo, found null; "
-            "name one, since only valid and test can be carved from another split",
+            "name one, because only valid and test can be carved from another split",
         ),
         (
             "corpus: {valid: {size: null}}",

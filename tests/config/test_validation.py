@@ -234,7 +234,7 @@ def test_what_nothing_reads_changes_no_parameters():
 def test_training_must_outlast_the_warmup_of_the_gate(overlay, key, steps, found):
     assert refusal(overlay) == (
         f"{key}: expected less than training.steps, which is {steps}, found {found}; lower it, "
-        "or the skip would never come fully into play"
+        "or the gate of the skip would never be fully open"
     )
 
 
@@ -257,14 +257,14 @@ def test_another_gate_does_not_mind(overlay):
     ],
 )
 def test_each_process_needs_a_pair(overlay, key):
-    message = "expected at most training.batch_size, 48, since each takes its share of a batch, found 49; lower it"
+    message = "expected at most training.batch_size, 48, because they share a batch, found 49; lower it"
     assert refusal(overlay) == f"{key}: {message}"
 
 
 def test_tensorboard_has_to_be_there(monkeypatch):
     monkeypatch.setattr(validation, "find_spec", lambda name: None)
     assert refusal("execution: {tensorboard: true}") == (
-        "execution.tensorboard: expected tensorboard to be installed, found none; install it, or say false"
+        "execution.tensorboard: expected tensorboard to be installed, found none; install it, or set it to false"
     )
     validation.check(overlaid(), SCHEMA)
 
@@ -316,15 +316,15 @@ BELOW = "expected a block below"
         # of a section or a variant and the grid: its lowest targets are 4, its highest sources 2
         (
             "skip: {source: 4}",
-            f"skip.source: {BELOW} skip.target, found 4 and 4, once the grid chooses c1-s1-t4; change one of them",
+            f"skip.source: {BELOW} skip.target, found 4 and 4, if the grid chooses c1-s1-t4; change one of them",
         ),
         (
             "skip: {target: 2}",
-            f"skip.source: {BELOW} skip.target, found 2 and 2, once the grid chooses c1-s2-t4; change one of them",
+            f"skip.source: {BELOW} skip.target, found 2 and 2, if the grid chooses c1-s2-t4; change one of them",
         ),
         (
             "ablation: {variants: {a: {skip: {target: 1}}}}",
-            f"skip.source: {BELOW} ablation.variants.a.skip.target, found 1 and 1, once the grid chooses c1-s1-t4; "
+            f"skip.source: {BELOW} ablation.variants.a.skip.target, found 1 and 1, if the grid chooses c1-s1-t4; "
             "change one of them",
         ),
         # of the grid
@@ -341,7 +341,7 @@ BELOW = "expected a block below"
         (
             "grid: {constraints: [skip_source = 2]}",
             "grid.constraints: expected a comparison of contrastive_layer, skip_source, skip_target and numbers, such "
-            "as 'skip_target >= skip_source + 3', found 'skip_source = 2'; correct it, or make two of it",
+            "as 'skip_target >= skip_source + 3', found 'skip_source = 2'; correct it, or split it into two",
         ),
     ],
 )
@@ -369,7 +369,7 @@ def test_one_variant_at_least_must_be_left():
         (
             "model: {source: facebook/xglm-564M}",
             "model.layers: expected the number of blocks of facebook/xglm-564M, found null. There is no such folder, "
-            "so it is taken for a hub id; say its blocks (24 for XGLM-564M), so that planning needs no network",
+            "so it is a hub id; set its number of blocks (24 for XGLM-564M), so that planning needs no network",
         ),
         (
             "model: {source: ./gone}",
@@ -479,7 +479,7 @@ def test_a_folder_and_the_planned_depth_must_agree(folder):
     write_model(folder / "base")
     validation.check(overlaid("{model: {source: base, layers: 4}, grid: {skip_target: [3, 4]}}"), SCHEMA)
     assert refusal("model: {source: base, layers: 24}") == (
-        "model.layers: expected 4, as base/config.json says, found 24; set it to null, since a folder says it itself"
+        "model.layers: expected 4, the value in base/config.json, found 24; set it to null"
     )
 
 
@@ -509,7 +509,7 @@ def test_a_folder_that_cannot_be_made_is_refused(folder, blocked, block):
     with pytest.raises(InputError) as caught:
         validation.check_writable("results/demo")
     assert str(caught.value) == (
-        f"results/demo: expected a folder, or a place for one, but {place} is no folder; move it away"
+        f"results/demo: expected a folder, or a path for a new one, but {place} is not a folder; move it away"
     )
 
 
@@ -560,7 +560,7 @@ def test_snakemake_refuses_to_plan_where_it_cannot_write(folder):
     (folder / "logs").touch()
     status, output = plan(folder, "{}")
     assert status == 1
-    assert f"logs/demo: expected a folder, or a place for one, but {folder}/logs is no folder" in output
+    assert f"logs/demo: expected a folder, or a path for a new one, but {folder}/logs is no folder" in output
     assert not (folder / "results").exists()
 
 
@@ -590,11 +590,13 @@ def test_braces_in_a_path_are_refused(folder):
 
 def test_examples_must_fit_a_model_from_scratch():
     validation.check(overlaid("training: {max_tokens: 509}"), SCHEMA)
-    assert refusal("training: {max_tokens: 510}").startswith("training.max_tokens: expected at most 509, since a model")
+    assert refusal("training: {max_tokens: 510}").startswith(
+        "training.max_tokens: expected at most 509, because a model"
+    )
 
 
 def test_layers_of_a_model_from_scratch_are_said_once():
-    assert refusal("model: {layers: 8}").startswith("model.layers: expected null, since model.scratch.layers says it")
+    assert refusal("model: {layers: 8}").startswith("model.layers: expected null, because model.scratch.layers sets it")
     validation.check(overlaid("model: {layers: 6}"), SCHEMA)
 
 
@@ -618,7 +620,9 @@ def test_a_frozen_base_without_a_skip_has_nothing_to_train(variant):
 def test_a_frozen_base_learns_nothing_below_its_skip():
     frozen = "training: {weights: frozen}"
     message = refusal(f"{frozen}\ngrid: {{contrastive_layer: [3], skip_target: [4]}}")
-    assert message.startswith("training.weights: expected full or lora, since only the skip would learn, which ends at")
+    assert message.startswith(
+        "training.weights: expected full or lora, because only the skip would be trained, and it ends at"
+    )
     assert "block 4, above the contrastive layer 3" in message
     validation.check(overlaid("grid: {contrastive_layer: [4], skip_target: [4]}"), SCHEMA)
     message = refusal(f"ablation: {{variants: {{full: {{{frozen}, contrastive: {{layer: 2}}}}}}}}")
@@ -650,7 +654,7 @@ def test_the_grid_is_not_judged_by_comet_without_its_environment():
     evaluation = {"selection_metric": "comet"}
     validation.check_selection(evaluation, has_comet=True)
     validation.check_selection({"selection_metric": "bleu"}, has_comet=False)
-    with pytest.raises(InputError, match=r"expected a metric that can run, found comet .*; build it by `make comet`"):
+    with pytest.raises(InputError, match=r"expected a metric that can run, found comet .*; build it with `make comet`"):
         validation.check_selection(evaluation, has_comet=False)
 
 
@@ -659,7 +663,7 @@ def test_processes_have_devices_where_there_are_any():
     for devices in ([], ["0", "1", "5"]):
         validation.check_devices(config, devices)
     validation.check_devices(overlaid(), ["2"])
-    with pytest.raises(InputError, match=r"expected no more than the 2 devices of this machine, found 3; lower it"):
+    with pytest.raises(InputError, match=r"expected at most the 2 devices of this machine, found 3; lower it"):
         validation.check_devices(config, ["0", "1"])
 
 

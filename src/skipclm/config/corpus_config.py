@@ -1,6 +1,7 @@
-"""What the corpus section of a configuration means: its splits, where their text comes from, and for which pairs."""
+"""The section `corpus` of the configuration: the splits, the sources of their text, and the pairs."""
 
 import os
+from collections.abc import Iterable
 from copy import deepcopy
 
 from skipclm.config import runs
@@ -12,15 +13,15 @@ from skipclm.pairs import Pair
 
 
 def check(config: dict) -> None:
-    """Raise an `InputError` for a split without a source, or a source without its files or the pairs' languages."""
+    """Raise an `InputError` for a split without a source, or a source without its files or without a language."""
     corpus = config["corpus"]
     for split in SPLITS:
-        name, known = corpus[split]["source"], corpus["sources"]
-        _check_source(f"corpus.{split}.source", name, known)
+        name, names = corpus[split]["source"], corpus["sources"]
+        _check_source(f"corpus.{split}.source", name, names)
         if name is None and split == "train":
             raise InputError(
-                f"corpus.train.source: expected one of {', '.join(known)}, found null; "
-                "name one, since only valid and test can be carved from another split"
+                f"corpus.train.source: expected one of {', '.join(names)}, found null; "
+                "name one, because only valid and test can be carved from another split"
             )
         if name is None and corpus[split]["size"] is None:
             raise InputError(
@@ -47,27 +48,27 @@ def _check_demo(resolved: dict, pairs: list[str]) -> None:
             )
 
 
-def _check_source(key: str, name: str | None, known: dict) -> None:
-    if name is not None and name not in known:
+def _check_source(key: str, name: str | None, names: Iterable[str]) -> None:
+    if name is not None and name not in names:
         raise InputError(
-            f"{key}: expected one of {', '.join(known)}, found {name!r}; define corpus.sources.{name} or "
-            f"{suggestion(name, known)}"
+            f"{key}: expected one of {', '.join(names)}, found {name!r}; define corpus.sources.{name} or "
+            f"{suggestion(name, names)}"
         )
 
 
 def texts_of(pairs: list[str]) -> dict[str, str]:
-    """Return for each pair the one whose text it reads: its own or, if that comes first, that of the way back."""
+    """Return for each pair the pair whose text it reads: the first one with the same two languages."""
     first: dict[frozenset, str] = {}
     return {pair: first.setdefault(frozenset(Pair(pair).languages), pair) for pair in pairs}
 
 
 def text_pairs(config: dict) -> list[str]:
-    """Return the pairs with text of their own."""
+    """Return the pairs that have their own text."""
     return list(dict.fromkeys(texts_of(config["pairs"]).values()))
 
 
 def resolve(config: dict) -> dict:
-    """Return the corpus section without further test sets, and with each split's source written out."""
+    """Return the section `corpus` with the settings of the source of each split, without `more_tests`."""
     corpus = runs.in_order(deepcopy(config["corpus"]))
     return _resolved(
         config, {split: corpus[split] for split in SPLITS}, ("folder", "seed", "cleaning", "largest_group")
@@ -75,31 +76,32 @@ def resolve(config: dict) -> dict:
 
 
 def resolve_test(config: dict, name: str) -> dict:
-    """Return what a further test set depends on of the corpus section, with its source written out."""
+    """Return the parts of the section `corpus` that one of `more_tests` depends on, with the settings of its source."""
     corpus = runs.in_order(deepcopy(config["corpus"]))
     return _resolved(config, {name: corpus["more_tests"][name]}, ("folder", "seed", "cleaning"))
 
 
 def _resolved(config: dict, splits: dict[str, dict], keys: tuple[str, ...]) -> dict:
-    """Return the corpus section's `keys`, and splits with their sources written out, each under its `name`.
+    """Return the `keys` of the section `corpus`, and the splits with the settings of their sources.
 
-    Without `codes`, its name is tried; where no language has a code of that name, the language keys are the codes.
+    `codes` defaults to the name of the source if some language has codes of that name, and otherwise to the keys of the
+    languages.
     """
     corpus = runs.in_order(deepcopy(config["corpus"]))
-    coded = {name for language in config["languages"].values() for name in language.get("codes", {})}
-    named = {
-        name: {"codes": name if name in coded else None} | source | {"name": name}
+    code_names = {name for language in config["languages"].values() for name in language.get("codes", {})}
+    by_name = {
+        name: {"codes": name if name in code_names else None} | source | {"name": name}
         for name, source in corpus["sources"].items()
     }
-    splits = {split: settings | {"source": named.get(settings["source"])} for split, settings in splits.items()}
+    splits = {split: settings | {"source": by_name.get(settings["source"])} for split, settings in splits.items()}
     resolved = {key: corpus[key] for key in keys} | splits
     if {source["kind"] for source in _used_sources(resolved)} == {"demo"}:
-        resolved["folder"] = None  # nothing is read from it
+        resolved["folder"] = None  # no source reads from it
     return resolved
 
 
 def used_languages(config: dict, resolved: dict) -> dict[str, dict]:
-    """Return what a resolved corpus depends on of the pairs' languages: the codes that its sources use."""
+    """Return the languages of the pairs, with the codes that the sources of a resolved corpus use."""
     used = {source["codes"] for source in _used_sources(resolved) if source["codes"]}
     languages = {name: config["languages"][name] for pair in config["pairs"] for name in Pair(pair).languages}
     return {
@@ -109,14 +111,14 @@ def used_languages(config: dict, resolved: dict) -> dict[str, dict]:
 
 
 def source_files(config: dict, resolved: dict) -> list[str]:
-    """Return the local files that a resolved corpus is made from, the built-in one's word lists included."""
-    found = []
+    """Return the local files from which a resolved corpus is made, including the word lists of the built-in one."""
+    files = []
     for source in _used_sources(resolved):
         for pair in text_pairs(config):
-            found += sources.files(source, resolved["folder"], config["languages"], pair)
+            files += sources.files(source, resolved["folder"], config["languages"], pair)
         if source["kind"] == "demo":
-            found += sorted(generator.resource_folder().glob("*.yaml"))
-    return list(dict.fromkeys(os.path.relpath(path) for path in found))
+            files += sorted(generator.resource_folder().glob("*.yaml"))
+    return list(dict.fromkeys(os.path.relpath(path) for path in files))
 
 
 def _used_sources(resolved: dict) -> list[dict]:

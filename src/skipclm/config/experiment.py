@@ -1,4 +1,4 @@
-"""What an experiment consists of, read off its checked configuration: its runs, and where their files lie."""
+"""The runs of an experiment and the paths of their files, from a checked configuration."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ STAGES = ("grid", "ablation")
 
 @dataclass(frozen=True, order=True)
 class Run:
-    """One training and what follows from it: a seed of a cell or a variant on one pair.
+    """One training, with its translations and scores: one seed of a cell or a variant on one pair.
 
-    `settings` are its method settings, in which layers may still be `best`, and `splits` the ones that it translates.
+    In `settings`, layers may be `best`. `splits` are the splits that the run translates.
     """
 
     stage: str
@@ -25,23 +25,23 @@ class Run:
     settings: dict = field(default_factory=dict, compare=False, repr=False)
     splits: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
-    # Its folder among results, logs and benchmarks, as a pattern of Snakemake.
+    # The folder of a run within results, logs and benchmarks, as a pattern of Snakemake.
     PATTERN = "{stage}/{pair}/{run}/seed{seed}"
 
     @property
     def folder(self) -> str:
-        """Its folder, relative to those of results, logs and benchmarks."""
+        """The folder of the run, relative to the folder of results, logs or benchmarks."""
         return self.PATTERN.format(stage=self.stage, pair=self.pair, run=self.name, seed=self.seed)
 
     @property
     def is_trained(self) -> bool:
-        """Whether it is trained at all; the base model is not."""
+        """Whether the run has a training; the base model has none."""
         return self.settings["training"]["enabled"]
 
     def jobs(self, neural: Iterable[str]) -> dict[str, str]:
-        """Return the kind of each of its jobs, by the names of their benchmarks.
+        """Return the kind of each job of the run, by the name of its benchmark.
 
-        `neural` are the metrics that have a job of their own.
+        `neural` are the metrics with a separate job.
         """
         kinds = {"translate": "translations", "score": "scores", **dict.fromkeys(neural, "neural scores")}
         steps = {f"{split}.{step}": kind for split in self.splits for step, kind in kinds.items()}
@@ -49,9 +49,9 @@ class Run:
 
 
 class Experiment:
-    """A checked configuration, and what follows from it.
+    """The runs and files of a checked configuration.
 
-    Raises an `InputError` where the depth of the model is not known, or a grid has no cells.
+    Properties raise an `InputError` if the depth of the model is not known, or if the grid has no cells.
     """
 
     def __init__(self, config: dict) -> None:
@@ -75,23 +75,23 @@ class Experiment:
 
     @cached_property
     def cells(self) -> dict[str, runs.Cell]:
-        """The grid's cells by name."""
+        """The cells of the grid by name."""
         return {cell.name: cell for cell in runs.grid_cells(self.config["grid"], self.depth)}
 
     @cached_property
     def variants(self) -> list[str]:
-        """The names of the ablation's variants; no cell has such a name."""
+        """The names of the variants of the ablation; they differ from the names of cells."""
         return list(runs.variants(self.config))
 
     def settings(self, name: str) -> dict:
-        """Return the method settings of a cell or a variant; layers may still be `best`."""
+        """Return the settings of a cell or a variant; layers may be `best`."""
         if name in self.cells:
             return runs.cell_settings(self.config, self.cells[name])
         return runs.variant_settings(self.config, name)
 
     @cached_property
     def runs(self) -> list[Run]:
-        """All runs, the grid's first, in the order of the tables."""
+        """All runs in the order of the tables, those of the grid first."""
         stages = {
             "grid": (self.grid_pairs, self.cells, ("valid",)),
             "ablation": (self.ablation_pairs, self.variants, tuple(self.tests)),
@@ -105,19 +105,19 @@ class Experiment:
         ]
 
     def run_files(self, stage: str, file: str, pair: str | None = None, seed: int | None = None) -> list[str]:
-        """Return one file of each run of a stage, below the folder of results; of one pair or seed, or of all."""
-        chosen = [run for run in self.runs if run.stage == stage and pair in (None, run.pair)]
-        return [f"{run.folder}/{file}" for run in chosen if seed in (None, run.seed)]
+        """Return one file of each run of a stage, relative to the results; for one pair or seed, or for all."""
+        runs = [run for run in self.runs if run.stage == stage and pair in (None, run.pair)]
+        return [f"{run.folder}/{file}" for run in runs if seed in (None, run.seed)]
 
     def test_files(
         self, file: str, pair: str | None = None, test: str | None = None, seed: int | None = None
     ) -> list[str]:
-        """Return one file, such as scores.json, of each ablation run and test set, chosen as in `run_files`."""
+        """Return one file, such as scores.json, of each ablation run and test set; arguments as in `run_files`."""
         tests = self.tests if test is None else [test]
         return [path for name in tests for path in self.run_files("ablation", f"{name}.{file}", pair, seed)]
 
     def check_files(self) -> list[str]:
-        """Return the checks of the splits that runs read, below the folder of results."""
+        """Return the checks of the splits that runs read, relative to the results."""
         pairs = dict.fromkeys([*self.grid_pairs, *self.ablation_pairs])
         return [
             f"tokens/{pair}/{split}.json"
@@ -127,23 +127,23 @@ class Experiment:
         ]
 
     def text_files(self, split: str, pair: str | None = None) -> list[str]:
-        """Return the sentence files of a split: a pair's source and target, or those of all pairs with own text."""
+        """Return the sentence files of a split, for one pair or for all pairs with their own text."""
         pairs = self.text_pairs if pair is None else [pair]
         return [
-            f"corpus/{self.text_of[each]}/{split}.{language}" for each in pairs for language in Pair(each).languages
+            f"corpus/{self.text_of[name]}/{split}.{language}" for name in pairs for language in Pair(name).languages
         ]
 
     def trainings(self, pair: str) -> list[dict]:
-        """Return what decides how much of a pair's text a training uses, for all trainings of the pair, each once."""
+        """Return the settings that determine how much text of a pair a training uses, without repeats."""
         names = [*list(self.cells)[:1]] if pair in self.grid_pairs else []
         names += self.variants if pair in self.ablation_pairs else []
         keys = ("max_tokens", "batch_size", "validations")
         trainings = [self.settings(name)["training"] for name in names]
         used = [{key: training[key] for key in keys} for training in trainings if training["enabled"]]
-        return [each for number, each in enumerate(used) if each not in used[:number]]
+        return [settings for number, settings in enumerate(used) if settings not in used[:number]]
 
     def scoring(self, pair: str) -> dict:
-        """Return what the metrics are told of a pair besides its texts."""
+        """Return the options of the metrics for a pair."""
         return {
             "bleu_tokenizer": self.config["languages"][Pair(pair).target]["bleu_tokenizer"],
             "languages": sorted(self.config["languages"]),
@@ -152,5 +152,5 @@ class Experiment:
 
 
 def read_run(wildcards: object) -> Run:
-    """Return the run that a rule's wildcards name, without settings."""
+    """Return the run in the wildcards of a rule, without settings."""
     return Run(wildcards.stage, wildcards.pair, wildcards.run, int(wildcards.seed))

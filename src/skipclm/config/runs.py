@@ -1,6 +1,7 @@
-"""Which systems an experiment trains: the cells of its grid, the variants of its ablation, and their settings.
+"""The systems that an experiment trains: the cells of its grid, the variants of its ablation, and their settings.
 
-Settings are the configuration's sections `contrastive`, `skip`, `lora` and `training` as they hold for one run.
+The settings of a run are the sections `contrastive`, `skip`, `lora` and `training` of the configuration, with the
+values for this run.
 """
 
 import itertools
@@ -14,13 +15,13 @@ from skipclm.errors import InputError
 METHOD_SECTIONS = ("contrastive", "skip", "lora", "training")
 USUAL = ("full", "contrastive_only", "skip_only", "finetune", "base")  # variants in the order of tables
 CONTEXT = 512  # positions of a model from scratch
-# Settings that mean something only with one value of another: what a run does not use must not make it run again.
+# Settings that have an effect only with one value of another setting. A setting without effect must cause no rerun.
 USED_WITH = {
     ("contrastive", "temperature"): ("loss", "info_nce"),
     ("contrastive", "margin"): ("loss", "triplet"),
     ("skip", "warmup_steps"): ("gate", "warmup"),
 }
-# The layers of a run by their names in the grid and in tables, and their sections and keys in method settings.
+# The layers of a run: the names in the grid and in tables, with the section and key in the settings.
 LAYERS = {
     "contrastive_layer": ("contrastive", "layer"),
     "skip_source": ("skip", "source"),
@@ -40,7 +41,7 @@ CONSTRAINT = re.compile(rf"\s*{TERM}\s*(==|!=|<=|>=|<|>)\s*{TERM}\s*")
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One triple of the grid: where InfoNCE reads, where the skip starts and where it ends."""
+    """One triple of the grid: the layer of the contrastive loss, the source and the target of the skip."""
 
     contrastive_layer: int
     skip_source: int
@@ -48,27 +49,27 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of the cell's folder, such as c3-s1-t18."""
+        """The name of the cell and of its folder, such as c3-s1-t18."""
         return f"c{self.contrastive_layer}-s{self.skip_source}-t{self.skip_target}"
 
 
 def ablation_pairs(config: dict) -> list[str]:
-    """Return the pairs that the ablation compares on."""
+    """Return the pairs of the ablation."""
     return config["ablation"]["pairs"] or config["pairs"]
 
 
 def test_sets(config: dict) -> list[str]:
-    """Return the names of the splits that results are reported on."""
+    """Return the names of the splits with reported results."""
     return ["test", *config["corpus"]["more_tests"]]
 
 
 def is_cell_name(name: str) -> bool:
-    """Tell a cell's name from a variant's, which has no hyphens."""
+    """Return whether a name is that of a cell, not of a variant; names of variants have no hyphens."""
     return re.fullmatch(r"c\d+-s\d+-t\d+", name) is not None
 
 
 def resolve_layer(value: int | float | str, depth: int, key: str) -> int:
-    """Return block `value`, a number or a fraction of the depth, as a number in 1 .. depth."""
+    """Return the number of a block in 1 .. depth; `value` is a number or a fraction of the depth."""
     if isinstance(value, float) or (isinstance(value, str) and "." in value):
         if not 0 < float(value) <= 1:
             raise InputError(
@@ -85,7 +86,7 @@ def resolve_layer(value: int | float | str, depth: int, key: str) -> int:
 
 
 def expand_layers(values: list, depth: int, key: str) -> list[int]:
-    """Return the blocks named by numbers, ranges and fractions, in order and without repeats."""
+    """Return the blocks for numbers, ranges and fractions, in order and without repeats."""
     layers = []
     for value in values:
         if isinstance(value, str) and "-" in value:
@@ -99,12 +100,12 @@ def expand_layers(values: list, depth: int, key: str) -> list[int]:
 
 
 def check_constraints(constraints: list[str]) -> None:
-    """Raise an `InputError` for a constraint that is not one comparison of layers."""
+    """Raise an `InputError` for a constraint that is not a single comparison of layers."""
     for text in constraints:
         if not CONSTRAINT.fullmatch(text):
             raise InputError(
                 f"grid.constraints: expected a comparison of contrastive_layer, skip_source, skip_target and numbers, "
-                f"such as 'skip_target >= skip_source + 3', found {text!r}; correct it, or make two of it"
+                f"such as 'skip_target >= skip_source + 3', found {text!r}; correct it, or split it into two"
             )
 
 
@@ -119,9 +120,9 @@ def _term(cell: Cell, name: str, sign: str | None, shift: str | None) -> int:
 
 
 def grid_cells(grid: dict, depth: int) -> list[Cell]:
-    """Return the product of the grid section's three lists less what its constraints exclude.
+    """Return the cells of the grid: the product of its three lists, without the cells that constraints exclude.
 
-    Raises an `InputError` if nothing is left, or if a cell is left whose skip does not lead upwards.
+    Raises an `InputError` if no cell remains, or for a cell with a skip that does not lead upwards.
     """
     check_constraints(grid["constraints"])
     axes = [expand_layers(grid[key], depth, f"grid.{key}") for key in Cell.__dataclass_fields__]
@@ -142,13 +143,13 @@ def grid_cells(grid: dict, depth: int) -> list[Cell]:
 
 
 def variants(config: dict) -> dict[str, dict]:
-    """Return the ablation's variants that are not null: the usual ones first, whichever an overlay repeats."""
-    found = {name: override for name, override in config["ablation"]["variants"].items() if override is not None}
-    return dict(sorted(found.items(), key=lambda item: USUAL.index(item[0]) if item[0] in USUAL else len(USUAL)))
+    """Return the variants of the ablation that are not null, the usual ones first, in any order of overlays."""
+    enabled = {name: override for name, override in config["ablation"]["variants"].items() if override is not None}
+    return dict(sorted(enabled.items(), key=lambda item: USUAL.index(item[0]) if item[0] in USUAL else len(USUAL)))
 
 
 def cell_settings(config: dict, cell: Cell) -> dict:
-    """Return the method settings of one cell."""
+    """Return the settings of one cell."""
     layers = {
         "contrastive": {"enabled": True, "layer": cell.contrastive_layer},
         "skip": {"enabled": True, "source": cell.skip_source, "target": cell.skip_target},
@@ -158,7 +159,7 @@ def cell_settings(config: dict, cell: Cell) -> dict:
 
 
 def variant_settings(config: dict, variant: str) -> dict:
-    """Return the method settings of one variant; layers may still be `best`."""
+    """Return the settings of one variant; layers may be `best`."""
     return _settings(config, variants(config)[variant])
 
 
@@ -172,15 +173,15 @@ def trial_config(config: dict) -> dict:
 
 
 def trial_settings(config: dict, depth: int) -> dict[str, dict]:
-    """Return the resolved settings of a cell of the grid and of each variant by name, at the layers of that cell."""
+    """Return the settings of the first cell of the grid and of each variant, by name, with the layers of that cell."""
     cell = grid_cells(config["grid"], depth)[0]
     settings = {cell.name: cell_settings(config, cell)}
     settings |= {name: variant_settings(config, name) for name in variants(config)}
-    return {name: with_layers(each, depth, vars(cell)) for name, each in settings.items()}
+    return {name: with_layers(run, depth, vars(cell)) for name, run in settings.items()}
 
 
 def _settings(config: dict, override: dict) -> dict:
-    """Merge an override into the method sections; what the run does not use is left out, for it could cause a rerun."""
+    """Merge an override into the settings, and remove those without effect, which could cause a rerun."""
     merged = {name: config[name] | override.get(name, {}) for name in METHOD_SECTIONS}
     if not merged["training"]["enabled"]:
         merged["contrastive"] = merged["skip"] = {"enabled": False}
@@ -195,24 +196,24 @@ def _settings(config: dict, override: dict) -> dict:
 def in_order(section: dict) -> dict:
     """Return a section with its keys in alphabetical order, at every depth.
 
-    Snakemake compares parameters as they are written: an overlay that repeats a default must change nothing.
+    Snakemake compares parameters as text, and the order of keys in an overlay must cause no rerun.
     """
     return {key: in_order(value) if isinstance(value, dict) else value for key, value in sorted(section.items())}
 
 
 def used_layers(settings: dict | None) -> dict[str, int | float | str]:
-    """Return the layers that settings use, by the names that the grid and the tables give them."""
+    """Return the layers in the settings of a run, by their names in the grid and in tables."""
     used = {name: place for name, place in LAYERS.items() if settings and settings[place[0]]["enabled"]}
     return {name: settings[section][key] for name, (section, key) in used.items()}
 
 
 def needs_best(settings: dict) -> bool:
-    """Tell whether a layer is left to the grid's choice."""
+    """Return whether a layer is `best`, the choice of the grid."""
     return "best" in used_layers(settings).values()
 
 
 def with_layers(settings: dict, depth: int, best: dict | None) -> dict:
-    """Return the settings with each layer as a number, `best` ones from an entry of best.json."""
+    """Return the settings with each layer as a number; `best` is an entry of best.json."""
     settings = deepcopy(settings)
     for name, value in used_layers(settings).items():
         section, key = LAYERS[name]
@@ -222,7 +223,7 @@ def with_layers(settings: dict, depth: int, best: dict | None) -> dict:
 
 
 def describe(settings: dict) -> str:
-    """Say in a few words which parts of the method a run uses."""
+    """Return a short description of the parts of the method that a run uses."""
     parts = []
     if settings["contrastive"]["enabled"]:
         loss = {"info_nce": "InfoNCE", "triplet": "triplet loss"}[settings["contrastive"]["loss"]]

@@ -1,4 +1,4 @@
-"""Hold a configuration against its JSON Schema, and say in words what is wrong."""
+"""Check a configuration with its JSON Schema, and explain errors in words."""
 
 import json
 import math
@@ -29,21 +29,21 @@ RULES = {
     "uniqueItems": "a list without repeats",
 }
 QUOTE = "put it in quotes"
-UNQUOTE = "remove the quotes, or, since --config takes what is in braces for text, use a file and --configfile"
+UNQUOTE = "remove the quotes; as --config reads values in braces as text, use a file and --configfile instead"
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-DEPTH = 32  # of values within values; the configuration has fewer than ten
+DEPTH = 32  # the maximum depth of nested values; the configuration has fewer than ten levels
 
 
 def _check_pattern(_: object, pattern: str, value: object, __: dict) -> Iterator[jsonschema.ValidationError]:
-    r"""Search a pattern as JSON Schema means it: `$` is the end alone, and `\d` an ASCII digit.
+    r"""Search a pattern as JSON Schema defines it: `$` is only the end, and `\d` an ASCII digit.
 
-    In Python, `$` also matches before a line break at the end, so that the name "demo\n" would pass.
+    In Python, `$` also matches before a line break at the end, so the name "demo\n" would pass.
     """
     if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value, re.ASCII):
         yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
 
 
-# To JSON Schema 1000.0 is an integer; to `range` it is not.
+# In JSON Schema, 1000.0 is an integer; for `range` in Python, it is not.
 VALIDATOR = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
     {"pattern": _check_pattern},
@@ -52,7 +52,7 @@ VALIDATOR = jsonschema.validators.extend(
 
 
 def check(config: dict, schema: dict) -> None:
-    """Raise an `InputError` that names the first key which the schema refuses."""
+    """Raise an `InputError` for the first key that does not match the schema."""
     _check_plain(config, [])
     errors = [cause for error in VALIDATOR(schema).iter_errors(config) for cause in _causes(error)]
     if errors:
@@ -60,10 +60,10 @@ def check(config: dict, schema: dict) -> None:
 
 
 def make_floats(config: dict, schema: dict, definitions: dict | None = None) -> None:
-    """Make whole numbers floats, in place, where the schema has numbers of any kind.
+    """Convert values of the schema type `number` to floats in place.
 
-    Snakemake compares parameters as they are written: 4 and 4.0 must not differ. Layers are another matter, where a
-    float is a fraction; the schema has them as a choice of forms, which is left alone.
+    Snakemake compares parameters as text, and 4 instead of 4.0 must cause no rerun. Layers are not converted, because a
+    float there is a fraction; the schema has no single type for them.
     """
     definitions = definitions or schema.get("$defs", {})
     for key, value in config.items():
@@ -77,9 +77,9 @@ def make_floats(config: dict, schema: dict, definitions: dict | None = None) -> 
 
 
 def _check_plain(value: Any, path: list[str], depth: int = 0) -> None:
-    """Raise an `InputError` for what YAML can say and no schema forbids.
+    """Raise an `InputError` for values that YAML allows and a schema cannot forbid.
 
-    That is: keys that are not text, NaN and infinity, and values within values without end.
+    These are keys that are not text, NaN, infinity, and values nested without end.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{_name(path)}: expected a finite number, found {value}; correct it, or quote a text")
@@ -102,7 +102,7 @@ def _check_plain(value: Any, path: list[str], depth: int = 0) -> None:
 
 
 def _causes(error: jsonschema.ValidationError) -> list[jsonschema.ValidationError]:
-    """Return the error, or if no kind of source fits, the complaints of the one kind that the source names."""
+    """Return the error; if no kind of source matches, return the errors for the kind that the source names."""
     if error.validator != "oneOf":
         return [error]
     other_kinds = {cause.schema_path[0] for cause in error.context if cause.validator == "const"}
@@ -110,16 +110,17 @@ def _causes(error: jsonschema.ValidationError) -> list[jsonschema.ValidationErro
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
-    """Say which key is wrong, what it should be, what it is and what to do."""
+    """Explain which key is wrong, what was expected, what was found, and what to do."""
     path = [step for step in error.absolute_path if isinstance(step, str)]
-    value, rule, said = error.instance, error.validator_value, error.schema.get("description", "").rstrip(".")
+    value, rule = error.instance, error.validator_value
+    description = error.schema.get("description", "").rstrip(".")
     if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
-        unknown = next(name for name in value if name not in known)
-        remedy = suggestion(unknown, known)
+        keys = list(error.schema["properties"])
+        unknown = next(name for name in value if name not in keys)
+        remedy = suggestion(unknown, keys)
         if remedy == "correct it" and path[:2] == ["corpus", "sources"]:
             remedy = "give a source of another kind a name of its own, since sections merge"
-        return f"{_name(path)}: unknown key {unknown!r}; {remedy}, or remove it. Known keys: {', '.join(known)}"
+        return f"{_name(path)}: unknown key {unknown!r}; {remedy}, or remove it. Known keys: {', '.join(keys)}"
     if error.validator == "required":
         missing = next(name for name in rule if name not in value)
         return f"{_name([*path, missing])}: expected a value, found no such key; add it"
@@ -129,29 +130,29 @@ def _explain(error: jsonschema.ValidationError) -> str:
         expected = f"one of {', '.join(rule)}"
     elif error.validator in RULES:
         expected = RULES[error.validator].format(rule)
-    else:  # a pattern or a choice of forms, which the description puts in words
-        expected, said = said[:1].lower() + said[1:], ""
-    meaning = f" ({said})" if said else ""
+    else:  # a pattern or a choice of types, explained by the description
+        expected, description = description[:1].lower() + description[1:], ""
+    meaning = f" ({description})" if description else ""
     return f"{_name(path)}: expected {expected}{meaning}, found {_show(value)}; {_remedy(error)}"
 
 
 def _remedy(error: jsonschema.ValidationError) -> str:
-    value, wanted = error.instance, error.validator_value if error.validator == "type" else ()
+    value, types = error.instance, error.validator_value if error.validator == "type" else ()
     if error.validator == "enum":
         return suggestion(str(value), error.validator_value)
     if value is None:
         is_entry = isinstance(error.absolute_path[-1], int)
         return "correct it" if is_entry else "give it a value, or leave the key out to keep the default"
-    if "number" in wanted or "integer" in wanted:
+    if "number" in types or "integer" in types:
         if isinstance(value, str) and (number := NUMBER.fullmatch(value)):
-            if number[2] and "number" in wanted:
-                return "write dot and sign, as in 1.0e-3, for YAML takes it for text"
+            if number[2] and "number" in types:
+                return "write dot and sign, as in 1.0e-3, because YAML reads it as text"
             return "write it without dot, exponent and quotes" if number[2] else UNQUOTE
         if isinstance(value, float) and value.is_integer():
             return "write it without dot and exponent"
-    if (value in ("true", "false") and "boolean" in wanted) or (value == "null" and "null" in wanted):
+    if (value in ("true", "false") and "boolean" in types) or (value == "null" and "null" in types):
         return UNQUOTE
-    if "string" in wanted and not isinstance(value, list | dict):
+    if "string" in types and not isinstance(value, list | dict):
         return _quotes(error)
     if error.validator == "maxLength":
         return "shorten it"
@@ -159,10 +160,10 @@ def _remedy(error: jsonschema.ValidationError) -> str:
 
 
 def _quotes(error: jsonschema.ValidationError) -> str:
-    """Say how to make a value a text: on the command line, quotes do not, for Snakemake takes them away."""
-    if len(error.absolute_path) != 1:  # what is in braces is text already
+    """Return how to make a value text. On the command line, quotes do not help, because Snakemake removes them."""
+    if len(error.absolute_path) != 1:  # values in braces are text already
         return QUOTE
-    text = error.instance if type(error.instance) is int else "..."  # which is as it was written
+    text = error.instance if type(error.instance) is int else "..."  # an integer keeps its form
     return f"{QUOTE} in a file; on the command line write --config '{error.absolute_path[0]}=!!str {text}'"
 
 

@@ -1,6 +1,6 @@
 """Check a configuration before any job starts.
 
-The schema says which keys exist and of which type they are; here is what a schema cannot say.
+The schema defines the keys and their types. This module checks what a schema cannot express.
 """
 
 import os
@@ -19,9 +19,9 @@ from skipclm.runtime import atomic
 
 
 def check(config: dict, rules: dict) -> None:
-    """Raise an `InputError` for the first thing in `config` that could not run; `rules` is its JSON Schema.
+    """Raise an `InputError` for the first error in `config`; `rules` is its JSON Schema.
 
-    Numbers that may be of any kind become floats, in place.
+    Values of the schema type `number` become floats in place.
     """
     schema.check(config, rules)
     schema.make_floats(config, rules)
@@ -39,40 +39,40 @@ def check(config: dict, rules: dict) -> None:
 
 
 def check_command(words: Sequence[str]) -> None:
-    """Raise an `InputError` if a command of snakemake has one of these options twice: it goes by the last one alone."""
+    """Raise an `InputError` for a repeated option of snakemake, of which it would use only the last one."""
     for option, other in (("--configfile", "--configfiles"), ("--config", "-C")):
         count = sum(word.partition("=")[0] in (option, other) for word in words)
         if count > 1:
             raise InputError(
-                f"{option}: expected the option once, since snakemake goes by the last one alone, found it {count} "
-                f"times; name it once, with all that it is to have after it"
+                f"{option}: expected the option once, because snakemake uses only the last one, found it {count} "
+                "times; write it once, with all values after it"
             )
 
 
 def check_paths(workflow: str | Path, python: str, on_cluster: bool = False) -> None:
-    """Raise an `InputError` for a folder or an interpreter that has characters in its path that Snakemake misreads.
+    """Raise an `InputError` for a path with characters that Snakemake misreads.
 
-    Braces are wildcards to it. What it writes into the command of a cluster's job, it does not quote well enough.
+    Snakemake takes braces for wildcards, and does not quote all characters in the commands of cluster jobs.
     """
     if re.search("[{}]", str(workflow)):
         raise InputError(f"expected a folder of the workflow without braces, found {workflow}; rename the folder")
     for path in (workflow, os.getcwd(), python) if on_cluster else ():
-        if found := re.search(r"[^\w@+=:,./~-]", str(path)):
+        if character := re.search(r"[^\w@+=:,./~-]", str(path)):
             raise InputError(
-                f"expected paths of letters, digits and _@+=:,./~- for jobs on a cluster, found {found[0]!r} in "
+                f"expected paths of letters, digits and _@+=:,./~- for jobs on a cluster, found {character[0]!r} in "
                 f"{path}; rename the folder"
             )
 
 
 def check_pairs(config: dict) -> None:
-    """Raise an `InputError` unless all pairs are of two defined languages, and the grid's are among them."""
-    known = config["languages"]
+    """Raise an `InputError` for a pair with an undefined language, or a pair of the grid that is not in `pairs`."""
+    languages = config["languages"]
     for pair in config["pairs"]:
         for language in Pair(pair).languages:
-            if language not in known:
+            if language not in languages:
                 raise InputError(
-                    f"pairs: expected languages among {', '.join(known)}, found {language!r} in {pair!r}; "
-                    f"define languages.{language} or {suggestion(language, known)}"
+                    f"pairs: expected languages among {', '.join(languages)}, found {language!r} in {pair!r}; "
+                    f"define languages.{language} or {suggestion(language, languages)}"
                 )
         if len(set(Pair(pair).languages)) == 1:
             raise InputError(f"pairs: expected two different languages, found {pair!r}; correct the pair")
@@ -83,19 +83,19 @@ def check_pairs(config: dict) -> None:
                     f"{stage}.pairs: expected some of pairs ({', '.join(config['pairs'])}), found {pair!r}; "
                     "add it to pairs or choose among them"
                 )
-    for name, language in known.items():
+    for name, language in languages.items():
         with naming(f"languages.{name}.bleu_tokenizer"):
             metrics.check_bleu_tokenizer(language["bleu_tokenizer"])
     for language in config["model"]["scratch"]["share"]:
-        if language not in known:
+        if language not in languages:
             raise InputError(
-                f"model.scratch.share: expected languages among {', '.join(known)}, found {language!r}; "
-                f"define languages.{language} or {suggestion(language, known)}"
+                f"model.scratch.share: expected languages among {', '.join(languages)}, found {language!r}; "
+                f"define languages.{language} or {suggestion(language, languages)}"
             )
 
 
 def check_metrics(evaluation: dict) -> None:
-    """Raise an `InputError` for a metric that we do not have, or a selection by one that is not scored."""
+    """Raise an `InputError` for an unknown metric, or for a selection metric that is not scored."""
     with naming("evaluation.metrics"):
         metrics.check_names(evaluation["metrics"])
     selection = metrics.METRICS.get(evaluation["selection_metric"])
@@ -117,69 +117,69 @@ def check_metrics(evaluation: dict) -> None:
         if name in evaluation["metrics"] and model.startswith("~"):
             with naming(f"evaluation.neural.{name}"):
                 expand(model)
-    if staged := spbleu_file(evaluation):
-        check_staged(Path(staged), evaluation["spbleu_sha256"])
+    if path := spbleu_file(evaluation):
+        check_spbleu_file(Path(path), evaluation["spbleu_sha256"])
         with naming("evaluation.spbleu_model"):
-            metrics.check_spbleu_model(staged)
+            metrics.check_spbleu_model(path)
 
 
 def check_selection(evaluation: dict, has_comet: bool) -> None:
-    """Raise an `InputError` if the grid is to be judged by COMET, and there is no environment for it."""
+    """Raise an `InputError` if the selection metric needs the environment of COMET, and there is none."""
     name = evaluation["selection_metric"]
     if name in metrics.NEURAL and not has_comet:
         raise InputError(
             f"evaluation.selection_metric: expected a metric that can run, found {name} without the environment that "
-            "it wants; build it by `make comet`, use --sdm conda, or choose another metric"
+            "it needs; build it with `make comet`, use --sdm conda, or choose another metric"
         )
 
 
 def check_tensorboard(execution: dict) -> None:
-    """Raise an `InputError` if TensorBoard is to be written for, and is not there."""
+    """Raise an `InputError` if events for TensorBoard are enabled and it is not installed."""
     if execution["tensorboard"] and find_spec("tensorboard") is None:
         raise InputError(
-            "execution.tensorboard: expected tensorboard to be installed, found none; install it, or say false"
+            "execution.tensorboard: expected tensorboard to be installed, found none; install it, or set it to false"
         )
 
 
 def spbleu_file(evaluation: dict) -> str | None:
-    """Return the path of the model that spBLEU goes by, if it is scored and one is named."""
-    named = evaluation["spbleu_model"] if "spbleu" in evaluation["metrics"] else None
+    """Return the path of the sentencepiece model of spBLEU if this metric is scored and has a model."""
+    model = evaluation["spbleu_model"] if "spbleu" in evaluation["metrics"] else None
     with naming("evaluation.spbleu_model"):
-        return named and str(expand(named))
+        return model and str(expand(model))
 
 
-def check_staged(path: Path, sha256: str | None) -> None:
-    """Raise an `InputError` unless the model of spBLEU is a file and, if its digest is given, the very one."""
+def check_spbleu_file(path: Path, sha256: str | None) -> None:
+    """Raise an `InputError` unless the sentencepiece model of spBLEU is a file, with the digest if one is given."""
     with naming("evaluation.spbleu_model"):
         check_name(path)
         try:
-            found = atomic.sha256(path) if path.is_file() else None
+            digest = atomic.sha256(path) if path.is_file() else None
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}; correct the path or its permissions") from None
-        if found is None:
+        if digest is None:
             raise InputError(
                 f"expected sacrebleu's sentencepiece model, found no file {path}; correct the path, or null"
             )
-        if sha256 and found != sha256:
+        if sha256 and digest != sha256:
             raise InputError(
-                f"expected a file with the digest evaluation.spbleu_sha256, {sha256}, found {found}; stage it again"
+                f"expected a file with the digest evaluation.spbleu_sha256, {sha256}, found {digest}; stage it again"
             )
 
 
 def base_settings(config: dict) -> dict:
-    """Return what the base model depends on of its section."""
+    """Return the settings of the section `model` that the base model depends on."""
     model = config["model"]
     keys = ("source", "scratch") if model["source"] == "scratch" else ("source", "revision", "layers")
     return runs.in_order({key: model[key] for key in keys})
 
 
 def file_sizes(files: list[str]) -> list[int]:
-    """Return the files' sizes in bytes: a file that was replaced by an older one has another, if not a newer date."""
+    """Return the sizes of files in bytes. They reveal a file that was replaced by an older one, unlike the dates."""
     return [os.stat(path).st_size for path in files]
 
 
 def model_files(config: dict) -> list[str]:
-    """Return the files of a base model in a folder, none for one from the hub or from scratch."""
+    """Return the files of a base model in a folder; none for a model from the hub or from scratch."""
     source = config["model"]["source"]
     if source == "scratch" or not model_folder.is_folder(source):
         return []
@@ -192,13 +192,13 @@ def check_model(config: dict) -> None:
     if model["source"] == "scratch":
         if model["layers"] not in (None, scratch["layers"]):
             raise InputError(
-                f"model.layers: expected null, since model.scratch.layers says it for a model from scratch, found "
-                f"{model['layers']}; set that instead"
+                f"model.layers: expected null, because model.scratch.layers sets it for a model from scratch, found "
+                f"{model['layers']}; set model.scratch.layers instead"
             )
         special = 3  # <begin> source </s> target </s>
         if config["training"]["max_tokens"] + special > runs.CONTEXT:
             raise InputError(
-                f"training.max_tokens: expected at most {runs.CONTEXT - special}, since a model from scratch reads "
+                f"training.max_tokens: expected at most {runs.CONTEXT - special}, because a model from scratch reads "
                 f"{runs.CONTEXT} tokens, {special} of them special; found {config['training']['max_tokens']}; lower it"
             )
         step = 2 * scratch["heads"]
@@ -211,15 +211,15 @@ def check_model(config: dict) -> None:
         model_folder.check(model_folder.expand(model["source"]))
         if model["layers"] not in (None, depth(config)):
             raise InputError(
-                f"model.layers: expected {depth(config)}, as {model['source']}/config.json says, found "
-                f"{model['layers']}; set it to null, since a folder says it itself"
+                f"model.layers: expected {depth(config)}, the value in {model['source']}/config.json, found "
+                f"{model['layers']}; set it to null"
             )
     else:
-        depth(config)  # which a hub id does not say
+        depth(config)  # raises an error if it is not given, because a hub id does not contain it
 
 
 def depth(config: dict) -> int:
-    """Return the number of blocks of the base model; raise an `InputError` if nothing says it."""
+    """Return the number of blocks of the base model. Raises an `InputError` if it is not given."""
     model = config["model"]
     if model["source"] == "scratch":
         return model["scratch"]["layers"]
@@ -227,7 +227,7 @@ def depth(config: dict) -> int:
         if model["layers"] is None:
             raise InputError(
                 f"model.layers: expected the number of blocks of {model['source']}, found null. There is no such "
-                "folder, so it is taken for a hub id; say its blocks (24 for XGLM-564M), so that planning needs no "
+                "folder, so it is a hub id; set its number of blocks (24 for XGLM-564M), so that planning needs no "
                 "network"
             )
         return model["layers"]
@@ -235,9 +235,9 @@ def depth(config: dict) -> int:
 
 
 def check_variants(config: dict, cells: list[runs.Cell]) -> None:
-    """Raise an `InputError` for no variants, or one whose layers the model lacks or whose skip would not lead upwards.
+    """Raise an `InputError` for no variants, or for a variant with impossible layers or settings.
 
-    A layer that is left to the grid can become that of any of its `cells`.
+    A layer `best` can become that of any of the `cells`.
     """
     if not runs.variants(config):
         raise InputError("ablation.variants: expected at least one that is not null, found none; name one")
@@ -260,56 +260,56 @@ def check_variants(config: dict, cells: list[runs.Cell]) -> None:
 
 
 def winning_variant(config: dict) -> str | None:
-    """Return the first variant that is trained like the best cell of the grid, whichever that is; None if none is."""
+    """Return the first variant that is trained like the best cell of the grid, for any best cell, or None."""
     best = runs.cell_settings(config, runs.Cell("best", "best", "best"))
     return next((name for name in runs.variants(config) if runs.variant_settings(config, name) == best), None)
 
 
 def check_gate(settings: dict, key: str) -> None:
-    """Raise an `InputError`, which calls the number by `key`, if training ends before a `warmup` gate is open."""
+    """Raise an `InputError` about `key` if the training ends before a `warmup` gate is fully open."""
     skip, steps = settings["skip"], settings["training"].get("steps")
     if skip["enabled"] and skip["gate"] == "warmup" and skip["warmup_steps"] >= steps:
         raise InputError(
             f"{key}: expected less than training.steps, which is {steps}, found {skip['warmup_steps']}; lower it, "
-            "or the skip would never come fully into play"
+            "or the gate of the skip would never be fully open"
         )
 
 
 def check_processes(settings: dict, key: str) -> None:
-    """Raise an `InputError`, which calls the number by `key`, for more processes than pairs, or what they cannot do."""
+    """Raise an `InputError` about `key` for more processes than pairs in a batch, or with an incompatible setting."""
     processes, batch_size = (settings["training"].get(name, 1) for name in ("processes", "batch_size"))
     if processes > 1 and settings["training"]["gradient_cosine"]:
         raise InputError(
-            f"{key}: expected 1, since training.gradient_cosine is of one process, found {processes}; switch one off"
+            f"{key}: expected 1, because training.gradient_cosine needs one process, found {processes}; change one"
         )
     if processes > batch_size:
         raise InputError(
-            f"{key}: expected at most training.batch_size, {batch_size}, since each takes its share of a batch, found "
+            f"{key}: expected at most training.batch_size, {batch_size}, because they share a batch, found "
             f"{processes}; lower it"
         )
 
 
 def check_devices(config: dict, devices: list[str]) -> None:
-    """Raise an `InputError` if a training is to have more processes than this machine has devices, if it has any."""
+    """Raise an `InputError` if a training has more processes than this machine has devices, unless it has none."""
     variants = [runs.variant_settings(config, name) for name in runs.variants(config)]
     processes = max(settings["training"].get("processes", 1) for settings in (config, *variants))
     if devices and processes > len(devices):
         raise InputError(
-            f"training.processes: expected no more than the {len(devices)} devices of this machine, found {processes}; "
-            "lower it, or make more visible by CUDA_VISIBLE_DEVICES, or none to train on CPUs"
+            f"training.processes: expected at most the {len(devices)} devices of this machine, found {processes}; "
+            "lower it, or set CUDA_VISIBLE_DEVICES to more devices, or to none to train on CPUs"
         )
 
 
 def check_trained(settings: dict, key: str, cells: list[runs.Cell], depth: int) -> None:
-    """Raise an `InputError`, which calls the setting by `key`, if a loss would have no weights to train.
+    """Raise an `InputError` about `key` if a loss would have no weights to train.
 
-    A layer that is left to the grid can become that of any of its `cells`.
+    A layer `best` can become that of any of the `cells`.
     """
     if settings["training"].get("weights") != "frozen":
         return
     if not settings["skip"]["enabled"]:
         raise InputError(
-            f"{key}: expected full or lora, since there is no skip connection to train, found frozen; change it, "
+            f"{key}: expected full or lora, because there is no skip connection to train, found frozen; change it, "
             "enable the skip, or drop the variant"
         )
     if not settings["contrastive"]["enabled"]:
@@ -318,14 +318,17 @@ def check_trained(settings: dict, key: str, cells: list[runs.Cell], depth: int) 
         layers = runs.used_layers(runs.with_layers(settings, depth, vars(cell)))
         if layers["contrastive_layer"] < layers["skip_target"]:
             raise InputError(
-                f"{key}: expected full or lora, since only the skip would learn, which ends at block "
+                f"{key}: expected full or lora, because only the skip would be trained, and it ends at block "
                 f"{layers['skip_target']}, above the contrastive layer {layers['contrastive_layer']}, found frozen; "
-                "change it, or put the contrastive layer no lower than skip.target"
+                "change it, or set the contrastive layer to at least skip.target"
             )
 
 
 def check_layers(settings: dict, keys: dict[tuple[str, str], str], cells: list[runs.Cell], depth: int) -> None:
-    """Raise an `InputError` that calls a layer by its name in `keys` if it is too high or a skip leads nowhere."""
+    """Raise an `InputError` for a layer that is too high or a skip that does not lead upwards.
+
+    `keys` are the names of the layers in the message, by section and key of the settings.
+    """
     given = {place: settings[place[0]][place[1]] for place in keys}
     for place, layer in given.items():
         if layer != "best":
@@ -336,10 +339,10 @@ def check_layers(settings: dict, keys: dict[tuple[str, str], str], cells: list[r
     for cell in cells:
         skip = runs.with_layers(settings, depth, vars(cell))["skip"]
         if skip["source"] >= skip["target"]:
-            chosen = f", once the grid chooses {cell.name}" if "best" in (given[source], given[target]) else ""
+            condition = f", if the grid chooses {cell.name}" if "best" in (given[source], given[target]) else ""
             raise InputError(
                 f"{keys[source]}: expected a block below {keys[target]}, found {skip['source']} and {skip['target']}"
-                f"{chosen}; change one of them"
+                f"{condition}; change one of them"
             )
 
 
@@ -350,7 +353,7 @@ def check_writable(folder: str | Path) -> None:
         path = path.parent
     if not path.is_dir():
         raise InputError(
-            f"{folder}: expected a folder, or a place for one, but {path.absolute()} is no folder; move it away"
+            f"{folder}: expected a folder, or a path for a new one, but {path.absolute()} is not a folder; move it away"
         )
     if not os.access(path, os.W_OK | os.X_OK):
         raise InputError(
