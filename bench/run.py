@@ -1,4 +1,4 @@
-"""Measure training and translation against the ways they are compared with, and write docs/performance.md.
+"""Compare the speed of training and translation with other implementations; write docs/performance.md.
 
 make bench                                           # the built-in corpus
 make bench TEXT="--source news.en --target news.de"  # line-aligned text
@@ -53,10 +53,10 @@ def main() -> None:
 def train(sides: list[list[str]], sample: int, rounds: int) -> pd.DataFrame:
     """Return a row per arm: sentences per second of every round, their median, ratios and peak memory."""
     encoder = bpe.train(sides[0] + sides[1], VOCABULARY, 512)
-    chosen = random.Random(1).sample(range(len(sides[0])), sample)
-    pairs = Examples.encoded(encoder, *[[side[i] for i in chosen] for side in sides])
+    indices = random.Random(1).sample(range(len(sides[0])), sample)
+    pairs = Examples.encoded(encoder, *[[side[i] for i in indices] for side in sides])
     seconds, memory = alternate(list(ARMS), (encoder, pairs), rounds)
-    speeds = {arm: [sample / each for each in seconds[arm]] for arm in ARMS}
+    speeds = {arm: [sample / round_seconds for round_seconds in seconds[arm]] for arm in ARMS}
     medians = {arm: statistics.median(speeds[arm]) for arm in ARMS}
     rows = [
         {
@@ -76,20 +76,20 @@ def train(sides: list[list[str]], sample: int, rounds: int) -> pd.DataFrame:
 
 
 def translate(rounds: int) -> pd.DataFrame:
-    """Return a row per number of beams: tokens per second of both ways, and how many outputs are the same."""
+    """Return a row per number of beams: tokens per second of both implementations, and the number of equal outputs."""
     folder, pairs = translation.trained_model()
     rows = []
     for beams in (1, 4):
         translation.compare(1, beams, folder, pairs)  # warm up
-        found = translation.compare(rounds, beams, folder, pairs)
-        stock, ours = (found["tokens"] / statistics.median(found[arm]) for arm in ("stock", "ours"))
+        result = translation.compare(rounds, beams, folder, pairs)
+        stock, ours = (result["tokens"] / statistics.median(result[arm]) for arm in ("stock", "ours"))
         rows.append(
             {
                 "beams": beams,
                 "stock_tokens_per_second": round(stock),
                 "our_tokens_per_second": round(ours),
                 "times_stock": round(ours / stock, 2),
-                "same_outputs": f"{found['same']} of {found['of']}",
+                "same_outputs": f"{result['same']} of {result['sentences']}",
             }
         )
     return pd.DataFrame(rows)

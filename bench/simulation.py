@@ -1,4 +1,4 @@
-"""How often the test of significance finds a difference where there is none, and where there is one.
+"""Simulate how often the significance test finds a difference if there is none, and if there is one.
 
 make statistics    # writes docs/statistics.md
 """
@@ -19,28 +19,28 @@ TRIALS = 2000
 MANY, FEWER = 10000, 200
 SEGMENTS = 150
 LEVEL = 0.05
-# What Holm's correction leaves of it for the smallest p of some 25 comparisons, as many as a large table has.
-FAR = 0.002
+# The level for the smallest p of 25 comparisons after Holm's correction; a large table has that many.
+STRICT = 0.002
 
-# Spreads of a difference over seeds, over segments, and over segments for each seed alone.
+# Standard deviations of a difference over seeds, over segments, and over segments separately for each seed.
 SPREADS = {
-    "segments alone": (0.0, 1.0, 0.0),
-    "each seed on segments of its own": (0.0, 0.0, 1.0),
-    "seeds, and each on segments of its own": (0.3, 0.0, 0.5),
+    "segments only": (0.0, 1.0, 0.0),
+    "segments, separately for each seed": (0.0, 0.0, 1.0),
+    "seeds, and segments separately for each seed": (0.3, 0.0, 0.5),
     "all three": (0.1, 0.5, 1.0),
 }
 
 Trial = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]  # differences (seeds,), (resamples, seeds)
 
 
-def found(trial: Trial, trials: int = TRIALS, level: float = LEVEL) -> float:
-    """Return the share of trials in which a difference is found at a level, by default that of 5 %."""
-    chance = np.random.default_rng(11)
-    return float(np.mean([significance.interval(*trial(chance), SEGMENTS)[2] < level for _ in range(trials)]))
+def detection_rate(trial: Trial, trials: int = TRIALS, level: float = LEVEL) -> float:
+    """Return the share of trials in which the test finds a difference at this level."""
+    random = np.random.default_rng(11)
+    return float(np.mean([significance.interval(*trial(random), SEGMENTS)[2] < level for _ in range(trials)]))
 
 
-def drawn(spreads: tuple[float, float, float], seeds: int, effect: float = 0.0) -> Trial:
-    """Return a trial of a mean over segments whose differences are drawn with these spreads around `effect`."""
+def normal_trial(spreads: tuple[float, float, float], seeds: int, effect: float = 0.0) -> Trial:
+    """Return a trial of a mean over segments; differences are normal draws around `effect` with these spreads."""
     counts = significance.resampled_counts(SEGMENTS)
 
     def trial(chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +53,10 @@ def drawn(spreads: tuple[float, float, float], seeds: int, effect: float = 0.0) 
 
 
 class DamagedText:
-    """German sentences of which systems lose words: a share of its own for each seed, around the share of its kind."""
+    """German sentences from which systems lose words.
+
+    Each kind of system has a mean share of lost words; the share of a seed varies around it with `spread`.
+    """
 
     SEEDS = 40
     SENTENCES = 600
@@ -68,56 +71,57 @@ class DamagedText:
 
     @staticmethod
     def _system(references: list[str], share: float, chance: np.random.Generator) -> np.ndarray:
-        """Return what each segment contributes to BLEU, (segments, k)."""
+        """Return the contribution of each segment to BLEU, (segments, k)."""
         lines = [" ".join(word for word in line.split() if chance.random() > share) for line in references]
         return measure(Translations(lines, references, references, "en", "de"), ["bleu"])[1]["bleu"]
 
     def bleu(self, kind: int) -> float:
-        """Return the mean BLEU of a kind's systems."""
+        """Return the mean BLEU of the systems of a kind."""
         return float(significance.corpus_scores(METRICS["bleu"].total, self.kinds[kind]).mean())
 
     def trial(self, kind: int, other: int, seeds: int) -> Trial:
-        """Return a trial of BLEU: seeds and sentences drawn from two kinds of systems, or from one."""
+        """Return a trial of BLEU: seeds and sentences are drawn from two kinds of systems, or from the same kind."""
         total = METRICS["bleu"].total
 
         def trial(chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-            chosen = chance.permutation(self.SEEDS)[: 2 * seeds].reshape(2, seeds)
+            indices = chance.permutation(self.SEEDS)[: 2 * seeds].reshape(2, seeds)
             sentences = chance.permutation(self.SENTENCES)[:SEGMENTS]
-            sides = [self.kinds[k][rows][:, sentences] for k, rows in zip((kind, other), chosen, strict=True)]
+            sides = [self.kinds[k][rows][:, sentences] for k, rows in zip((kind, other), indices, strict=True)]
             (scores, resampled), (others, others_resampled) = (significance.resampled_scores(total, s) for s in sides)
             return scores - others, resampled - others_resampled
 
         return trial
 
 
-def nothing_to_find() -> pd.DataFrame:
-    """Return how often a difference is found where there is none, in per cent, by the number of seeds."""
+def false_positives() -> pd.DataFrame:
+    """Return how often a difference is found if there is none, in per cent, by the number of seeds."""
     text = DamagedText([0.15])
-    rows = _of_spreads([1, 2, 3, 5], TRIALS, LEVEL)
-    rows.append({"spread over": "BLEU of damaged text"} | {n: found(text.trial(0, 0, n)) for n in (2, 3)})
+    rows = _rates_of_spreads([1, 2, 3, 5], TRIALS, LEVEL)
+    rows.append({"spread over": "BLEU of damaged text"} | {n: detection_rate(text.trial(0, 0, n)) for n in (2, 3)})
     return _in_per_cent(pd.DataFrame(rows), [1, 2, 3, 5])
 
 
-def nothing_to_find_far_out() -> pd.DataFrame:
-    """Return how often p falls below the far smaller level that a correction for many comparisons asks for."""
-    return _in_per_cent(pd.DataFrame(_of_spreads([2, 3, 5], MANY, FAR)), [2, 3, 5], digits=2)
+def false_positives_after_correction() -> pd.DataFrame:
+    """Return how often p is below the level of a correction for many comparisons, if there is no difference."""
+    return _in_per_cent(pd.DataFrame(_rates_of_spreads([2, 3, 5], MANY, STRICT)), [2, 3, 5], digits=2)
 
 
-def _of_spreads(seeds: list[int], trials: int, level: float) -> list[dict]:
-    # One seed tells nothing of the spread over seeds.
+def _rates_of_spreads(seeds: list[int], trials: int, level: float) -> list[dict]:
+    # With one seed, the spread over seeds cannot be estimated.
     return [
-        {"spread over": name} | {n: found(drawn(spreads, n), trials, level) for n in seeds if n > 1 or not spreads[0]}
+        {"spread over": name}
+        | {n: detection_rate(normal_trial(spreads, n), trials, level) for n in seeds if n > 1 or not spreads[0]}
         for name, spreads in SPREADS.items()
     ]
 
 
-def something_to_find() -> pd.DataFrame:
-    """Return how often a difference in BLEU is found where there is one, in per cent, by the number of seeds."""
+def power() -> pd.DataFrame:
+    """Return how often a true difference in BLEU is found, in per cent, by the number of seeds."""
     shares = [0.15, 0.155, 0.16, 0.17, 0.19]
     text = DamagedText(shares)
     rows = [
-        {"BLEU apart": f"{text.bleu(0) - text.bleu(other):.1f}"}
-        | {seeds: found(text.trial(0, other, seeds), FEWER) for seeds in (2, 3, 5)}
+        {"BLEU difference": f"{text.bleu(0) - text.bleu(other):.1f}"}
+        | {seeds: detection_rate(text.trial(0, other, seeds), FEWER) for seeds in (2, 3, 5)}
         for other in range(1, len(shares))
     ]
     return _in_per_cent(pd.DataFrame(rows), [2, 3, 5])
@@ -130,7 +134,7 @@ def _in_per_cent(table: pd.DataFrame, seeds: list[int], digits: int = 1) -> pd.D
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Print a table as Markdown."""
+    """Return a table as Markdown."""
     lines = [list(table.columns), ["---"] + ["---:"] * (len(table.columns) - 1), *table.values.tolist()]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
@@ -153,15 +157,15 @@ between segments in a different way for each seed, or between seeds. "All three"
 sentences of the built-in corpus from which words are removed, each seed with its own share, so that seeds differ by
 {spread:.1f} BLEU (standard deviation).
 
-{to_markdown(nothing_to_find())}
+{to_markdown(false_positives())}
 
 One seed cannot distinguish a better method from a luckier seed: if seeds differ, its p-value is valid for that seed
 only. With two seeds, a difference can be found one or two percentage points too often. The default is three seeds.
 
-In a table of about 25 comparisons, the Holm correction requires p < {FAR} of the smallest p-value. The next table has
-the percentage of {MANY:,} trials with p below this level. A correct test has {100 * FAR:.1f}:
+In a table of about 25 comparisons, the Holm correction requires p < {STRICT} of the smallest p-value. The next table
+has the percentage of {MANY:,} trials with p below this level. A correct test has {100 * STRICT:.1f}:
 
-{to_markdown(nothing_to_find_far_out())}
+{to_markdown(false_positives_after_correction())}
 
 If seeds differ strongly and there are only two or three, such a small p occurs more often than it should. In a table of
 this size, treat a mark with p close to the limit as a hint, and train more seeds.
@@ -170,7 +174,7 @@ this size, treat a mark with p close to the limit as a hint, and train more seed
 
 The percentage of {FEWER} trials in which a true difference is found, on the same text with removed words:
 
-{to_markdown(something_to_find())}
+{to_markdown(power())}
 
 The number of seeds matters more than the number of segments. With two seeds, only a difference much larger than the
 spread of the seeds is found.

@@ -1,10 +1,9 @@
-"""What it costs threads to wait for each other, on an idle machine and on a busy one.
+"""Measure the cost of threads that wait for each other, on an idle and on a busy machine.
 
 python bench/threads.py    # prints a table; takes some minutes
 
-A small matrix product with two threads is repeated in a process of its own, alone or beside as many busy processes as
-there are cores. The ways of waiting take turns, and the median over all rounds is shown, so that what else the machine
-does falls on all of them.
+A process repeats a small matrix product with two threads, first on an idle machine and then beside one busy process per
+core. The settings alternate in rounds, so that other load affects all of them, and the table shows medians over rounds.
 """
 
 import os
@@ -21,7 +20,7 @@ SETTINGS = {
 ROUNDS = 3
 SECONDS = 2
 THREADS = 2
-# The size of a feed-forward layer of the default model, over one batch.
+# The matrix product has the size of a feed-forward layer of the default model.
 WORK = f"""
 import time, torch
 torch.set_num_threads({THREADS})
@@ -38,7 +37,7 @@ BUSY = "while True: pass"
 
 
 def rate(variables: dict[str, str]) -> float:
-    """Return how often a second the work is done in a process with these environment variables."""
+    """Return the repetitions per second in a process with these environment variables."""
     unset = {name for setting in SETTINGS.values() for name in setting}
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {"OMP_NUM_THREADS": str(THREADS)} | variables
@@ -47,24 +46,24 @@ def rate(variables: dict[str, str]) -> float:
 
 
 def rates(busy: int) -> dict[str, float]:
-    """Return the median rate of each setting beside so many busy processes."""
+    """Return the median rate of each setting beside this number of busy processes."""
     others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]
     try:
-        found = [{name: rate(variables) for name, variables in SETTINGS.items()} for _ in range(ROUNDS)]
+        rounds = [{name: rate(variables) for name, variables in SETTINGS.items()} for _ in range(ROUNDS)]
     finally:
         for other in others:
             other.kill()
             other.wait()
-    return {name: statistics.median(each[name] for each in found) for name in SETTINGS}
+    return {name: statistics.median(row[name] for row in rounds) for name in SETTINGS}
 
 
 def main() -> None:
-    """Print the rates per second, and what they are of the default's."""
+    """Print the rates per second, and their ratios to the default."""
     cores = len(os.sched_getaffinity(0))
-    alone, beside = rates(0), rates(cores)
-    print(f"| waiting | alone | | beside {cores} busy processes | |\n|---|---|---|---|---|")
+    idle, loaded = rates(0), rates(cores)
+    print(f"| setting | idle machine | | beside {cores} busy processes | |\n|---|---|---|---|---|")
     for name in SETTINGS:
-        cells = [f"{each[name]:.0f}/s | {each[name] / each['default']:.2f}" for each in (alone, beside)]
+        cells = [f"{table[name]:.0f}/s | {table[name] / table['default']:.2f}" for table in (idle, loaded)]
         print(f"| {name} | {' | '.join(cells)} |")
 
 

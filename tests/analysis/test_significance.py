@@ -107,19 +107,20 @@ def test_nothing_is_found_in_nothing_as_rarely_as_said(spreads, seeds):
     spreads = simulation.SPREADS[spreads]
     if seeds == 1 and spreads[0]:
         pytest.skip("one seed tells nothing of the spread over seeds")
-    assert 0.04 <= simulation.found(simulation.drawn(spreads, seeds)) <= 0.06
+    assert 0.04 <= simulation.detection_rate(simulation.normal_trial(spreads, seeds)) <= 0.06
 
 
 @pytest.mark.slow
 def test_planted_difference_is_found():
-    assert simulation.found(simulation.drawn(simulation.SPREADS["all three"], 3, effect=0.6), trials=200) > 0.8
+    trial = simulation.normal_trial(simulation.SPREADS["all three"], 3, effect=0.6)
+    assert simulation.detection_rate(trial, trials=200) > 0.8
 
 
 @pytest.mark.slow
 def test_bleu_of_damaged_text_differs_where_more_is_lost_and_nowhere_else():
     text = simulation.DamagedText([0.15, 0.3])
-    assert simulation.found(text.trial(0, 0, 3), trials=60) < 0.15
-    assert simulation.found(text.trial(0, 1, 3), trials=15) > 0.95
+    assert simulation.detection_rate(text.trial(0, 0, 3), trials=60) < 0.15
+    assert simulation.detection_rate(text.trial(0, 1, 3), trials=15) > 0.95
 
 
 # The ablation
