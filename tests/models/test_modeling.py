@@ -292,7 +292,7 @@ def test_decoder_within(new_decoder):
     assert modeling.decoder_of(SkipCLMForCausalLM.around(decoder, 1, 3)) is decoder
 
 
-def test_what_is_no_decoder_is_refused(tmp_path):
+def test_model_that_is_not_a_decoder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected a Hugging Face decoder"):
         loading.load(tmp_path / "missing")
     T5ForConditionalGeneration(
