@@ -206,9 +206,8 @@ def test_contrastive_loss_uses_the_requested_pooling(decoder, prompt, examples, 
             states = decoder(torch.tensor([[*prompt.begin, *ids, prompt.end]]), output_hidden_states=True).hidden_states
         source = states[2][0, len(prompt.begin) : -1]
         weights = torch.arange(1.0, len(source) + 1)[:, None]
-        return {"last": source[-1], "end": states[2][0, -1], "position": (weights * source).sum(0) / weights.sum()}[
-            pooling
-        ]
+        position = (weights * source).sum(0) / weights.sum()
+        return {"last": source[-1], "end": states[2][0, -1], "position": position}[pooling]
 
     sources, targets = ([vector(pair[side]) for pair in pairs] for side in ("source", "target"))
     expected = (_one_way(sources, targets, 0.2) + _one_way(targets, sources, 0.2)) / 2

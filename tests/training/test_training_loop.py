@@ -143,5 +143,5 @@ def test_precision_is_the_requested_one(tmp_path):
 def test_bf16_is_refused_if_the_accelerator_lacks_it(tmp_path, monkeypatch):
     monkeypatch.setattr(training_loop.torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(training_loop, "is_torch_bf16_gpu_available", lambda: False)
-    with pytest.raises(InputError, match=r"training\.precision: expected fp32 or auto"):
+    with pytest.raises(InputError, match=r"training\.precision: bf16 is not supported by this accelerator; use fp32"):
         training_loop.arguments(tmp_path, precision="bf16", steps=1, batch_size=1, learning_rate=0.1, seed=1)
