@@ -1,4 +1,4 @@
-"""Tests of significance agree with sacrebleu's, find what was planted, and find nothing as rarely as they say."""
+"""Tests of significance against sacrebleu, values worked out by hand and simulations."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from skipclm.evaluation.metrics import METRICS, Translations
 
 
 def _systems(name, count=120):
-    """Return contributions to a metric of two sets of flawed translations, (1, segments, k) each, and the texts."""
+    """Return the contributions (1, segments, k) to a metric of two sets of wrong translations, and the texts."""
     references = [row["de"] for row in generator.generate(count, 5)]
     chance = np.random.default_rng(3)
     sides = []
@@ -27,19 +27,19 @@ def _systems(name, count=120):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "scorer"), [("bleu", BLEU()), ("chrf", CHRF())])
-def test_p_values_are_those_of_sacrebleu(name, scorer, monkeypatch):
+def test_p_values_equal_those_of_sacrebleu(name, scorer, monkeypatch):
     monkeypatch.setenv("SACREBLEU_SEED", str(significance.SEED))
     (system, other), sides, references = _systems(name)
-    found = significance.compare(METRICS[name].total, system, other)
+    result = significance.compare(METRICS[name].total, system, other)
     named = [("other", sides[1]), ("system", sides[0])]
     for kind, count, p in (
-        ("bs", significance.RESAMPLES, found.p_bootstrap),
-        ("ar", significance.TRIALS, found.p_randomization),
+        ("bs", significance.RESAMPLES, result.p_bootstrap),
+        ("ar", significance.TRIALS, result.p_randomization),
     ):
         _, results = PairedTest(named, {name: scorer}, [references], test_type=kind, n_samples=count)()
         (key,) = set(results) - {"System"}
         assert results[key][1].p_value == pytest.approx(p, abs=1e-3)
-        assert results[key][1].score - results[key][0].score == pytest.approx(found.difference)
+        assert results[key][1].score - results[key][0].score == pytest.approx(result.difference)
 
 
 # By hand
@@ -55,55 +55,55 @@ def _system(values):
     return np.stack([values, np.ones_like(values)], axis=-1)
 
 
-def test_one_seed_leaves_the_segments():
+def test_one_seed_is_tested_over_segments_only():
     chance = np.random.default_rng(1)
     ours, theirs = chance.normal(0.3, 1, 300), chance.normal(0, 1, 300)
-    found = significance.compare(_mean, _system([ours]), _system([theirs]))
+    result = significance.compare(_mean, _system([ours]), _system([theirs]))
     error = (ours - theirs).std(ddof=1) / 300**0.5
-    assert found.difference == pytest.approx((ours - theirs).mean())
-    assert found.high - found.low == pytest.approx(2 * 1.968 * error, rel=0.1)  # t of 299 degrees of freedom
-    assert found.low < found.difference < found.high
-    assert found.seeds == 1
+    assert result.difference == pytest.approx((ours - theirs).mean())
+    assert result.high - result.low == pytest.approx(2 * 1.968 * error, rel=0.1)  # t with 299 degrees of freedom
+    assert result.low < result.difference < result.high
+    assert result.seeds == 1
 
 
-def test_interval_of_many_seeds_is_that_of_their_t_test_where_segments_are_alike():
+def test_interval_with_equal_segments_is_that_of_a_t_test_over_seeds():
     shifts = np.array([0.1, 0.5, 0.3])
-    ours = np.repeat(shifts[:, None], 50, axis=1)  # what a seed makes better, it makes better everywhere
-    found = significance.compare(_mean, _system(ours), _system(np.zeros((3, 50))))
+    ours = np.repeat(shifts[:, None], 50, axis=1)  # a seed changes all segments equally
+    result = significance.compare(_mean, _system(ours), _system(np.zeros((3, 50))))
     error = shifts.std(ddof=1) / 3**0.5
-    assert (found.low, found.high) == pytest.approx((0.3 - 4.303 * error, 0.3 + 4.303 * error), rel=1e-3)
-    assert found.p == pytest.approx(0.1217, abs=1e-3)  # t = 2.598 with 2 degrees of freedom
+    assert (result.low, result.high) == pytest.approx((0.3 - 4.303 * error, 0.3 + 4.303 * error), rel=1e-3)
+    assert result.p == pytest.approx(0.1217, abs=1e-3)  # t = 2.598 with 2 degrees of freedom
 
 
 def test_p_and_interval_agree():
     chance = np.random.default_rng(2)
     for shift in (0.02, 0.2, 0.35, 1.0):
         ours = chance.normal(shift, 1, (3, 100)) + chance.normal(0, 0.1, (3, 1))
-        found = significance.compare(_mean, _system(ours), _system(chance.normal(0, 1, (3, 100))))
-        assert (found.p < 0.05) == (not found.low < 0 < found.high)
+        result = significance.compare(_mean, _system(ours), _system(chance.normal(0, 1, (3, 100))))
+        assert (result.p < 0.05) == (not result.low < 0 < result.high)
 
 
-def test_same_system_twice_is_no_difference():
+def test_same_system_twice_has_no_difference():
     system = _system(np.random.default_rng(1).normal(0, 1, (3, 40)))
-    found = significance.compare(_mean, system, system)
-    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
-    assert (found.p_bootstrap, found.p_randomization) == (1, 1)
+    result = significance.compare(_mean, system, system)
+    assert (result.difference, result.low, result.high, result.p) == (0, 0, 0, 1)
+    assert (result.p_bootstrap, result.p_randomization) == (1, 1)
 
 
 def test_holm_worked_out_by_hand():
-    # sorted: 0.01 x 4, 0.02 x 3, 0.04 x 2, 0.045 x 1, each at least the one before
+    # sorted: 0.01 x 4, 0.02 x 3, 0.04 x 2, 0.045 x 1, each at least as large as the previous one
     assert significance.holm(np.array([0.04, 0.01, 0.045, 0.02])) == pytest.approx([0.08, 0.04, 0.08, 0.06])
     assert significance.holm(np.array([0.6, 0.7])) == pytest.approx([1, 1])
     assert significance.holm(np.array([])).size == 0
 
 
-# Simulation, as docs/statistics.md has it
+# Simulations of docs/statistics.md
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("spreads", simulation.SPREADS)
-def test_nothing_is_found_in_nothing_as_rarely_as_said(spreads, seeds):
+def test_false_positives_have_the_nominal_rate(spreads, seeds):
     spreads = simulation.SPREADS[spreads]
     if seeds == 1 and spreads[0]:
         pytest.skip("one seed tells nothing of the spread over seeds")
@@ -111,12 +111,12 @@ def test_nothing_is_found_in_nothing_as_rarely_as_said(spreads, seeds):
 
 
 @pytest.mark.slow
-def test_planted_difference_is_found():
+def test_true_difference_is_detected():
     assert simulation.found(simulation.drawn(simulation.SPREADS["all three"], 3, effect=0.6), trials=200) > 0.8
 
 
 @pytest.mark.slow
-def test_bleu_of_damaged_text_differs_where_more_is_lost_and_nowhere_else():
+def test_bleu_of_damaged_text_differs_only_with_more_damage():
     text = simulation.DamagedText([0.15, 0.3])
     assert simulation.found(text.trial(0, 0, 3), trials=60) < 0.15
     assert simulation.found(text.trial(0, 1, 3), trials=15) > 0.95
@@ -129,7 +129,7 @@ def _run(variant, seed, pair="en-de", split="test"):
     return {"pair": pair, "split": split, "run": variant, "seed": seed}
 
 
-def test_table_compares_every_variant_with_the_baseline_on_the_seeds_that_both_have():
+def test_variants_are_compared_with_the_baseline_on_common_seeds():
     chance = np.random.default_rng(4)
     runs, segments = [], []
     for variant, shift, seeds in (("full", 0.3, (1, 2, 3)), ("worse", -0.3, (1, 2)), ("finetune", 0.0, (1, 2, 3))):
@@ -148,36 +148,36 @@ def test_table_compares_every_variant_with_the_baseline_on_the_seeds_that_both_h
     assert table["p_holm"]["full"] == pytest.approx(min(1, 2 * table["p"]["full"]), rel=1e-6)
 
 
-def test_a_further_test_set_leaves_the_verdicts_on_the_first_as_they_were():
+def test_further_test_set_does_not_change_the_verdicts_on_the_first():
     chance = np.random.default_rng(4)
     runs = [_run(variant, seed) for variant in ("full", "other", "finetune") for seed in (1, 2, 3)]
     first, second = ([{"comet": chance.normal(0.5, 0.1, (200, 2))} for _ in runs] for _ in range(2))
-    alone = significance.against("finetune", runs, first, ["comet"])
+    first_only = significance.against("finetune", runs, first, ["comet"])
     both = significance.against("finetune", [*runs, *(run | {"split": "b"} for run in runs)], first + second, ["comet"])
     assert list(both["split"]) == ["test", "test", "b", "b"]
-    assert both[:2].equals(alone)
+    assert both[:2].equals(first_only)
 
 
-def test_a_variant_of_which_a_run_diverged_is_not_compared():
+def test_variant_with_a_diverged_run_is_not_compared():
     chance = np.random.default_rng(4)
     runs = [_run(variant, seed) for variant in ("full", "finetune") for seed in (1, 2, 3)]
     values = [chance.normal(run["run"] == "full", 0.1, 200) for run in runs]
-    segments = [{"comet": np.stack([each, np.ones(200)], axis=1)} for each in values]
+    segments = [{"comet": np.stack([scores, np.ones(200)], axis=1)} for scores in values]
     assert significance.against("finetune", runs, segments, ["comet"])["verdict"].tolist() == ["better"]
     for lost in (1, 4):
-        left = [{} if place == lost else each for place, each in enumerate(segments)]
-        row = significance.against("finetune", runs, left, ["comet"]).iloc[0]
+        remaining = [{} if i == lost else contributions for i, contributions in enumerate(segments)]
+        row = significance.against("finetune", runs, remaining, ["comet"]).iloc[0]
         assert row["seeds"] == 2
         assert row[["difference", "p", "p_holm", "verdict"]].isna().all()
 
 
-def test_one_segment_tells_nothing():
-    found = significance.compare(_mean, _system([[1.0], [2.0]]), _system([[0.0], [0.5]]))
-    assert found.difference == 1.25
-    assert np.isnan([found.low, found.high, found.p]).all()
+def test_one_segment_has_no_p_value():
+    result = significance.compare(_mean, _system([[1.0], [2.0]]), _system([[0.0], [0.5]]))
+    assert result.difference == 1.25
+    assert np.isnan([result.low, result.high, result.p]).all()
 
 
-def test_what_is_neither_better_nor_worse_has_no_verdict():
+def test_metric_without_a_direction_has_no_verdict():
     runs = [_run(variant, seed) for variant in ("full", "finetune") for seed in (1, 2)]
     segments = [{"length_ratio": np.tile([10.0 + (r["run"] == "full"), 10.0], (50, 1))} for r in runs]
     row = significance.against("finetune", runs, segments, ["length_ratio"]).iloc[0]
@@ -186,7 +186,7 @@ def test_what_is_neither_better_nor_worse_has_no_verdict():
     assert row["verdict"] is None
 
 
-def test_a_rate_that_falls_is_better():
+def test_lower_rate_is_better():
     runs = [_run(variant, seed) for variant in ("full", "finetune") for seed in (1, 2)]
     shares = {"full": 0.1, "finetune": 0.6}
     chance = np.random.default_rng(4)
