@@ -1,4 +1,4 @@
-"""The systems that are timed against each other: each trains for some rounds, passes over the same pairs."""
+"""The arms of the benchmark: trainers that train for some rounds, where a round is a pass over the same pairs."""
 
 import gc
 import math
@@ -27,7 +27,7 @@ from skipclm.models import decoders
 from skipclm.training import fine_tuning
 
 BATCH = 16
-BATCH_TOKENS = 1536  # of ours, with padding: a batch of the longest sentences is cut in two
+BATCH_TOKENS = 1536  # limit of our arms, with padding; it splits batches of the longest sentences
 VOCABULARY = 32000
 LEARNING_RATE = 1e-4
 REPOSITORY = Path(__file__).parents[1]
@@ -39,28 +39,28 @@ def default_config() -> dict:
 
 
 def new_model() -> XGLMForCausalLM:
-    """Return a random decoder of XGLM's architecture and depth, and of a width that two cores can bear."""
+    """Return a random decoder with the architecture and depth of XGLM, narrow enough for two cores."""
     torch.manual_seed(1)
     sizes = {"num_layers": 24, "d_model": 192, "ffn_dim": 768, "attention_heads": 6, "vocab_size": VOCABULARY}
-    # Without dropout, as our base models from scratch: on a CPU, fused attention is fused without it only.
+    # No dropout, as in base models from scratch: on a CPU, attention is fused only without dropout.
     return XGLMForCausalLM(XGLMConfig(**sizes, dropout=0.0, attention_dropout=0.0))
 
 
-def stock(tokenizer: PreTrainedTokenizerBase, pairs: Examples, rounds: int, line: Connection) -> None:
-    """Train with transformers alone: random batches padded to the longest, labels on all tokens."""
-    _stock_trainer(Trainer, tokenizer, pairs, rounds, line).train()
+def stock(tokenizer: PreTrainedTokenizerBase, pairs: Examples, rounds: int, connection: Connection) -> None:
+    """Train with plain transformers: random batches padded to the longest, labels on all tokens."""
+    _stock_trainer(Trainer, tokenizer, pairs, rounds, connection).train()
 
 
-def published(tokenizer: PreTrainedTokenizerBase, pairs: Examples, rounds: int, line: Connection) -> None:
-    """Train at the cost of the published recipe, as we read its code: see `PublishedCost`."""
-    _stock_trainer(PublishedCost, tokenizer, pairs, rounds, line).train()
+def published(tokenizer: PreTrainedTokenizerBase, pairs: Examples, rounds: int, connection: Connection) -> None:
+    """Train at the cost of the published recipe: see `PublishedCost`."""
+    _stock_trainer(PublishedCost, tokenizer, pairs, rounds, connection).train()
 
 
 class PublishedCost(Trainer):
-    """Stock training, and three passes through the first blocks: for an anchor, a positive and a negative.
+    """Stock training plus three passes through the first blocks, for an anchor, a positive and a negative.
 
-    Positive and negative are no sentences, only token ids as many as the anchor has: what counts is what they cost. The
-    published code collects garbage at each step and in its collator; this does so twice in each step.
+    Positive and negative are not sentences, but as many token ids as the anchor has: only the cost matters. The
+    published code collects garbage at each step and in its collator; this class does so twice in each step.
     """
 
     LAYER = 3
@@ -71,7 +71,7 @@ class PublishedCost(Trainer):
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         loss = super().compute_loss(model, inputs, *args, **kwargs)
         triple = (ids, torch.where(mask.bool(), ids.flip(1), ids), ids.roll(1, 0))
-        anchor, positive, negative = (self._state(model, each, mask) for each in triple)
+        anchor, positive, negative = (self._state(model, side, mask) for side in triple)
         gc.collect()
         return loss + 0.01 * nn.functional.triplet_margin_loss(anchor, positive, negative, margin=0.1)
 
@@ -82,9 +82,9 @@ class PublishedCost(Trainer):
 
 
 def _stock_trainer(
-    kind: type[Trainer], tokenizer: PreTrainedTokenizerBase, pairs: Examples, rounds: int, line: Connection
+    kind: type[Trainer], tokenizer: PreTrainedTokenizerBase, pairs: Examples, rounds: int, connection: Connection
 ) -> Trainer:
-    prompt, turns = Prompt.of(tokenizer), Turns(line, math.ceil(len(pairs) / BATCH))
+    prompt, turns = Prompt.of(tokenizer), Turns(connection, math.ceil(len(pairs) / BATCH))
     rows = [
         prompt.source(item["source"]) + prompt.target(item["target"])
         for item in map(pairs.__getitem__, range(len(pairs)))
@@ -109,15 +109,17 @@ def _stock_trainer(
 
 
 def ours(contrastive: int | None) -> Callable[..., None]:
-    """Return an arm of this package: plain fine-tuning, or in full with InfoNCE at a layer and a skip from 3 to 18."""
+    """Return an arm of this package: plain fine-tuning, or with InfoNCE at a layer and a skip from 3 to 18."""
 
-    def train(tokenizer: PreTrainedTokenizerBase, pairs: Examples, rounds: int, line: Connection) -> None:
-        # The pairs are a sample: they are sorted as they would be among all, in pools of some fifteen batches.
+    def train(tokenizer: PreTrainedTokenizerBase, pairs: Examples, rounds: int, connection: Connection) -> None:
+        # The pairs are a sample. They are sorted in pools of about fifteen batches, as in a complete corpus.
         LengthGroupedBatches.POOLS = 1
         prompt = Prompt.of(tokenizer)
         lengths = [length + len(prompt.source(prompt.target([]))) for length in pairs.lengths()]
         sample = LengthGroupedBatches(lengths, BATCH, len(pairs), 1, BATCH_TOKENS)
-        turns = Turns(line, next(i for i, seen in enumerate(accumulate(map(len, sample)), 1) if seen == len(pairs)))
+        turns = Turns(
+            connection, next(i for i, seen in enumerate(accumulate(map(len, sample)), 1) if seen == len(pairs))
+        )
         settings = runs.cell_settings(default_config(), runs.Cell(contrastive or 1, 3, 18))
         settings["training"] |= {"steps": turns.steps(rounds), "batch_size": BATCH, "batch_tokens": BATCH_TOKENS}
         settings["training"] |= {"learning_rate": LEARNING_RATE, "validations": 0, "log_every": turns.steps(rounds)}

@@ -1,4 +1,4 @@
-"""Measure training and translation against the ways they are compared with, and write docs/performance.md.
+"""Measure training and translation against other implementations, and write docs/performance.md.
 
 make bench                                           # the built-in corpus
 make bench TEXT="--source news.en --target news.de"  # line-aligned text
@@ -31,10 +31,10 @@ FOLDER = REPOSITORY / "docs/performance"
 def main() -> None:
     """Run both comparisons and write tables, figure and page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", help="sentences, one a line; the built-in corpus if not given")
+    parser.add_argument("--source", help="source sentences, one per line; default: the built-in corpus")
     parser.add_argument("--target", help="their translations, line by line")
-    parser.add_argument("--name", default="the built-in corpus, en-de", help="what the page calls the text")
-    parser.add_argument("--sample", type=int, default=192, help="pairs that a round passes over")
+    parser.add_argument("--name", default="the built-in corpus, en-de", help="name of the text on the page")
+    parser.add_argument("--sample", type=int, default=192, help="number of pairs in a round")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.source:
@@ -51,12 +51,12 @@ def main() -> None:
 
 
 def train(sides: list[list[str]], sample: int, rounds: int) -> pd.DataFrame:
-    """Return a row per arm: sentences per second of every round, their median, ratios and peak memory."""
+    """Return a row per arm: median, lowest and highest sentences per second, ratios and peak memory."""
     encoder = bpe.train(sides[0] + sides[1], VOCABULARY, 512)
     chosen = random.Random(1).sample(range(len(sides[0])), sample)
     pairs = Examples.encoded(encoder, *[[side[i] for i in chosen] for side in sides])
     seconds, memory = alternate(list(ARMS), (encoder, pairs), rounds)
-    speeds = {arm: [sample / each for each in seconds[arm]] for arm in ARMS}
+    speeds = {arm: [sample / duration for duration in seconds[arm]] for arm in ARMS}
     medians = {arm: statistics.median(speeds[arm]) for arm in ARMS}
     rows = [
         {
@@ -76,20 +76,20 @@ def train(sides: list[list[str]], sample: int, rounds: int) -> pd.DataFrame:
 
 
 def translate(rounds: int) -> pd.DataFrame:
-    """Return a row per number of beams: tokens per second of both ways, and how many outputs are the same."""
+    """Return a row per number of beams: tokens per second of both arms, and the number of equal outputs."""
     folder, pairs = translation.trained_model()
     rows = []
     for beams in (1, 4):
         translation.compare(1, beams, folder, pairs)  # warm up
-        found = translation.compare(rounds, beams, folder, pairs)
-        stock, ours = (found["tokens"] / statistics.median(found[arm]) for arm in ("stock", "ours"))
+        measured = translation.compare(rounds, beams, folder, pairs)
+        stock, ours = (measured["tokens"] / statistics.median(measured[arm]) for arm in ("stock", "ours"))
         rows.append(
             {
                 "beams": beams,
                 "stock_tokens_per_second": round(stock),
                 "our_tokens_per_second": round(ours),
                 "times_stock": round(ours / stock, 2),
-                "same_outputs": f"{found['same']} of {found['of']}",
+                "same_outputs": f"{measured['same']} of {measured['count']}",
             }
         )
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""How often the test of significance finds a difference where there is none, and where there is one.
+"""Simulate how often the significance test finds a difference, with and without a true difference.
 
 make statistics    # writes docs/statistics.md
 """
@@ -19,10 +19,10 @@ TRIALS = 2000
 MANY, FEWER = 10000, 200
 SEGMENTS = 150
 LEVEL = 0.05
-# What Holm's correction leaves of it for the smallest p of some 25 comparisons, as many as a large table has.
-FAR = 0.002
+# The level of the smallest p after Holm's correction for about 25 comparisons, as in a large table.
+HOLM_LEVEL = 0.002
 
-# Spreads of a difference over seeds, over segments, and over segments for each seed alone.
+# Standard deviations of a difference over seeds, over segments, and over segments for each seed separately.
 SPREADS = {
     "segments alone": (0.0, 1.0, 0.0),
     "each seed on segments of its own": (0.0, 0.0, 1.0),
@@ -33,14 +33,14 @@ SPREADS = {
 Trial = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]  # differences (seeds,), (resamples, seeds)
 
 
-def found(trial: Trial, trials: int = TRIALS, level: float = LEVEL) -> float:
-    """Return the share of trials in which a difference is found at a level, by default that of 5 %."""
+def detection_rate(trial: Trial, trials: int = TRIALS, level: float = LEVEL) -> float:
+    """Return the share of trials in which the test finds a difference at a level, by default 5 %."""
     chance = np.random.default_rng(11)
     return float(np.mean([significance.interval(*trial(chance), SEGMENTS)[2] < level for _ in range(trials)]))
 
 
 def drawn(spreads: tuple[float, float, float], seeds: int, effect: float = 0.0) -> Trial:
-    """Return a trial of a mean over segments whose differences are drawn with these spreads around `effect`."""
+    """Return a trial of a mean over segments; differences are drawn around `effect` with these spreads."""
     counts = significance.resampled_counts(SEGMENTS)
 
     def trial(chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +53,7 @@ def drawn(spreads: tuple[float, float, float], seeds: int, effect: float = 0.0) 
 
 
 class DamagedText:
-    """German sentences of which systems lose words: a share of its own for each seed, around the share of its kind."""
+    """Systems that lose words of German sentences: each seed has its own share, around the share of its kind."""
 
     SEEDS = 40
     SENTENCES = 600
@@ -68,12 +68,12 @@ class DamagedText:
 
     @staticmethod
     def _system(references: list[str], share: float, chance: np.random.Generator) -> np.ndarray:
-        """Return what each segment contributes to BLEU, (segments, k)."""
+        """Return the contributions of the segments to BLEU (segments, k)."""
         lines = [" ".join(word for word in line.split() if chance.random() > share) for line in references]
         return measure(Translations(lines, references, references, "en", "de"), ["bleu"])[1]["bleu"]
 
     def bleu(self, kind: int) -> float:
-        """Return the mean BLEU of a kind's systems."""
+        """Return the mean BLEU of the systems of a kind."""
         return float(significance.corpus_scores(METRICS["bleu"].total, self.kinds[kind]).mean())
 
     def trial(self, kind: int, other: int, seeds: int) -> Trial:
@@ -90,34 +90,35 @@ class DamagedText:
         return trial
 
 
-def nothing_to_find() -> pd.DataFrame:
-    """Return how often a difference is found where there is none, in per cent, by the number of seeds."""
+def without_difference() -> pd.DataFrame:
+    """Return the percentage of differences found without a true difference, by the number of seeds."""
     text = DamagedText([0.15])
-    rows = _of_spreads([1, 2, 3, 5], TRIALS, LEVEL)
-    rows.append({"spread over": "BLEU of damaged text"} | {n: found(text.trial(0, 0, n)) for n in (2, 3)})
+    rows = _rates_by_spread([1, 2, 3, 5], TRIALS, LEVEL)
+    rows.append({"spread over": "BLEU of damaged text"} | {n: detection_rate(text.trial(0, 0, n)) for n in (2, 3)})
     return _in_per_cent(pd.DataFrame(rows), [1, 2, 3, 5])
 
 
-def nothing_to_find_far_out() -> pd.DataFrame:
-    """Return how often p falls below the far smaller level that a correction for many comparisons asks for."""
-    return _in_per_cent(pd.DataFrame(_of_spreads([2, 3, 5], MANY, FAR)), [2, 3, 5], digits=2)
+def without_difference_at_holm_level() -> pd.DataFrame:
+    """Return the percentage of trials with p below the level that a correction for many comparisons requires."""
+    return _in_per_cent(pd.DataFrame(_rates_by_spread([2, 3, 5], MANY, HOLM_LEVEL)), [2, 3, 5], digits=2)
 
 
-def _of_spreads(seeds: list[int], trials: int, level: float) -> list[dict]:
-    # One seed tells nothing of the spread over seeds.
+def _rates_by_spread(seeds: list[int], trials: int, level: float) -> list[dict]:
+    # One seed has no spread over seeds.
     return [
-        {"spread over": name} | {n: found(drawn(spreads, n), trials, level) for n in seeds if n > 1 or not spreads[0]}
+        {"spread over": name}
+        | {n: detection_rate(drawn(spreads, n), trials, level) for n in seeds if n > 1 or not spreads[0]}
         for name, spreads in SPREADS.items()
     ]
 
 
-def something_to_find() -> pd.DataFrame:
-    """Return how often a difference in BLEU is found where there is one, in per cent, by the number of seeds."""
+def with_difference() -> pd.DataFrame:
+    """Return the percentage of true differences in BLEU that are found, by the number of seeds."""
     shares = [0.15, 0.155, 0.16, 0.17, 0.19]
     text = DamagedText(shares)
     rows = [
         {"BLEU apart": f"{text.bleu(0) - text.bleu(other):.1f}"}
-        | {seeds: found(text.trial(0, other, seeds), FEWER) for seeds in (2, 3, 5)}
+        | {seeds: detection_rate(text.trial(0, other, seeds), FEWER) for seeds in (2, 3, 5)}
         for other in range(1, len(shares))
     ]
     return _in_per_cent(pd.DataFrame(rows), [2, 3, 5])
@@ -130,7 +131,7 @@ def _in_per_cent(table: pd.DataFrame, seeds: list[int], digits: int = 1) -> pd.D
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Print a table as Markdown."""
+    """Return a table in Markdown."""
     lines = [list(table.columns), ["---"] + ["---:"] * (len(table.columns) - 1), *table.values.tolist()]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
@@ -153,15 +154,15 @@ between segments in a different way for each seed, or between seeds. "All three"
 sentences of the built-in corpus from which words are removed, each seed with its own share, so that seeds differ by
 {spread:.1f} BLEU (standard deviation).
 
-{to_markdown(nothing_to_find())}
+{to_markdown(without_difference())}
 
 One seed cannot distinguish a better method from a luckier seed: if seeds differ, its p-value is valid for that seed
 only. With two seeds, a difference can be found one or two percentage points too often. The default is three seeds.
 
-In a table of about 25 comparisons, the Holm correction requires p < {FAR} of the smallest p-value. The next table has
-the percentage of {MANY:,} trials with p below this level. A correct test has {100 * FAR:.1f}:
+In a table of about 25 comparisons, the Holm correction requires p < {HOLM_LEVEL} of the smallest p-value. The next
+table has the percentage of {MANY:,} trials with p below this level. A correct test has {100 * HOLM_LEVEL:.1f}:
 
-{to_markdown(nothing_to_find_far_out())}
+{to_markdown(without_difference_at_holm_level())}
 
 If seeds differ strongly and there are only two or three, such a small p occurs more often than it should. In a table of
 this size, treat a mark with p close to the limit as a hint, and train more seeds.
@@ -170,7 +171,7 @@ this size, treat a mark with p close to the limit as a hint, and train more seed
 
 The percentage of {FEWER} trials in which a true difference is found, on the same text with removed words:
 
-{to_markdown(something_to_find())}
+{to_markdown(with_difference())}
 
 The number of seeds matters more than the number of segments. With two seeds, only a difference much larger than the
 spread of the seeds is found.

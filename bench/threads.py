@@ -1,10 +1,10 @@
-"""What it costs threads to wait for each other, on an idle machine and on a busy one.
+"""Measure the cost of threads that wait for each other, on an idle machine and on a busy one.
 
 python bench/threads.py    # prints a table; takes some minutes
 
-A small matrix product with two threads is repeated in a process of its own, alone or beside as many busy processes as
-there are cores. The ways of waiting take turns, and the median over all rounds is shown, so that what else the machine
-does falls on all of them.
+A separate process repeats a small matrix product with two threads, without other processes or next to one busy process
+per core. The settings take turns, so that other load on the machine affects all of them. The result is the median over
+all rounds.
 """
 
 import os
@@ -21,7 +21,7 @@ SETTINGS = {
 ROUNDS = 3
 SECONDS = 2
 THREADS = 2
-# The size of a feed-forward layer of the default model, over one batch.
+# The matrices have the size of a feed-forward layer of the default model with one batch.
 WORK = f"""
 import time, torch
 torch.set_num_threads({THREADS})
@@ -38,7 +38,7 @@ BUSY = "while True: pass"
 
 
 def rate(variables: dict[str, str]) -> float:
-    """Return how often a second the work is done in a process with these environment variables."""
+    """Return how often per second a process with these environment variables does the work."""
     unset = {name for setting in SETTINGS.values() for name in setting}
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {"OMP_NUM_THREADS": str(THREADS)} | variables
@@ -47,24 +47,24 @@ def rate(variables: dict[str, str]) -> float:
 
 
 def rates(busy: int) -> dict[str, float]:
-    """Return the median rate of each setting beside so many busy processes."""
+    """Return the median rate of each setting next to `busy` busy processes."""
     others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]
     try:
-        found = [{name: rate(variables) for name, variables in SETTINGS.items()} for _ in range(ROUNDS)]
+        rounds = [{name: rate(variables) for name, variables in SETTINGS.items()} for _ in range(ROUNDS)]
     finally:
         for other in others:
             other.kill()
             other.wait()
-    return {name: statistics.median(each[name] for each in found) for name in SETTINGS}
+    return {name: statistics.median(measured[name] for measured in rounds) for name in SETTINGS}
 
 
 def main() -> None:
-    """Print the rates per second, and what they are of the default's."""
+    """Print the rates per second, and the ratios to the default."""
     cores = len(os.sched_getaffinity(0))
-    alone, beside = rates(0), rates(cores)
+    idle, busy = rates(0), rates(cores)
     print(f"| waiting | alone | | beside {cores} busy processes | |\n|---|---|---|---|---|")
     for name in SETTINGS:
-        cells = [f"{each[name]:.0f}/s | {each[name] / each['default']:.2f}" for each in (alone, beside)]
+        cells = [f"{measured[name]:.0f}/s | {measured[name] / measured['default']:.2f}" for measured in (idle, busy)]
         print(f"| {name} | {' | '.join(cells)} |")
 
 

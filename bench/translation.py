@@ -22,7 +22,7 @@ LIMITS = {"length_ratio": 2.0, "length_extra": 10}
 
 
 def trained_model() -> tuple[Path, Examples]:
-    """Train a model on the built-in corpus by the default configuration; return its folder and held-out pairs."""
+    """Train a model on the built-in corpus with the default configuration; return its folder and held-out pairs."""
     config, sentences = default_config(), generator.generate(8000, 1)
     source, target = ([row[language] for row in sentences] for language in ("en", "de"))
     folder = Path(tempfile.mkdtemp())
@@ -59,19 +59,20 @@ def _stock(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sources: 
 
 
 def compare(rounds: int, beams: int, folder: Path, pairs: Examples) -> dict[str, list]:
-    """Return the seconds of each round by arm, the number of tokens translated and how many outputs are the same."""
+    """Return the seconds of each round by arm, the numbers of translated tokens, equal outputs and outputs."""
     ours, tokenizer = checkpoints.load(folder)
     stock = AutoModelForCausalLM.from_pretrained(folder)
-    found: dict[str, list] = {"stock": [], "ours": []}
+    seconds: dict[str, list] = {"stock": [], "ours": []}
     for _ in range(rounds):
         started = time.perf_counter()
         rows = _stock(stock, tokenizer, pairs.source, beams)
         texts = decode(tokenizer, rows)
-        found["stock"].append(time.perf_counter() - started)
+        seconds["stock"].append(time.perf_counter() - started)
         started = time.perf_counter()
-        own = decoding.translate(
+        our_texts = decoding.translate(
             ours, tokenizer, pairs.source, beams=beams, batch_tokens=TOKENS, progress=False, **LIMITS
         ).texts
-        found["ours"].append(time.perf_counter() - started)
-    tokens = sum(map(len, encode(tokenizer, texts))) + len(texts)  # and an end for each
-    return found | {"tokens": tokens, "same": sum(a == b for a, b in zip(own, texts, strict=True)), "of": len(texts)}
+        seconds["ours"].append(time.perf_counter() - started)
+    tokens = sum(map(len, encode(tokenizer, texts))) + len(texts)  # including the end tokens
+    same = sum(a == b for a, b in zip(our_texts, texts, strict=True))
+    return seconds | {"tokens": tokens, "same": same, "count": len(texts)}

@@ -107,19 +107,19 @@ def test_false_positives_have_the_nominal_rate(spreads, seeds):
     spreads = simulation.SPREADS[spreads]
     if seeds == 1 and spreads[0]:
         pytest.skip("one seed tells nothing of the spread over seeds")
-    assert 0.04 <= simulation.found(simulation.drawn(spreads, seeds)) <= 0.06
+    assert 0.04 <= simulation.detection_rate(simulation.drawn(spreads, seeds)) <= 0.06
 
 
 @pytest.mark.slow
 def test_true_difference_is_detected():
-    assert simulation.found(simulation.drawn(simulation.SPREADS["all three"], 3, effect=0.6), trials=200) > 0.8
+    assert simulation.detection_rate(simulation.drawn(simulation.SPREADS["all three"], 3, effect=0.6), trials=200) > 0.8
 
 
 @pytest.mark.slow
 def test_bleu_of_damaged_text_differs_only_with_more_damage():
     text = simulation.DamagedText([0.15, 0.3])
-    assert simulation.found(text.trial(0, 0, 3), trials=60) < 0.15
-    assert simulation.found(text.trial(0, 1, 3), trials=15) > 0.95
+    assert simulation.detection_rate(text.trial(0, 0, 3), trials=60) < 0.15
+    assert simulation.detection_rate(text.trial(0, 1, 3), trials=15) > 0.95
 
 
 # The ablation

@@ -180,9 +180,9 @@ def test_empty_grid_is_refused():
     )
 
 
-@pytest.mark.parametrize(("skip_source", "found"), [([3], "3 and 3"), (["1-5"], "3 and 3"), ([5], "5 and 3")])
-def test_skip_must_lead_upwards(skip_source, found):
-    with pytest.raises(InputError, match=rf"^grid\.skip_source: expected blocks below .*found {found}; .*constraint"):
+@pytest.mark.parametrize(("skip_source", "layers"), [([3], "3 and 3"), (["1-5"], "3 and 3"), ([5], "5 and 3")])
+def test_skip_must_lead_upwards(skip_source, layers):
+    with pytest.raises(InputError, match=rf"^grid\.skip_source: expected blocks below .*found {layers}; .*constraint"):
         names(skip_source=skip_source)
 
 

@@ -110,7 +110,7 @@ def test_languages_and_metrics_must_be_known(overlay, message):
 
 
 @pytest.mark.parametrize(
-    ("overlay", "key", "found"),
+    ("overlay", "key", "problem"),
     [
         ("languages: {zh: {bleu_tokenizer: zhh}}", "languages.zh.bleu_tokenizer", "found 'zhh'; write 'zh' if"),
         (
@@ -121,10 +121,10 @@ def test_languages_and_metrics_must_be_known(overlay, message):
         ("evaluation: {metrics: [bleu, chrff]}", "evaluation.metrics", "found 'chrff'; write 'chrf' if"),
     ],
 )
-def test_names_unknown_to_sacrebleu_are_refused(overlay, key, found):
+def test_names_unknown_to_sacrebleu_are_refused(overlay, key, problem):
     message = refusal(overlay)
     assert message.startswith(f"{key}: expected a ")
-    assert found in message
+    assert problem in message
 
 
 def test_selection_metric_must_be_able_to_run():
@@ -162,9 +162,9 @@ def test_winner_is_the_variant_with_the_settings_of_the_best_cell(variants, expe
     ],
 )
 def test_unknown_home_folder_is_named_by_its_key(overlay, key):
-    said = refusal(overlay)
-    assert f"{key}: expected a user with a home folder, found ~nosuchuser" in said
-    assert "\n" not in said
+    message = refusal(overlay)
+    assert f"{key}: expected a user with a home folder, found ~nosuchuser" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "folder"])
@@ -216,7 +216,7 @@ def test_unused_settings_change_no_parameters():
 
 
 @pytest.mark.parametrize(
-    ("overlay", "key", "steps", "found"),
+    ("overlay", "key", "steps", "warmup"),
     [
         ("skip: {warmup_steps: 200}", "skip.warmup_steps", 140, 200),
         ("training: {steps: 50}", "skip.warmup_steps", 50, 50),
@@ -228,9 +228,9 @@ def test_unused_settings_change_no_parameters():
         ),
     ],
 )
-def test_training_must_be_longer_than_the_warmup_of_the_gate(overlay, key, steps, found):
+def test_training_must_be_longer_than_the_warmup_of_the_gate(overlay, key, steps, warmup):
     assert refusal(overlay) == (
-        f"{key}: expected less than training.steps, which is {steps}, found {found}; lower it, "
+        f"{key}: expected less than training.steps, which is {steps}, found {warmup}; lower it, "
         "or the skip would never come fully into play"
     )
 

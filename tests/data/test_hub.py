@@ -128,10 +128,10 @@ def test_text_that_is_not_utf8_is_refused(hub, tmp_path):
         read(dataset="data", fields="{language}")
 
 
-@pytest.mark.parametrize(("cell", "found"), [("NA", "nothing"), ("null", "nothing"), ("007", "7")])
-def test_csv_cell_that_is_not_read_as_text_is_explained(hub, tmp_path, cell, found):
+@pytest.mark.parametrize(("cell", "value"), [("NA", "nothing"), ("null", "nothing"), ("007", "7")])
+def test_csv_cell_that_is_not_read_as_text_is_explained(hub, tmp_path, cell, value):
     write(tmp_path / "data/train.csv", f"en,de\none,{cell}\n")
     with pytest.raises(
-        InputError, match=rf"row 1: expected a string at `de`, found {found}.*from CSV, words such as NA"
+        InputError, match=rf"row 1: expected a string at `de`, found {value}.*from CSV, words such as NA"
     ):
         read(dataset="data", fields="{language}")
