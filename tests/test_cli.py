@@ -281,7 +281,7 @@ def test_missing_file_is_named(skipclm, model, tmp_path):
     assert message == f"error: {path} cannot be read: No such file or directory\n"
 
 
-def test_invalid_utf8_is_named_by_file_and_line(skipclm, model, text):
+def test_invalid_utf8_error_names_file_and_line(skipclm, model, text):
     path = text(b"fine\n\nsch\xf6n\n", "latin1.txt")
     message = refusal(skipclm, "--model", model, "--pair", "en-de", text("a"), path)
     assert message.startswith(f"error: {path}, line 3: expected UTF-8, found the byte 0xf6; ")

@@ -209,5 +209,4 @@ def test_removed_tables_and_figures_are_made_again_and_nothing_else(copied, fini
 def test_removed_files_are_planned(copied, rules):
     for name in rules:
         (copied / RESULTS / name).unlink()
-    jobs = planned(copied)
-    assert {rule: jobs.get(rule) for rule in rules.values()} == dict.fromkeys(rules.values(), 1)
+    assert set(rules.values()) <= planned(copied).keys()

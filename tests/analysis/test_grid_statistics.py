@@ -1,4 +1,4 @@
-"""Cells that are alike cannot be told apart, one that is better can, and the best of equals flatters itself."""
+"""Comparison of cells with the best one, and the optimism of the best score."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ def _cell(values):
 
 
 def _cells(shifts, seeds=3, segments=200, spread=0.1):
-    """Return cells that differ by their shifts, on segments whose difficulty they share."""
+    """Return cells that differ by their shifts, on segments of the same difficulty."""
     chance = np.random.default_rng(5)
     shared = chance.normal(0.5, 0.2, segments)
     return {
@@ -23,7 +23,7 @@ def _cells(shifts, seeds=3, segments=200, spread=0.1):
     }
 
 
-def test_table_tells_the_worse_from_the_best_and_not_its_equals():
+def test_table_separates_worse_cells_but_not_equal_ones():
     cells = _cells([0.0, 0.0, -0.2])
     table = grid_statistics.compare_cells(cells, (1, 1, 2), "comet")
     assert table["skip_target"].tolist() == [2, 3, 4]
@@ -31,7 +31,7 @@ def test_table_tells_the_worse_from_the_best_and_not_its_equals():
     assert table["difference"].tolist()[0] == 0
     assert table["difference"][2] == pytest.approx(-20, abs=2)
     assert table["p_corrected"].isna().tolist() == [True, False, False]
-    assert table["p_corrected"][2] == pytest.approx(3 * table["p"][2])  # there are three pairs of three cells
+    assert table["p_corrected"][2] == pytest.approx(3 * table["p"][2])  # three cells have three pairs
 
 
 def test_means_and_spreads_by_hand():
@@ -44,17 +44,17 @@ def test_means_and_spreads_by_hand():
     assert np.isnan(one["sd"])
 
 
-def test_the_best_of_many_equals_flatters_and_one_that_stands_alone_does_not():
+def test_optimism_is_high_for_equal_cells_and_low_for_a_clear_winner():
     equals = grid_statistics.optimism(_cells([0.0] * 8), "comet")
-    alone = grid_statistics.optimism(_cells([0.0] + [-0.4] * 7), "comet")
+    clear_winner = grid_statistics.optimism(_cells([0.0] + [-0.4] * 7), "comet")
     assert equals > 0.3
-    assert abs(alone) < 0.15
-    assert grid_statistics.optimism(_cells([0.0] * 8), "empty") > 0.3  # of a rate, the lowest
+    assert abs(clear_winner) < 0.15
+    assert grid_statistics.optimism(_cells([0.0] * 8), "empty") > 0.3  # the best rate is the lowest
     assert grid_statistics.optimism(_cells([0.0]), "comet") == 0
 
 
 @pytest.mark.slow
-def test_equals_are_seldom_told_from_the_best_of_them():
+def test_equal_cells_seldom_differ_significantly():
     chance, shared = np.random.default_rng(2), np.random.default_rng(5).normal(0.5, 0.2, 100)
     told = 0
     for _ in range(60):
@@ -65,8 +65,8 @@ def test_equals_are_seldom_told_from_the_best_of_them():
 
 
 @pytest.mark.slow
-def test_optimism_is_what_the_winner_loses_on_other_text():
-    """Over many grids of equal cells: the mean estimate is near the mean of what really is lost."""
+def test_optimism_equals_the_loss_of_the_winner_on_other_text():
+    """For many grids of equal cells, the mean estimate is close to the mean of the real loss."""
     chance, estimates, losses = np.random.default_rng(9), [], []
     for _ in range(60):
         qualities = chance.normal(0.5, 0.02, 6)
@@ -80,7 +80,7 @@ def test_optimism_is_what_the_winner_loses_on_other_text():
     assert np.mean(estimates) == pytest.approx(np.mean(losses), rel=0.35)
 
 
-def test_tables_of_several_pairs_leave_diverged_cells_out():
+def test_tables_of_several_pairs_omit_diverged_cells():
     runs, segments = [], []
     for pair, cells in (("en-de", _cells([0.0, -0.2, 0.1])), ("en-tr", _cells([0.1, 0.0]))):
         for triple, cell in cells.items():
@@ -100,7 +100,7 @@ def test_tables_of_several_pairs_leave_diverged_cells_out():
     assert flattery["expected"].tolist() == (flattery["value"] - flattery["optimism"]).tolist()
 
 
-def test_the_winner_is_checked_on_test():
+def test_winner_is_compared_with_its_score_on_test():
     rows = [("en-de", "bleu", 20.0, 0.5, 19.5), ("en-tr", "bleu", 10.0, 0.5, 9.5)]
     optimism = pd.DataFrame(rows, columns=["pair", "metric", "value", "optimism", "expected"])
     reached = [
@@ -123,7 +123,7 @@ def test_the_winner_is_checked_on_test():
     assert table.loc["en-tr", ["test", "overstated"]].isna().all()
     cells = pd.DataFrame({"pair": ["en-de", "en-tr", "en-zh"] * 2, "like_best": True})[:-1]
     rows = pd.concat([table.reset_index(), table.reset_index()[:1].assign(pair="en-zh")])
-    first, second = grid_statistics.to_text(cells, rows).splitlines()  # of en-zh there was but one cell
+    first, second = grid_statistics.to_text(cells, rows).splitlines()  # en-zh has only one cell
     assert first.startswith("en-de: 1 of 1 other cell cannot be told from the best")
     assert "The best of so many flatters itself by some 0.5 BLEU: 19.5 is" in first
     assert first.endswith("19.5 is to be expected on other text like valid; full has 18.5 on test.")

@@ -1,4 +1,4 @@
-"""The grid's table is tidy, and the best cell is the one the rules name."""
+"""The table of the grid and the choice of the best cell."""
 
 import json
 import random
@@ -11,7 +11,7 @@ from skipclm.runtime import tsv
 
 
 def _run(triple, seed, bleu, chrf=50.0, pair="en-de", **changes):
-    """Return one run's result; `bleu` None means that it diverged."""
+    """Return the result of one run; `bleu=None` is a diverged run."""
     scores = {"bleu": bleu, "chrf": chrf}
     metrics = {name: {"value": value, "signature": f"{name}|sig"} for name, value in scores.items()}
     run = {
@@ -47,7 +47,7 @@ def test_grid_scores_is_tidy_and_sorted():
         *("bleu_signature", "chrf_signature", "sentences", "train_steps", "train_loss", "train_seconds", "micro_batch"),
         "reason",
     ]
-    assert list(frame["pair"]) == ["en-tr", "en-de", "en-de"]  # as they came, not by alphabet
+    assert list(frame["pair"]) == ["en-tr", "en-de", "en-de"]  # in the given order, not by alphabet
     assert list(frame["seed"]) == [1, 1, 2]
     assert frame.loc[1, ["bleu", "chrf", "bleu_signature"]].isna().all()  # diverged: empty, never 0
     assert frame.loc[2, "bleu_signature"] == "bleu|sig"
@@ -103,7 +103,7 @@ def test_ties(winner, loser, chrf):
         assert entry["margin"] == 0
 
 
-def test_seed_order_neither_makes_nor_breaks_a_tie():
+def test_ties_do_not_depend_on_the_order_of_seeds():
     values = [0.1, 0.2, 0.3, 1e9, 0.7]  # a plain sum depends on their order
     for attempt in range(5):
         shuffled = random.Random(attempt).sample(values, len(values))
@@ -114,26 +114,26 @@ def test_seed_order_neither_makes_nor_breaks_a_tie():
         assert entry["contrastive_layer"] == 2
 
 
-def test_another_metric_may_select():
+def test_another_metric_can_select():
     runs = [_run((3, 1, 4), 1, 20.0, 40.0), _run((2, 1, 4), 1, 19.0, 41.0)]
     assert _best(*runs, metric="chrf")["en-de"]["contrastive_layer"] == 2
     with pytest.raises(InputError, match="column 'chrf'"):
         selection.select_best(selection.grid_scores(runs, ["bleu"]), "chrf")
 
 
-def test_a_pair_outside_the_grid_borrows():
+def test_pair_outside_the_grid_uses_the_layers_of_another():
     runs = [_run((3, 1, 4), 1, 20.0, pair="en-tr"), _run((2, 1, 4), 1, 19.0)]
     best = _best(*runs, pairs=["en-zh", "en-de", "en-tr"])
     assert list(best) == ["en-zh", "en-de", "en-tr"]
     assert best["en-zh"] == best["en-de"]
-    assert best["en-zh"]["selected_on"] == "en-de"  # the first of the asked pairs that was measured
+    assert best["en-zh"]["selected_on"] == "en-de"  # the first of the pairs that was searched
     assert best["en-tr"]["contrastive_layer"] == 3
 
 
 FAILED = {"status": "failed", "reason": "RuntimeError: out of memory", "metrics": {}}
 
 
-def test_a_failed_run_is_a_row_with_its_reason_and_its_cell_is_not_chosen():
+def test_failed_run_is_a_row_with_its_reason_and_its_cell_is_not_chosen():
     runs = [_run((3, 1, 4), 1, 30.0), _run((3, 1, 4), 2, None, **FAILED)]
     runs += [_run((2, 1, target), seed, 20.0 + target) for target in (3, 4, 5) for seed in (1, 2)]
     scores = selection.grid_scores(runs, ["bleu"])
@@ -149,14 +149,14 @@ def test_a_failed_run_is_a_row_with_its_reason_and_its_cell_is_not_chosen():
         selection.select_best(scores, allow_missing=0.2)
 
 
-def test_a_cell_that_diverged_with_one_seed_and_failed_with_another_is_not_missing():
+def test_cell_with_a_diverged_and_a_failed_seed_is_not_missing():
     runs = [_run((3, 1, 4), 1, None), _run((3, 1, 4), 2, None, **FAILED)]
     runs += [_run((2, 1, 3), seed, 20.0) for seed in (1, 2)]
     best = _best(*runs)["en-de"]
     assert (len(best["diverged"]), best["failed"]) == (1, [])
 
 
-def test_choice_in_words():
+def test_choice_as_text():
     best = _best(_run((3, 1, 4), 1, 20.0), _run((2, 1, 3), 1, 18.5), pairs=["en-de", "en-zh"])
     assert selection.to_text(best, {"en-de": "English to German", "en-zh": "English to Chinese"}) == (
         "Best layers\n"
@@ -172,14 +172,14 @@ def test_one_cell_has_no_runner_up():
     assert selection.to_text({"en-de": entry}, {"en-de": "German"}).endswith("BLEU 20.0 on valid, the only cell\n")
 
 
-def test_nothing_to_choose_from():
+def test_no_usable_cell_is_an_error():
     with pytest.raises(InputError, match="one cell for en-de"):
         _best(_run((3, 1, 4), 1, None))
     with pytest.raises(InputError, match="run the grid first"):
         _best()
 
 
-def test_choice_survives_the_file(tmp_path):
+def test_choice_is_read_back(tmp_path):
     runs = [_run((3, 1, 4), 1, 0.1 + 0.2), _run((2, 1, 4), 1, 0.3), _run((1, 1, 4), 1, None)]
     scores = selection.grid_scores(runs, ["bleu", "chrf"])
     tsv.write(tmp_path / "scores.tsv", scores)
@@ -220,7 +220,7 @@ def test_ablation_scores_keep_the_given_order():
     assert list(both["split"]) == ["test"] * len(frame) + ["devtest"] * len(frame)
 
 
-def test_scores_in_the_place_of_anothers_are_refused():
+def test_scores_of_another_run_are_refused():
     runs = [_run((1, 1, 2), 1, 20.0), _run((1, 1, 2), 1, 20.0)]
     with pytest.raises(InputError, match="found those of en-de valid c1-s1-t2 1 twice"):
         selection.grid_scores(runs, ["bleu"])
@@ -228,7 +228,7 @@ def test_scores_in_the_place_of_anothers_are_refused():
         selection.ablation_scores(runs, ["bleu"])
 
 
-def test_the_way_back_takes_the_layers_of_its_pair():
+def test_reverse_pair_uses_the_layers_of_its_pair():
     runs = [_run((1, 1, 2), 1, 20.0, pair="en-tr"), _run((1, 1, 3), 1, 20.0, pair="en-de")]
     scores = selection.grid_scores(runs, ["bleu"])
     best = selection.select_best(scores, "bleu", ["en-tr", "en-de", "de-en", "zh-en"])
@@ -246,7 +246,7 @@ def test_metric_that_did_not_run_is_noted_and_selects_nothing():
 
 
 @pytest.mark.parametrize("reason", ["RuntimeError: a\tb", "killed\rby\x85a\u2028limit", "Tab\tat: line\n 3"])
-def test_a_reason_fits_a_cell_whatever_it_holds(tmp_path, reason):
+def test_reason_with_tabs_and_line_breaks_fits_a_cell(tmp_path, reason):
     lost = {"status": "failed", "reason": reason, "metrics": {}}
     grid = selection.grid_scores([_run((1, 1, 2), 1, 5.0), _run((1, 1, 3), 1, 5.0, **lost)], ["bleu"])
     absent = {"comet": {"value": None, "signature": None, "not_run": reason}}

@@ -1,4 +1,4 @@
-"""The segments on which variants differ most come first, each with the scores it has by itself."""
+"""Translations side by side: order of the segments and scores of single segments."""
 
 from sacrebleu.metrics import CHRF
 
@@ -35,7 +35,7 @@ def test_rows_are_sorted_by_difference_and_complete():
     assert (table["spread"] == (table["full_chrf"] - table["finetune_chrf"]).abs()).all()
 
 
-def test_the_untrained_are_shown_and_not_compared():
+def test_untrained_variants_are_shown_but_not_compared():
     table = _table(HYPOTHESES | {"base": ["", "drei", ""]}, untrained=["base"])
     assert table["spread"].tolist() == _table(HYPOTHESES)["spread"].tolist()
     assert table.set_index("line").loc[2, "base_text"] == "drei"
@@ -49,5 +49,5 @@ def test_scores_are_those_of_single_segments():
         assert table.loc[line, "finetune_chrf"] == expected
 
 
-def test_no_variant_leaves_source_and_reference():
+def test_table_without_variants_has_source_and_reference():
     assert _table({})["line"].tolist() == [1, 2, 3]

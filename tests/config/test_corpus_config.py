@@ -1,4 +1,4 @@
-"""Splits and their sources, further test sets and ways back, as the configuration has them."""
+"""Configuration of splits, sources, further test sets and reverse pairs."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from skipclm.demo import generator
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Each test works in a folder of its own, to which the paths of the configuration are relative."""
+    """The working folder of a test; paths of the configuration are relative to it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
         ("{kind: jsonl, path: text.jsonl, fields: '{language}'}", ["text.jsonl"]),
     ],
 )
-def test_files_of_every_kind_are_found(folder, source, names):
+def test_files_of_all_kinds_of_sources_are_checked(folder, source, names):
     overlay = (
         f"{{pairs: [en-de], corpus: {{folder: data, sources: {{mine: {source}}}, "
         "train: {source: mine}, test: {source: mine}}}"
@@ -66,19 +66,19 @@ def test_files_of_every_kind_are_found(folder, source, names):
         ),
     ],
 )
-def test_a_split_must_come_from_somewhere(overlay, message):
+def test_split_must_have_a_source_or_come_from_train(overlay, message):
     assert refusal(overlay) == message
 
 
 @pytest.mark.parametrize(
     "source", ["{kind: jsonl, path: x, fields: text}", "{kind: hub, dataset: x, split: dev, fields: text}"]
 )
-def test_two_languages_must_be_told_apart(source):
+def test_sources_need_a_language_placeholder(source):
     message = refusal(f"corpus: {{sources: {{a: {source}}}, test: {{source: a}}}}")
     assert message.startswith("corpus.sources.a: expected {language} in ")
 
 
-def test_splits_get_their_sources_written_out():
+def test_sources_of_splits_are_resolved():
     config = overlaid("corpus: {sources: {flores200: {kind: lines, path: 'x.{language}'}}, test: {source: flores200}}")
     corpus = corpus_config.resolve(config)
     demo_source = {"kind": "demo", "size": 8000, "seed": 1, "name": "demo", "codes": None}
@@ -88,21 +88,21 @@ def test_splits_get_their_sources_written_out():
         "kind": "lines",
         "path": "x.{language}",
         "name": "flores200",
-        "codes": "flores200",  # since languages have a code under its name
+        "codes": "flores200",  # because the languages have codes of this name
     }
     assert "sources" not in corpus
     assert config["corpus"]["test"]["source"] == "flores200"
 
 
-def test_the_built_in_corpus_depends_on_its_word_lists():
+def test_built_in_corpus_depends_on_its_resources():
     config = overlaid()
-    found = corpus_config.source_files(config, corpus_config.resolve(config))
-    assert [Path(path).resolve() for path in found] == sorted(
+    files = corpus_config.source_files(config, corpus_config.resolve(config))
+    assert [Path(path).resolve() for path in files] == sorted(
         path.resolve() for path in generator.resource_folder().glob("*.yaml")
     )
 
 
-def test_the_way_back_and_further_tests_leave_the_corpus_as_it_was():
+def test_reverse_pairs_and_further_test_sets_do_not_change_the_corpus():
     plain = overlaid()
     more = overlaid(
         "{pairs: [en-de, de-en, en-tr, en-zh, zh-en], corpus: {sources: {new: {kind: demo, size: 50, seed: 9}}, "
@@ -136,11 +136,11 @@ def test_the_way_back_and_further_tests_leave_the_corpus_as_it_was():
         ("{b: {source: null, size: 5}}", "corpus.more_tests.b.source"),
     ],
 )
-def test_further_tests_that_cannot_be_are_refused(tests, message):
+def test_invalid_further_test_sets_are_refused(tests, message):
     assert message in refusal(f"corpus: {{more_tests: {tests}}}")
 
 
-def test_the_files_of_further_tests_must_be_there():
+def test_files_of_further_test_sets_must_exist():
     overlay = "{kind: tsv, path: gone.tsv}}, more_tests: {b: {source: gone, size: null}}"
     assert "corpus.sources.gone.path: there is no file" in refusal(
         f"{{pairs: [en-de], corpus: {{sources: {{gone: {overlay}}}}}"

@@ -1,4 +1,4 @@
-"""Which systems an experiment trains. Run with: pytest tests/test_runs.py."""
+"""Layers, cells and variants of an experiment, and their settings."""
 
 import copy
 
@@ -58,24 +58,24 @@ def names(*constraints, **layers):
         ("0.25", 24, 6),
         (1.0, 24, 24),
         ("1.0", 6, 6),
-        (1, 24, 1),  # a block, where 1.0 is the whole depth
+        (1, 24, 1),  # block 1; 1.0 is the depth
         ("0.1", 24, 2),  # 2.4
         ("0.9", 24, 22),  # 21.6
-        ("0.01", 6, 1),  # 0.06: no block is below the first
+        ("0.01", 6, 1),  # 0.06, but the first block is the lowest
     ],
 )
-def test_a_layer_is_a_number_or_a_fraction_of_the_depth(value, depth, layer):
+def test_layer_is_a_number_or_a_fraction_of_the_depth(value, depth, layer):
     assert runs.resolve_layer(value, depth, "skip.source") == layer
 
 
 @pytest.mark.parametrize("value", [0, 7, -1, "7"])
-def test_a_layer_beyond_the_depth_is_refused(value):
+def test_layer_beyond_the_depth_is_refused(value):
     with pytest.raises(InputError, match=rf"^skip\.source: expected a block from 1 to 6.*found {value}; correct"):
         runs.resolve_layer(value, 6, "skip.source")
 
 
 @pytest.mark.parametrize("value", [0.0, "0.0", 1.1, "1.05", 2.0])
-def test_a_fraction_beyond_the_depth_is_refused(value):
+def test_fraction_beyond_the_depth_is_refused(value):
     with pytest.raises(InputError, match=rf"^grid\.x: expected a fraction .* above 0 and up to 1, found {value}; "):
         runs.resolve_layer(value, 6, "grid.x")
 
@@ -86,7 +86,7 @@ def test_a_fraction_beyond_the_depth_is_refused(value):
         ([3, 1], [3, 1]),
         (["2-5"], [2, 3, 4, 5]),
         (["4-4"], [4]),
-        ([2, "1-3", "0.5", 1.0, 6], [2, 1, 3, 6]),  # 2 of the range, 0.5 and the last are repeats
+        ([2, "1-3", "0.5", 1.0, 6], [2, 1, 3, 6]),  # repeats: 2 in the range, 0.5 and 6
     ],
 )
 def test_ranges_and_fractions_are_expanded_in_order_without_repeats(values, layers):
@@ -101,7 +101,7 @@ def test_ranges_and_fractions_are_expanded_in_order_without_repeats(values, laye
         ([1, "0-3"], r"^grid\.skip_source: expected a block from 1 to 6.*, found 0; "),
     ],
 )
-def test_a_bad_range_is_refused(values, message):
+def test_invalid_range_is_refused(values, message):
     with pytest.raises(InputError, match=message):
         runs.expand_layers(values, 6, "grid.skip_source")
 
@@ -109,11 +109,11 @@ def test_a_bad_range_is_refused(values, message):
 # Cells
 
 
-def test_a_cell_is_named_by_its_layers():
+def test_cell_name_has_its_layers():
     assert Cell(3, 1, 18).name == "c3-s1-t18"
 
 
-def test_the_grid_is_the_product_of_its_lists():
+def test_grid_is_the_product_of_its_lists():
     assert names() == [
         *("c1-s1-t3", "c1-s1-t4", "c1-s2-t3", "c1-s2-t4"),
         *("c2-s1-t3", "c2-s1-t4", "c2-s2-t3", "c2-s2-t4"),
@@ -139,7 +139,7 @@ def test_the_grid_is_the_product_of_its_lists():
         (["skip_source == contrastive_layer", "skip_target >= skip_source + 2"], ["c1-s1-t3", "c1-s1-t4", "c2-s2-t4"]),
     ],
 )
-def test_constraints_take_cells_away(constraints, left):
+def test_constraints_remove_cells(constraints, left):
     assert names(*constraints) == left
 
 
@@ -163,7 +163,7 @@ def test_constraints_take_cells_away(constraints, left):
         "__import__('os').getcwd() == 1",
     ],
 )
-def test_a_constraint_must_be_one_comparison(constraint):
+def test_constraint_must_be_one_comparison(constraint):
     with pytest.raises(InputError) as caught:
         names(constraint)
     message = str(caught.value)
@@ -171,7 +171,7 @@ def test_a_constraint_must_be_one_comparison(constraint):
     assert f"found {constraint!r}; correct it" in message
 
 
-def test_an_empty_grid_is_refused():
+def test_empty_grid_is_refused():
     with pytest.raises(InputError) as caught:
         names("skip_source > 2", "skip_target > 1")
     assert str(caught.value) == (
@@ -180,13 +180,13 @@ def test_an_empty_grid_is_refused():
     )
 
 
-@pytest.mark.parametrize(("skip_source", "found"), [([3], "3 and 3"), (["1-5"], "3 and 3"), ([5], "5 and 3")])
-def test_a_skip_must_lead_upwards(skip_source, found):
-    with pytest.raises(InputError, match=rf"^grid\.skip_source: expected blocks below .*found {found}; .*constraint"):
+@pytest.mark.parametrize(("skip_source", "layers"), [([3], "3 and 3"), (["1-5"], "3 and 3"), ([5], "5 and 3")])
+def test_skip_must_lead_upwards(skip_source, layers):
+    with pytest.raises(InputError, match=rf"^grid\.skip_source: expected blocks below .*found {layers}; .*constraint"):
         names(skip_source=skip_source)
 
 
-def test_a_constraint_mends_a_skip_that_does_not_lead_upwards():
+def test_constraint_can_remove_cells_with_a_downward_skip():
     left = names("skip_source < skip_target", contrastive_layer=[1], skip_source=["2-4"])
     assert left == ["c1-s2-t3", "c1-s2-t4", "c1-s3-t4"]
 
@@ -194,7 +194,7 @@ def test_a_constraint_mends_a_skip_that_does_not_lead_upwards():
 # Settings
 
 
-def test_a_cell_has_everything_enabled_at_its_layers():
+def test_cell_enables_all_parts_at_its_layers():
     config = copy.deepcopy(CONFIG)
     for section in runs.METHOD_SECTIONS:
         config[section]["enabled"] = False
@@ -206,7 +206,7 @@ def test_a_cell_has_everything_enabled_at_its_layers():
     }
 
 
-def test_null_drops_a_variant():
+def test_null_removes_a_variant():
     assert list(runs.variants(CONFIG)) == ["full", "contrastive_only", "finetune", "base", "fixed", "light", "frozen"]
 
 
@@ -234,14 +234,14 @@ def test_null_drops_a_variant():
         ),
     ],
 )
-def test_a_variant_changes_what_it_names_and_keeps_nothing_of_what_is_off(variant, changed):
+def test_variant_overrides_keys_and_drops_disabled_sections(variant, changed):
     before = copy.deepcopy(CONFIG)
     sections = {name: CONFIG[name] for name in runs.METHOD_SECTIONS} | {"lora": OFF}
     assert runs.variant_settings(CONFIG, variant) == sections | changed
     assert before == CONFIG
 
 
-def test_settings_that_the_run_does_not_use_are_left_out():
+def test_unused_settings_are_omitted():
     config = copy.deepcopy(CONFIG)
     config["contrastive"] |= {"temperature": 0.1, "margin": 0.2}
     config["skip"] |= {"gate": "learned", "warmup_steps": 9}
@@ -255,7 +255,7 @@ def test_settings_that_the_run_does_not_use_are_left_out():
     assert (settings["contrastive"]["margin"], settings["skip"]["warmup_steps"]) == (0.2, 9)
 
 
-def test_what_is_off_reruns_nothing():
+def test_change_of_a_disabled_section_changes_no_settings():
     edited = copy.deepcopy(CONFIG)
     edited["contrastive"]["weight"] = edited["training"]["steps"] = 9
     assert runs.variant_settings(edited, "base") == runs.variant_settings(CONFIG, "base")
@@ -266,7 +266,7 @@ def test_what_is_off_reruns_nothing():
     ("variant", "expected"),
     [("full", True), ("contrastive_only", True), ("fixed", False), ("finetune", False), ("base", False)],
 )
-def test_only_an_open_layer_needs_the_grid(variant, expected):
+def test_only_layer_best_needs_the_grid(variant, expected):
     assert runs.needs_best(runs.variant_settings(CONFIG, variant)) is expected
 
 
@@ -280,7 +280,7 @@ def test_only_an_open_layer_needs_the_grid(variant, expected):
         ("base", None, {}),
     ],
 )
-def test_open_layers_come_from_the_grid_and_fixed_ones_stay(variant, best, used):
+def test_layer_best_comes_from_the_grid_and_fixed_layers_stay(variant, best, used):
     settings = runs.variant_settings(CONFIG, variant)
     before = copy.deepcopy(settings)
     resolved = runs.with_layers(settings, 6, best)
@@ -289,11 +289,11 @@ def test_open_layers_come_from_the_grid_and_fixed_ones_stay(variant, best, used)
     assert not runs.needs_best(resolved)
 
 
-def test_an_untrained_run_uses_no_layers():
+def test_untrained_run_uses_no_layers():
     assert runs.used_layers(None) == {}
 
 
-def test_a_fixed_layer_beyond_the_depth_is_refused():
+def test_fixed_layer_beyond_the_depth_is_refused():
     with pytest.raises(InputError, match=r"^skip\.target: expected a block from 1 to 3.*found 4"):
         runs.with_layers(runs.variant_settings(CONFIG, "fixed"), 3, None)
 
@@ -310,5 +310,5 @@ def test_a_fixed_layer_beyond_the_depth_is_refused():
         ("frozen", "triplet loss at 3 and skip 2 to 4, all else frozen"),
     ],
 )
-def test_a_run_is_described_in_a_few_words(variant, text):
+def test_description_of_a_run(variant, text):
     assert runs.describe(runs.with_layers(runs.variant_settings(CONFIG, variant), 6, BEST)) == text

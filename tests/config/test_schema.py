@@ -1,7 +1,4 @@
-"""The schema, the default configuration and its overlays agree; every refusal names key, expectation, find and remedy.
-
-Run with: pytest tests/test_schema.py.
-"""
+"""The schema, the default configuration and the overlays agree; errors name key, expectation, value and remedy."""
 
 import json
 import shlex
@@ -26,31 +23,31 @@ def refusal(overlay):
     return str(caught.value)
 
 
-# The three agree
+# Schema, default configuration and overlays
 
 
 @pytest.mark.parametrize("path", [None, *OVERLAYS], ids=lambda path: path.name if path else "config.yaml")
-def test_the_default_and_every_overlay_are_sound(path):
+def test_default_and_all_overlays_are_valid(path):
     config = overlaid(path.read_text(encoding="utf-8") if path else "")
     if config["model"]["source"] != "scratch":
-        config["model"]["layers"] = config["model"]["layers"] or 4  # what a folder says itself
+        config["model"]["layers"] = config["model"]["layers"] or 4  # null: a model folder states its depth
     schema.check(config, SCHEMA)
     validation.check_pairs(config)
     validation.check_metrics(config["evaluation"])
     validation.check_variants(config, runs.grid_cells(config["grid"], validation.depth(config)))
 
 
-def test_the_schema_is_one():
+def test_schema_is_valid():
     schema.VALIDATOR.check_schema(SCHEMA)
 
 
 def follow(node):
-    """A schema node with what its $ref adds; its own words win."""
+    """Return a schema node merged with its $ref; its own keys take precedence."""
     return SCHEMA["$defs"][node["$ref"].rpartition("/")[2]] | node if "$ref" in node else node
 
 
 def children(node, value):
-    """The schema of each entry of a value of the configuration, with the entry."""
+    """Yield the schema node and the value of each entry of a value of the configuration."""
     if isinstance(value, list):
         return [(node["items"], entry) for entry in value]
     if "oneOf" in node:
@@ -68,14 +65,14 @@ def leaves(node, value):
         yield node, value
 
 
-def test_every_value_of_the_default_is_described():
-    found = list(leaves(SCHEMA, overlaid()))
-    assert len(found) > 90
-    assert [value for node, value in found if not node.get("description") and "const" not in node] == []
+def test_every_default_value_has_a_description():
+    described = list(leaves(SCHEMA, overlaid()))
+    assert len(described) > 90
+    assert [value for node, value in described if not node.get("description") and "const" not in node] == []
 
 
 def nodes(node, path="schema"):
-    """Every schema below a schema, with its path."""
+    """Yield all schema nodes below a node, with their paths."""
     yield path, node
     for word in ("$defs", "properties"):
         for key, child in node.get(word, {}).items():
@@ -87,7 +84,7 @@ def nodes(node, path="schema"):
         yield from nodes(child, f"{path}.{number}")
 
 
-def test_every_key_of_the_schema_is_described():
+def test_every_key_of_the_schema_has_a_description():
     inner = [(path, node) for path, node in nodes(SCHEMA) if path != "schema"]
     assert len(inner) > 100
     alternatives = [path for path, node in inner if path.rpartition(".")[2].isdigit() or "const" in node]
@@ -107,7 +104,7 @@ def test_whole_sections_are_required_and_overrides_are_not():
         assert "required" not in SCHEMA["$defs"][section]
 
 
-# Unknown keys, by their nearest known one
+# Unknown keys
 
 
 @pytest.mark.parametrize(
@@ -132,7 +129,7 @@ def test_whole_sections_are_required_and_overrides_are_not():
         ("evaluation: {beam: 4}", "evaluation: unknown key 'beam'", "beams"),
     ],
 )
-def test_an_unknown_key_is_named_with_its_nearest(overlay, where, nearest):
+def test_unknown_key_is_named_with_a_similar_one(overlay, where, nearest):
     message = refusal(overlay)
     assert message.startswith(f"{where}; write {nearest!r} if that is meant, or remove it. Known keys: ")
     assert nearest in message.partition("Known keys: ")[2].split(", ")
@@ -148,13 +145,13 @@ def test_an_unknown_key_is_named_with_its_nearest(overlay, where, nearest):
             "Known keys: contrastive, skip, lora, training",
         ),
         (
-            "corpus: {sources: {a: {kind: lines, path: x, fields: y}}}",  # of another kind of source
+            "corpus: {sources: {a: {kind: lines, path: x, fields: y}}}",  # key of another kind of source
             "corpus.sources.a: unknown key 'fields'; give a source of another kind a name of its own, since sections "
             "merge, or remove it. Known keys: kind, path, codes",
         ),
     ],
 )
-def test_an_unknown_key_that_resembles_none_is_named(overlay, message):
+def test_unknown_key_without_a_similar_one_is_named(overlay, message):
     assert refusal(overlay).startswith(message)
 
 
@@ -235,7 +232,7 @@ NO_VALUE = "found null; give it a value, or leave the key out to keep the defaul
         ("ablation: {variants: {full: {skip: null}}}", ["ablation.variants.full.skip: expected keys", "found null"]),
     ],
 )
-def test_a_wrong_type_is_named_with_what_was_expected_and_found(overlay, parts):
+def test_wrong_type_is_named_with_the_expected_type_and_the_value(overlay, parts):
     message = refusal(overlay)
     assert message.startswith(parts[0]), message
     assert all(part in message for part in parts), message
@@ -297,11 +294,11 @@ def test_a_wrong_type_is_named_with_what_was_expected_and_found(overlay, parts):
         ("pairs: [en-de-tr]", ["pairs: expected two languages joined by a hyphen", "found 'en-de-tr'"]),
         ("grid: {pairs: [en de]}", ["grid.pairs: expected two languages joined by a hyphen", "found 'en de'"]),
         (
-            "languages: {pt-BR: {name: Portuguese, bleu_tokenizer: 13a}}",  # pairs are split at hyphens
+            "languages: {pt-BR: {name: Portuguese, bleu_tokenizer: 13a}}",  # pairs are split at the hyphen
             ["languages: expected names of letters and underscores, found 'pt-BR'; correct it"],
         ),
         (
-            "ablation: {variants: {c1-s1-t2: {}}}",  # as a cell is called
+            "ablation: {variants: {c1-s1-t2: {}}}",  # the name of a cell
             ["ablation.variants: expected names of letters, digits and underscores, found 'c1-s1-t2'; correct it"],
         ),
         # keys
@@ -324,7 +321,7 @@ def test_a_wrong_type_is_named_with_what_was_expected_and_found(overlay, parts):
         ("corpus: {sources: {a: {kind: hub, split: x, fields: x}}}", ["corpus.sources.a.dataset: expected a value"]),
     ],
 )
-def test_a_wrong_value_is_named_with_what_was_expected_and_found(overlay, parts):
+def test_wrong_value_is_named_with_the_expected_values(overlay, parts):
     message = refusal(overlay)
     assert message.startswith(parts[0]), message
     assert all(part in message for part in parts), message
@@ -335,37 +332,37 @@ LAYERS = 'expected a block number (3), a range ("2-5") or a fraction of the dept
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "2.0", "0.0", "1.5", "last", '"2-3"', '"-1"', "true", "null", "[1, 2]"])
-def test_what_is_no_layer_is_refused(value):
+def test_invalid_layer_is_refused(value):
     assert refusal(f"contrastive: {{layer: {value}}}").startswith(f"contrastive.layer: {LAYER}")
     variant = refusal(f"ablation: {{variants: {{full: {{skip: {{target: {value}}}}}}}}}")
     assert variant.startswith(f"ablation.variants.full.skip.target: {LAYER}")
 
 
 @pytest.mark.parametrize("value", ["0", "2.0", "0.0", "best", '"1-"', '"0.2-0.5"', "true", "null", "[1]"])
-def test_what_is_no_layer_of_the_grid_is_refused(value):
+def test_invalid_layer_of_the_grid_is_refused(value):
     for key in runs.Cell.__dataclass_fields__:
         assert refusal(f"grid: {{{key}: [1, {value}]}}").startswith(f"grid.{key}: {LAYERS}")
 
 
 @pytest.mark.parametrize("value", ["1", "24", '"3"', '"0.5"', "0.5", "1.0", "best"])
-def test_layers_of_every_form_are_taken(value):
+def test_all_forms_of_layers_are_accepted(value):
     schema.check(overlaid(f"skip: {{source: {value}}}"), SCHEMA)
     if value != "best":
         schema.check(overlaid(f'grid: {{skip_source: [{value}, "2-5"]}}'), SCHEMA)
 
 
-def test_a_long_value_is_cut():
+def test_long_value_is_shortened():
     message = refusal(f"training: {{steps: {'x' * 500}}}")
     assert len(message) < 200
     assert "xxx...; correct it" in message
 
 
-def test_the_first_of_several_faults_is_named():
+def test_first_of_several_errors_is_named():
     assert refusal("{training: {stepz: 1}, corpus: {seed: x}, zebra: 1}").startswith("the configuration: unknown key")
     assert refusal("{training: {stepz: 1}, corpus: {seed: x}}").startswith("corpus.seed: ")
 
 
-def test_numbers_of_any_kind_become_floats_and_layers_stay():
+def test_numbers_become_floats_but_layers_stay():
     config = {
         "corpus": {"cleaning": {"max_ratio": 4, "max_bytes": 9}},
         "model": {"scratch": {"share": {"en": 1}, "steps": 3}},
@@ -389,7 +386,7 @@ def test_numbers_of_any_kind_become_floats_and_layers_stay():
 
 
 @pytest.mark.parametrize("value", ["2024", "True", "1e5"])
-def test_a_number_on_the_command_line_becomes_a_text_as_the_message_says(value):
+def test_remedy_for_a_number_on_the_command_line_works(value):
     message = refusal(f"experiment: {parse_config([f'experiment={value}'])['experiment']}")
     remedy = shlex.split(message.partition("--config ")[2])[0].replace("...", value)
     config = overlaid()
@@ -398,7 +395,7 @@ def test_a_number_on_the_command_line_becomes_a_text_as_the_message_says(value):
     assert config["experiment"] == value
 
 
-def test_a_number_for_a_text_within_a_section_is_put_in_quotes():
+def test_remedy_for_a_number_within_a_section_has_quotes():
     assert refusal("corpus: {folder: 2024}").endswith("found 2024; put it in quotes")
 
 
@@ -417,14 +414,14 @@ def test_a_number_for_a_text_within_a_section_is_put_in_quotes():
         ("languages: {{{}: {{name: x, bleu_tokenizer: 13a}}}}", "languages: expected at most 40 characters ("),
     ],
 )
-def test_a_name_that_is_too_long_for_a_file_is_refused(overlay, message):
-    said = refusal(overlay.format("x" * 300))
-    assert said.startswith(message)
-    assert said.endswith("; shorten it")
+def test_name_that_is_too_long_for_a_file_is_refused(overlay, message):
+    error = refusal(overlay.format("x" * 300))
+    assert error.startswith(message)
+    assert error.endswith("; shorten it")
     schema.check(overlaid(overlay.format("x" * 40)), SCHEMA)
 
 
-# Values within values
+# Nested values
 
 
 @pytest.mark.parametrize(
@@ -436,13 +433,13 @@ def test_a_name_that_is_too_long_for_a_file_is_refused(overlay, message):
         ("experiment: " + "[" * 40 + "]" * 40, "experiment"),
     ],
 )
-def test_values_within_values_without_end_are_refused(overlay, key):
-    said = refusal(overlay)
-    assert said.startswith(f"{key}: expected at most 32 values within each other, found more; ")
-    assert said.count("\n") == 0
+def test_deeply_nested_values_are_refused(overlay, key):
+    error = refusal(overlay)
+    assert error.startswith(f"{key}: expected at most 32 values within each other, found more; ")
+    assert error.count("\n") == 0
 
 
-# As the command line
+# The same limits as the command line
 
 
 @pytest.mark.parametrize("key", ["beams", "length_ratio", "length_extra"])

@@ -1,7 +1,4 @@
-"""What could not run is refused before any job starts, in one message: key, expectation, find, remedy.
-
-Run with: pytest tests/test_experiment.py. What the schema refuses is in test_schema.py.
-"""
+"""Configurations that cannot run are refused before any job; test_schema.py has the errors of the schema."""
 
 import hashlib
 import json
@@ -22,13 +19,13 @@ from skipclm.models import model_folder
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Each test works in a folder of its own, to which the paths of the configuration are relative."""
+    """The working folder of a test; paths of the configuration are relative to it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def write_model(folder, architectures=("XGLMForCausalLM",), **settings):
-    """What a saved decoder of four blocks looks like from outside."""
+    """Write the files of a saved decoder with four blocks, without real weights."""
     folder.mkdir()
     settings = {"architectures": list(architectures), "num_layers": 4} | settings
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -38,7 +35,7 @@ def write_model(folder, architectures=("XGLMForCausalLM",), **settings):
     return folder
 
 
-# Sound configurations
+# Valid configurations
 
 
 @pytest.mark.parametrize(
@@ -48,16 +45,16 @@ def write_model(folder, architectures=("XGLMForCausalLM",), **settings):
         "{pairs: [en-de, de-en], grid: {pairs: [de-en]}}",
         "ablation: {variants: {base: null}}",
         "ablation: {variants: {fixed: {contrastive: {layer: 6}, skip: {source: '0.5', target: 1.0}}}}",
-        "ablation: {variants: {lower: {skip: {source: 3}}, upper: {skip: {target: 3}}}}",  # by every cell of the grid
+        "ablation: {variants: {lower: {skip: {source: 3}}, upper: {skip: {target: 3}}}}",  # fits every cell
         "skip: {source: 2, target: 3}",
         "grid: {skip_source: [1-6], skip_target: [1-6], constraints: [skip_source < skip_target]}",
         "ablation: {variants: {without: {skip: {enabled: false, source: 99, target: 1}}}}",  # not used
         "{model: {source: facebook/xglm-564M, layers: 24}, grid: {contrastive_layer: [24]}}",
-        "corpus: {sources: {gone: {kind: tsv, path: gone.tsv}}}",  # named by no split
+        "corpus: {sources: {gone: {kind: tsv, path: gone.tsv}}}",  # no split uses it
         "corpus: {valid: {source: demo, size: null}}",
     ],
 )
-def test_a_sound_configuration_passes(overlay):
+def test_valid_configuration_passes(overlay):
     validation.check(overlaid(overlay), SCHEMA)
 
 
@@ -113,7 +110,7 @@ def test_languages_and_metrics_must_be_known(overlay, message):
 
 
 @pytest.mark.parametrize(
-    ("overlay", "key", "found"),
+    ("overlay", "key", "problem"),
     [
         ("languages: {zh: {bleu_tokenizer: zhh}}", "languages.zh.bleu_tokenizer", "found 'zhh'; write 'zh' if"),
         (
@@ -124,13 +121,13 @@ def test_languages_and_metrics_must_be_known(overlay, message):
         ("evaluation: {metrics: [bleu, chrff]}", "evaluation.metrics", "found 'chrff'; write 'chrf' if"),
     ],
 )
-def test_names_that_sacrebleu_lacks_are_refused(overlay, key, found):
+def test_names_unknown_to_sacrebleu_are_refused(overlay, key, problem):
     message = refusal(overlay)
     assert message.startswith(f"{key}: expected a ")
-    assert found in message
+    assert problem in message
 
 
-def test_layers_are_not_chosen_by_what_cannot_run():
+def test_selection_metric_must_be_able_to_run():
     assert "found spbleu without a spbleu_model" in refusal("evaluation: {metrics: [spbleu], selection_metric: spbleu}")
 
 
@@ -143,7 +140,7 @@ def test_layers_are_not_chosen_by_what_cannot_run():
         ("{full: {skip: {target: 4}}}", None),
     ],
 )
-def test_the_winner_is_the_variant_trained_like_the_best_cell(variants, expected):
+def test_winner_is_the_variant_with_the_settings_of_the_best_cell(variants, expected):
     assert validation.winning_variant(overlaid(f"ablation: {{variants: {variants}}}")) == expected
 
 
@@ -164,21 +161,21 @@ def test_the_winner_is_the_variant_trained_like_the_best_cell(variants, expected
         ("corpus: {train: {source: mine}, sources: {mine: {kind: tsv, path: ~nosuchuser/a}}}", "corpus.sources.mine"),
     ],
 )
-def test_a_path_of_a_user_without_a_home_is_named_by_its_key(overlay, key):
-    said = refusal(overlay)
-    assert f"{key}: expected a user with a home folder, found ~nosuchuser" in said
-    assert "\n" not in said
+def test_unknown_home_folder_is_named_by_its_key(overlay, key):
+    message = refusal(overlay)
+    assert f"{key}: expected a user with a home folder, found ~nosuchuser" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "folder"])
-def test_a_model_of_spbleu_that_cannot_be_read_is_told(folder, name):
+def test_unreadable_model_of_spbleu_is_refused(folder, name):
     (folder / "folder").mkdir()
-    said = refusal(f"evaluation: {{metrics: [bleu, spbleu], spbleu_model: {name}}}")
-    assert said.startswith("evaluation.spbleu_model: ")
-    assert "correct the path" in said
+    message = refusal(f"evaluation: {{metrics: [bleu, spbleu], spbleu_model: {name}}}")
+    assert message.startswith("evaluation.spbleu_model: ")
+    assert "correct the path" in message
 
 
-def test_the_model_of_spbleu_is_staged_and_the_very_one(folder, pieces):
+def test_model_of_spbleu_is_checked(folder, pieces):
     overlay = "{metrics: [bleu, spbleu], spbleu_model: pieces.model"
     assert "evaluation.spbleu_model: expected sacrebleu's sentencepiece model, found no file pieces.model" in refusal(
         f"evaluation: {overlay}}}"
@@ -191,10 +188,10 @@ def test_the_model_of_spbleu_is_staged_and_the_very_one(folder, pieces):
     assert "spbleu_sha256" in refusal("evaluation: {spbleu_sha256: abc}")
     (folder / "pieces.model").write_bytes(b"<html>")
     assert "evaluation.spbleu_model: expected a sentencepiece model" in refusal(f"evaluation: {overlay}}}")
-    validation.check(overlaid("evaluation: {spbleu_model: gone}"), SCHEMA)  # not scored
+    validation.check(overlaid("evaluation: {spbleu_model: gone}"), SCHEMA)  # spbleu is not a metric here
 
 
-# What a run depends on
+# Parameters of runs
 
 
 def test_order_and_repeated_defaults_change_no_parameters():
@@ -209,7 +206,7 @@ def test_order_and_repeated_defaults_change_no_parameters():
         assert str(runs.variant_settings(plain, variant)) == str(runs.variant_settings(reordered, variant))
 
 
-def test_what_nothing_reads_changes_no_parameters():
+def test_unused_settings_change_no_parameters():
     other = overlaid("{corpus: {folder: elsewhere}, model: {revision: main}}")
     assert corpus_config.resolve(other) == corpus_config.resolve(overlaid())
     assert validation.base_settings(other) == validation.base_settings(overlaid())
@@ -219,7 +216,7 @@ def test_what_nothing_reads_changes_no_parameters():
 
 
 @pytest.mark.parametrize(
-    ("overlay", "key", "steps", "found"),
+    ("overlay", "key", "steps", "warmup"),
     [
         ("skip: {warmup_steps: 200}", "skip.warmup_steps", 140, 200),
         ("training: {steps: 50}", "skip.warmup_steps", 50, 50),
@@ -231,19 +228,19 @@ def test_what_nothing_reads_changes_no_parameters():
         ),
     ],
 )
-def test_training_must_outlast_the_warmup_of_the_gate(overlay, key, steps, found):
+def test_training_must_be_longer_than_the_warmup_of_the_gate(overlay, key, steps, warmup):
     assert refusal(overlay) == (
-        f"{key}: expected less than training.steps, which is {steps}, found {found}; lower it, "
+        f"{key}: expected less than training.steps, which is {steps}, found {warmup}; lower it, "
         "or the gate of the skip would never be fully open"
     )
 
 
 @pytest.mark.parametrize("overlay", ["skip: {gate: learned, warmup_steps: 200}", "skip: {warmup_steps: 139}"])
-def test_another_gate_does_not_mind(overlay):
+def test_valid_gates_pass(overlay):
     validation.check(overlaid(overlay), SCHEMA)
 
 
-# How trainings run
+# Processes and TensorBoard
 
 
 @pytest.mark.parametrize(
@@ -261,7 +258,7 @@ def test_each_process_needs_a_pair(overlay, key):
     assert refusal(overlay) == f"{key}: {message}"
 
 
-def test_tensorboard_has_to_be_there(monkeypatch):
+def test_tensorboard_must_be_installed(monkeypatch):
     monkeypatch.setattr(validation, "find_spec", lambda name: None)
     assert refusal("execution: {tensorboard: true}") == (
         "execution.tensorboard: expected tensorboard to be installed, found none; install it, or set it to false"
@@ -290,7 +287,7 @@ FRACTION = "expected a fraction of the depth above 0 and up to 1, found "
         ("model: {scratch: {layers: 4}}", "grid.skip_target: expected a block from 1 to 4"),
     ],
 )
-def test_a_layer_must_be_one_of_the_models(overlay, message):
+def test_layer_must_exist_in_the_model(overlay, message):
     assert refusal(overlay).startswith(message)
 
 
@@ -303,7 +300,7 @@ BELOW = "expected a block below"
         # of the sections
         ("skip: {source: 4, target: 4}", f"skip.source: {BELOW} skip.target, found 4 and 4; change one of them"),
         ("skip: {source: 1.0, target: '0.5'}", f"skip.source: {BELOW} skip.target, found 6 and 3; change one of them"),
-        # of a variant, wholly and in part
+        # of a variant, all or some
         (
             "ablation: {variants: {a: {skip: {source: 3, target: 2}}}}",
             f"ablation.variants.a.skip.source: {BELOW} ablation.variants.a.skip.target, found 3 and 2; "
@@ -345,11 +342,11 @@ BELOW = "expected a block below"
         ),
     ],
 )
-def test_a_skip_must_lead_upwards_whatever_the_grid_chooses(overlay, message):
+def test_skip_must_lead_upwards_for_every_choice_of_the_grid(overlay, message):
     assert refusal(overlay) == message
 
 
-def test_one_variant_at_least_must_be_left():
+def test_at_least_one_variant_must_remain():
     dropped = ", ".join(f"{name}: null" for name in overlaid()["ablation"]["variants"])
     assert refusal(f"ablation: {{variants: {{{dropped}}}}}") == (
         "ablation.variants: expected at least one that is not null, found none; name one"
@@ -378,7 +375,7 @@ def test_one_variant_at_least_must_be_left():
         ),
     ],
 )
-def test_a_base_model_must_be_buildable(overlay, message):
+def test_base_model_must_be_buildable(overlay, message):
     assert refusal(overlay) == message
 
 
@@ -395,14 +392,14 @@ def test_a_base_model_must_be_buildable(overlay, message):
         ("gone/", True),
     ],
 )
-def test_a_folder_is_told_from_a_hub_id(folder, source, expected):
+def test_folders_and_hub_ids_are_distinguished(folder, source, expected):
     (folder / "here").mkdir()
     assert model_folder.is_folder(source) is expected
 
 
 @pytest.mark.parametrize("key", ["num_hidden_layers", "num_layers", "n_layer"])
 @pytest.mark.parametrize("architecture", ["XGLMForCausalLM", "GPT2LMHeadModel"])
-def test_a_decoders_folder_says_its_depth(folder, key, architecture):
+def test_folder_of_a_decoder_states_its_depth(folder, key, architecture):
     write_model(folder / "base", [architecture], **{"num_layers": None, key: 4})
     config = overlaid("{model: {source: base}, grid: {skip_target: [4]}}")
     validation.check(config, SCHEMA)
@@ -447,7 +444,7 @@ def put_training_leftovers(folder):
         (remove("tokenizer*"), "which has no tokenizer (tokenizer.json); save the tokenizer beside the model"),
     ],
 )
-def test_a_folder_without_a_whole_decoder_is_refused(folder, break_model, fault):
+def test_folder_without_a_complete_decoder_is_refused(folder, break_model, fault):
     break_model(write_model(folder / "base"))
     assert refusal("model: {source: base}").startswith(
         f"model.source: expected a folder with a Hugging Face decoder, found base, {fault}"
@@ -461,13 +458,13 @@ def test_a_folder_without_a_whole_decoder_is_refused(folder, break_model, fault)
         ("[]", r"model.source: expected a JSON object in {path}, found another value; save the model anew"),
     ],
 )
-def test_a_broken_config_json_is_named(folder, text, message):
+def test_broken_config_json_is_named(folder, text, message):
     replace_config(text)(write_model(folder / "base"))
     message = message.format(path=Path("base", "config.json"))
     assert refusal("model: {source: base}").startswith(message)
 
 
-def test_a_decoder_of_unknown_depth_is_refused(folder):
+def test_decoder_of_unknown_depth_is_refused(folder):
     write_model(folder / "base", ["SkipCLMForCausalLM"], num_layers=None, base={"num_layers": 4})
     assert refusal("model: {source: base}") == (
         "model.source: expected the number of blocks in base/config.json under num_hidden_layers, num_layers, n_layer, "
@@ -475,7 +472,7 @@ def test_a_decoder_of_unknown_depth_is_refused(folder):
     )
 
 
-def test_a_folder_and_the_planned_depth_must_agree(folder):
+def test_folder_must_have_the_configured_depth(folder):
     write_model(folder / "base")
     validation.check(overlaid("{model: {source: base, layers: 4}, grid: {skip_target: [3, 4]}}"), SCHEMA)
     assert refusal("model: {source: base, layers: 24}") == (
@@ -484,17 +481,17 @@ def test_a_folder_and_the_planned_depth_must_agree(folder):
 
 
 @pytest.mark.parametrize("weights", ["pytorch_model.bin", "model-00001-of-00002.safetensors"])
-def test_weights_of_other_forms_are_found(folder, weights):
+def test_weights_in_other_formats_are_accepted(folder, weights):
     base = write_model(folder / "base")
     (base / "model.safetensors").rename(base / weights)
     model_folder.check(base)
 
 
-# Where results go
+# Result folders
 
 
 @pytest.mark.parametrize("existing", ["", "results", "results/demo"])
-def test_a_folder_that_can_be_made_is_left_to_the_rules(folder, existing):
+def test_check_does_not_create_result_folders(folder, existing):
     (folder / existing).mkdir(parents=True, exist_ok=True)
     validation.check_writable("results/demo")
     assert (folder / "results/demo").exists() is (existing == "results/demo")
@@ -502,19 +499,19 @@ def test_a_folder_that_can_be_made_is_left_to_the_rules(folder, existing):
 
 @pytest.mark.parametrize("blocked", ["results", "results/demo"])
 @pytest.mark.parametrize("block", [Path.touch, lambda path: path.symlink_to("gone")])
-def test_a_folder_that_cannot_be_made_is_refused(folder, blocked, block):
-    place = folder / blocked
-    place.parent.mkdir(exist_ok=True)
-    block(place)
+def test_result_folder_that_cannot_be_created_is_refused(folder, blocked, block):
+    blocked_path = folder / blocked
+    blocked_path.parent.mkdir(exist_ok=True)
+    block(blocked_path)
     with pytest.raises(InputError) as caught:
         validation.check_writable("results/demo")
     assert str(caught.value) == (
-        f"results/demo: expected a folder, or a path for a new one, but {place} is not a folder; move it away"
+        f"results/demo: expected a folder, or a path for a new one, but {blocked_path} is not a folder; move it away"
     )
 
 
-def test_a_folder_without_permission_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as root, one may write everywhere
+def test_result_folder_without_permission_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root can write everywhere
     with pytest.raises(InputError) as caught:
         validation.check_writable("results/demo")
     assert str(caught.value) == (
@@ -523,11 +520,11 @@ def test_a_folder_without_permission_is_refused(folder, monkeypatch):
     )
 
 
-# Through snakemake
+# With Snakemake
 
 
 def plan(folder, overlay):
-    """Ask snakemake for a plan in a folder of its own, with an overlay."""
+    """Run a dry run in another folder with an overlay; return status and output."""
     (folder / "mine.yaml").write_text(overlay, encoding="utf-8")
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", "mine.yaml", "--dry-run"]
@@ -547,7 +544,7 @@ def plan(folder, overlay):
         ),
     ],
 )
-def test_snakemake_refuses_to_plan_what_could_not_run(folder, overlay, message):
+def test_snakemake_refuses_to_plan_a_wrong_configuration(folder, overlay, message):
     status, output = plan(folder, overlay)
     assert status == 1
     assert message in output
@@ -556,7 +553,7 @@ def test_snakemake_refuses_to_plan_what_could_not_run(folder, overlay, message):
 
 
 @pytest.mark.slow
-def test_snakemake_refuses_to_plan_where_it_cannot_write(folder):
+def test_snakemake_refuses_to_plan_without_a_writable_folder(folder):
     (folder / "logs").touch()
     status, output = plan(folder, "{}")
     assert status == 1
@@ -565,7 +562,7 @@ def test_snakemake_refuses_to_plan_where_it_cannot_write(folder):
 
 
 @pytest.mark.slow
-def test_a_plan_makes_nothing(folder):
+def test_dry_run_creates_no_files(folder):
     status, output = plan(
         folder, "{experiment: tiny, grid: {seeds: [1, 2], skip_source: [1]}, ablation: {variants: {base: null}}}"
     )
@@ -595,7 +592,7 @@ def test_examples_must_fit_a_model_from_scratch():
     )
 
 
-def test_layers_of_a_model_from_scratch_are_said_once():
+def test_model_layers_must_agree_with_the_depth_from_scratch():
     assert refusal("model: {layers: 8}").startswith("model.layers: expected null, because model.scratch.layers sets it")
     validation.check(overlaid("model: {layers: 6}"), SCHEMA)
 
@@ -608,16 +605,16 @@ def test_architectures_must_be_names(folder, architectures):
     assert "no list of names under architectures" in refusal("model: {source: ./base}")
 
 
-# What is trained
+# Trained weights
 
 
 @pytest.mark.parametrize("variant", ["finetune", "contrastive_only"])
-def test_a_frozen_base_without_a_skip_has_nothing_to_train(variant):
+def test_frozen_base_without_a_skip_is_refused(variant):
     message = refusal(f"ablation: {{variants: {{{variant}: {{training: {{weights: frozen}}}}}}}}")
     assert message.startswith(f"ablation.variants.{variant}: training.weights: expected full or lora")
 
 
-def test_a_frozen_base_learns_nothing_below_its_skip():
+def test_contrastive_layer_below_the_skip_of_a_frozen_base_is_refused():
     frozen = "training: {weights: frozen}"
     message = refusal(f"{frozen}\ngrid: {{contrastive_layer: [3], skip_target: [4]}}")
     assert message.startswith(
@@ -629,11 +626,11 @@ def test_a_frozen_base_learns_nothing_below_its_skip():
     assert message.startswith("ablation.variants.full: training.weights: expected full or lora, since only the skip")
 
 
-def test_a_frozen_base_may_have_a_skip():
+def test_frozen_base_may_have_a_skip():
     validation.check(overlaid("ablation: {variants: {skip_only: {training: {weights: frozen}}}}"), SCHEMA)
 
 
-def test_published_recipes_are_what_they_say():
+def test_published_recipes_have_their_settings():
     config = overlaid((ROOT / "configs/recipes.yaml").read_text(encoding="utf-8"))
     config["model"]["scratch"]["layers"] = 24
     validation.check(config, SCHEMA)
@@ -650,7 +647,7 @@ RECIPES = ("published", "published_triplet", "afp", "mid_align")
 CHOSEN = {"contrastive_layer": 1, "skip_source": 1, "skip_target": 4}
 
 
-def test_the_grid_is_not_judged_by_comet_without_its_environment():
+def test_comet_without_its_environment_cannot_select():
     evaluation = {"selection_metric": "comet"}
     validation.check_selection(evaluation, has_comet=True)
     validation.check_selection({"selection_metric": "bleu"}, has_comet=False)
@@ -658,7 +655,7 @@ def test_the_grid_is_not_judged_by_comet_without_its_environment():
         validation.check_selection(evaluation, has_comet=False)
 
 
-def test_processes_have_devices_where_there_are_any():
+def test_processes_must_not_exceed_the_devices():
     config = overlaid("ablation: {variants: {wide: {training: {processes: 3}}}}")
     for devices in ([], ["0", "1", "5"]):
         validation.check_devices(config, devices)
@@ -675,7 +672,7 @@ def test_processes_have_devices_where_there_are_any():
         ["--cores", "2"],
     ],
 )
-def test_options_that_are_named_once_are_fine(words):
+def test_options_given_once_are_accepted(words):
     validation.check_command(["snakemake", *words])
 
 
@@ -687,19 +684,19 @@ def test_options_that_are_named_once_are_fine(words):
         (["--config", "a=1", "-C", "b=2"], "--config"),
     ],
 )
-def test_an_option_of_which_snakemake_would_forget_the_first_is_refused(words, option):
+def test_option_given_twice_is_refused(words, option):
     with pytest.raises(InputError, match=f"^{option}: expected the option once.*found it 2 times"):
         validation.check_command(["snakemake", *words])
 
 
 @pytest.mark.parametrize("name", ["{pair}", "a{b", "}"])
-def test_a_workflow_in_a_folder_with_braces_is_refused(name):
+def test_workflow_in_a_folder_with_braces_is_refused(name):
     with pytest.raises(InputError, match="expected a folder of the workflow without braces"):
         validation.check_paths(f"/home/{name}", "/usr/bin/python")
 
 
 @pytest.mark.parametrize("name", ["a b", "it's", "$HOME", 'a"b', "50%", "a;b"])
-def test_on_a_cluster_paths_are_plain(name, tmp_path, monkeypatch):
+def test_cluster_needs_plain_paths(name, tmp_path, monkeypatch):
     validation.check_paths(f"/home/{name}", f"/home/{name}/python")
     validation.check_paths("/home/größe_1.2", "/usr/bin/python", on_cluster=True)
     with pytest.raises(InputError, match="for jobs on a cluster, found"):

@@ -1,4 +1,4 @@
-"""Run with: pytest tests/test_corpus.py."""
+"""Corpora: cleaning, groups, splits, further test sets, warnings."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ LINES = {"kind": "lines", "path": "{language}.txt"}
 
 
 def config(folder, train=None, valid=None, test=None, **keys):
-    """A corpus section; each split is (size, source)."""
+    """Return a section `corpus`; each split is given as (size, source)."""
     splits = {"train": train or (None, TSV), "valid": valid or (2, None), "test": test or (2, None)}
     return {
         "folder": str(folder),
@@ -42,13 +42,14 @@ def config(folder, train=None, valid=None, test=None, **keys):
 
 
 def write_tsv(folder, pair, rows):
+    """Write the rows of a pair to a tab-separated file."""
     folder.mkdir(parents=True, exist_ok=True)
     text = "".join(f"{source}\t{target}\n" for source, target in rows)
     (folder / f"{pair}.tsv").write_text(text, encoding="utf-8")
 
 
 def numbered(count, *languages):
-    """`count` rows of unlike sentences, each in its language."""
+    """Return `count` rows of different sentences, one per language."""
     return [
         tuple(f"{language} {NOUNS.get(language, 'sentence')} {number}" for language in languages)
         for number in range(count)
@@ -56,7 +57,7 @@ def numbered(count, *languages):
 
 
 def build(folder, corpus, pairs):
-    """Return (rows by split and pair, the summary's rows by pair and split)."""
+    """Build a corpus; return its rows by (split, pair) and the rows of its summary by (pair, split)."""
     out = folder / "out"
     corpora.build_corpus(corpus, LANGUAGES, pairs, out)
     header, *table = [line.split("\t") for line in read_lines(out / "summary.tsv")]
@@ -69,7 +70,7 @@ def build(folder, corpus, pairs):
 
 
 def sentences(rows, split):
-    """All (language, text) of one split, over all pairs."""
+    """Return all (language, text) of one split, over all pairs."""
     return {
         key
         for (name, pair), part in rows.items()
@@ -80,6 +81,7 @@ def sentences(rows, split):
 
 
 def counts(summary, pair, split):
+    """Return the numbers of pairs read, dropped and used."""
     return {name: int(summary[pair, split][name]) for name in ("read", *corpora.DROPS, "pairs")}
 
 
@@ -94,10 +96,10 @@ def counts(summary, pair, split):
         ("a\x00b\x07c\x7fd\x9fe", "a b c d e"),
         ("u\u0308ber", "über"),
         ("half \ud83d a pair", "half a pair"),
-        ("می\u200cخواهم", "می\u200cخواهم"),  # the joiner is spelling
+        ("می\u200cخواهم", "می\u200cخواهم"),  # the joiner is part of the spelling
     ],
 )
-def test_a_sentence_becomes_one_composed_line(raw, tidy):
+def test_sentence_becomes_one_composed_line(raw, tidy):
     assert clean([(raw, "x" * 6)], 100, 100) == ([(tidy, "x" * 6)], Counter())
 
 
@@ -116,31 +118,32 @@ def test_faulty_rows_are_dropped_and_counted():
         ("Hi. ", "嗨。"),
         ("Hi.", "你好"),
     ]
-    kept, dropped = clean(rows, max_bytes=30, max_ratio=4.0)
-    assert kept == [rows[number] for number in (0, 3, 5, 7, 11)]
+    cleaned, dropped = clean(rows, max_bytes=30, max_ratio=4.0)
+    assert cleaned == [rows[number] for number in (0, 3, 5, 7, 11)]
     assert dropped == {"blank": 2, "long": 2, "ratio": 2, "duplicate": 1}
 
 
-# Characters that cannot be seen
+# Invisible characters
 
 MARKS = ["\ufeff{}", "{}\ufeff", "{}\u200b", "\u00ad{}", "\u2060{}", "{}\u200f", "{}\ufe0f", "\u3164{}"]
 
 
 def marked(mark, *languages):
+    """Return ten rows with an invisible character in each sentence."""
     return [tuple(mark.format(text) for text in row) for row in numbered(10, *languages)]
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_invisible_characters_make_no_other_row(mark):
+def test_rows_that_differ_by_invisible_characters_are_duplicates(mark):
     rows = [*numbered(3, "en", "de"), *marked(mark, "en", "de")]
-    kept, dropped = clean(rows, 100, 4.0)
-    assert len(kept) == 10
+    cleaned, dropped = clean(rows, 100, 4.0)
+    assert len(cleaned) == 10
     assert dropped == {"duplicate": 3}
-    assert kept[:3] == rows[:3]
+    assert cleaned[:3] == rows[:3]
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_a_sentence_with_an_invisible_character_is_held_out_of_train(mark):
+def test_train_loses_test_sentences_with_an_invisible_character(mark):
     test = marked(mark, "en", "other")
     parts = {"train": {"en-de": Part("", numbered(30, "en", "de"))}, "test": {"en-de": Part("", test)}}
     result = split_corpus(parts, {"train": None, "valid": 5, "test": None}, seed=1, largest_group=50)
@@ -171,7 +174,7 @@ def test_invisible_characters_do_not_change_which_rows_are_drawn():
 # Further test sets
 
 
-def test_a_further_test_set_gives_way_to_train_and_valid(tmp_path):
+def test_further_test_set_loses_lines_of_train_and_valid(tmp_path):
     corpus = config(tmp_path)
     write_tsv(tmp_path, "en-de", numbered(20, "en", "de"))
     rows, _ = build(tmp_path, corpus, ["en-de"])
@@ -195,8 +198,8 @@ def test_a_further_test_set_gives_way_to_train_and_valid(tmp_path):
     written = [read_lines(out / f"en-de/second.{language}") for language in ("en", "de")]
     assert list(zip(*written, strict=True)) == [test[0], ("a", "b" * 99), ("c", "d"), ("a", "b" * 99)]
     header, row = [line.split("\t") for line in read_lines(out / "summary.second.tsv")]
-    found = dict(zip(header, row, strict=True))
-    assert [found[name] for name in ("split", "read", "blank", "duplicate", "overlap", "pairs")] == [
+    summary = dict(zip(header, row, strict=True))
+    assert [summary[name] for name in ("split", "read", "blank", "duplicate", "overlap", "pairs")] == [
         *("second", "7", "1", "0", "2", "4")
     ]
     more["second"]["size"] = 4
@@ -207,7 +210,7 @@ def test_a_further_test_set_gives_way_to_train_and_valid(tmp_path):
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_a_further_test_set_has_no_seen_sentence_with_an_invisible_character(tmp_path, mark):
+def test_further_test_set_loses_seen_sentences_with_an_invisible_character(tmp_path, mark):
     corpus = config(tmp_path)
     write_tsv(tmp_path, "en-de", numbered(20, "en", "de"))
     build(tmp_path, corpus, ["en-de"])
@@ -232,12 +235,12 @@ def test_rows_that_share_a_sentence_are_one_group():
     assert group_rows(parts) == {
         ("de", "A"): [("en-de", ("a", "A")), ("en-de", ("b", "A")), ("en-tr", ("b", "x"))],
         ("de", "C"): [("en-de", ("c", "C")), ("en-tr", ("e", "y")), ("tr-de", ("y", "C"))],
-        ("de", "D"): [("en-de", ("d", "D"))],  # "D" and "c" are other words in other languages
+        ("de", "D"): [("en-de", ("d", "D"))],  # the same word in another language is another sentence
         ("en", "D"): [("en-tr", ("D", "c"))],
     }
 
 
-def test_a_long_chain_is_one_group():
+def test_long_chain_is_one_group():
     rows = [(f"{number:06}", f"{number + step:06}") for number in range(20000) for step in (0, 1)]
     assert list(group_rows({"en-de": Part("", rows)})) == [("de", "000000")]
 
@@ -254,24 +257,24 @@ OFFICIAL = [
     ("en sentence 3", "Drei."),
     ("x" * 80, "lang"),
 ]
-KEPT = [OFFICIAL[0], OFFICIAL[1], OFFICIAL[2], ("Two words.", "Zwei Wörter."), *OFFICIAL[6:]]
+EXPECTED = [OFFICIAL[0], OFFICIAL[1], OFFICIAL[2], ("Two words.", "Zwei Wörter."), *OFFICIAL[6:]]
 
 
 @pytest.mark.parametrize("size", [None, 3])
-def test_a_test_set_is_kept_line_by_line_if_it_has_no_size(tmp_path, size):
+def test_set_without_a_size_stays_complete(tmp_path, size):
     write_tsv(tmp_path, "en-de", numbered(20, "en", "de"))
     write_tsv(tmp_path / "own", "en-de", OFFICIAL)
-    own = TSV | {"path": "own/en-de.tsv"}
-    rows, summary = build(tmp_path, config(tmp_path, test=(size, own)), ["en-de"])
-    found = counts(summary, "en-de", "test")
-    assert found["read"] == len(OFFICIAL) == sum(found[name] for name in (*corpora.DROPS, "pairs"))
+    source = TSV | {"path": "own/en-de.tsv"}
+    rows, summary = build(tmp_path, config(tmp_path, test=(size, source)), ["en-de"])
+    numbers = counts(summary, "en-de", "test")
+    assert numbers["read"] == len(OFFICIAL) == sum(numbers[name] for name in (*corpora.DROPS, "pairs"))
     if size is None:
-        assert rows["test", "en-de"] == KEPT
-        assert {name: count for name, count in found.items() if count} == {"read": 8, "blank": 2, "pairs": 6}
+        assert rows["test", "en-de"] == EXPECTED
+        assert {name: count for name, count in numbers.items() if count} == {"read": 8, "blank": 2, "pairs": 6}
         assert counts(summary, "en-de", "train")["overlap"] == 1
         assert not sentences(rows, "test") & (sentences(rows, "valid") | sentences(rows, "train"))
     else:
-        assert (found["long"], found["duplicate"], found["pairs"]) == (2, 1, 3)
+        assert (numbers["long"], numbers["duplicate"], numbers["pairs"]) == (2, 1, 3)
 
 
 def test_validation_text_and_training_text_are_cleaned_without_a_size(tmp_path):
@@ -282,21 +285,21 @@ def test_validation_text_and_training_text_are_cleaned_without_a_size(tmp_path):
     assert len(rows["valid", "en-de"]) == len(set(rows["valid", "en-de"]))
 
 
-# Text that is none
+# Non-text
 
 
-def test_warnings_stand_in_the_summary_and_in_the_log(tmp_path, capsys):
+def test_warnings_are_in_the_summary_and_the_log(tmp_path, capsys):
     odd = [("Tom &amp; Anna", "Tom und Anna"), ("One.", "<b>Eins.</b>")]
     write_tsv(tmp_path, "en-de", [*numbered(20, "en", "de"), *odd])
     write_tsv(tmp_path / "own", "en-de", [("Two.", "Zwei."), ("Three.", "Gr\u00c3\u00bc\u00c3\u009fe.")])
     _, summary = build(tmp_path, config(tmp_path, test=(None, TSV | {"path": "own/en-de.tsv"})), ["en-de"])
     printed = capsys.readouterr().out.splitlines()
-    found = {split: summary["en-de", split]["warnings"] for split in SPLITS}
-    assert found["valid"] == ""
-    first, second = found["train"].split("; de: ")
+    warnings = {split: summary["en-de", split]["warnings"] for split in SPLITS}
+    assert warnings["valid"] == ""
+    first, second = warnings["train"].split("; de: ")
     assert first.startswith("en: 1 of 22 sentences hold HTML entities")
     assert second.startswith("1 of 22 sentences hold tags")
-    assert found["test"].startswith("de: 1 of 2 sentences are UTF-8 that was read as")
+    assert warnings["test"].startswith("de: 1 of 2 sentences are UTF-8 that was read as")
     assert [line.split(": ")[:3] for line in printed] == [
         ["warning", "en-de train", "en"],
         ["warning", "en-de train", "de"],
@@ -311,7 +314,7 @@ def test_warnings_stand_in_the_summary_and_in_the_log(tmp_path, capsys):
         ([("<seg>a</seg>", "b")] * 30, r"corpus\.train\.source: en of en-de: expected sentences, found tags"),
     ],
 )
-def test_what_is_no_text_is_refused(tmp_path, rows, message):
+def test_header_and_markup_are_refused(tmp_path, rows, message):
     write_tsv(tmp_path, "en-de", [*rows, *numbered(20, "en", "de")])
     with pytest.raises(InputError, match=message):
         build(tmp_path, config(tmp_path), ["en-de"])
@@ -321,7 +324,7 @@ def test_what_is_no_text_is_refused(tmp_path, rows, message):
 
 
 def random_parts(rng, pairs, count):
-    """Rows over so small a vocabulary that groups of many sizes form."""
+    """Return rows with few different sentences, so that groups of many sizes form."""
     return {
         pair: Part("", list({(f"s{rng.randrange(count)}", f"t{rng.randrange(count)}"): 0 for _ in range(count)}))
         for pair in pairs
@@ -330,15 +333,15 @@ def random_parts(rng, pairs, count):
 
 @pytest.mark.parametrize("carved", [("test", "valid"), ("test",), ("valid",), ()])
 @pytest.mark.parametrize("seed", range(5))
-def test_no_sentence_is_in_two_splits_and_no_row_is_lost(carved, seed):
+def test_no_sentence_is_in_two_splits_and_all_rows_are_counted(carved, seed):
     rng, pairs = random.Random(seed), ["en-de", "en-tr", "de-en"]
     parts = {split: random_parts(rng, pairs, 300) for split in SPLITS if split not in carved}
     sizes = {"train": 40, "valid": 10, "test": 20}
     result = split_corpus(parts, sizes, seed, largest_group=30)
     rows = {(split, pair): result[split][pair].rows for split in SPLITS for pair in pairs}
     assert {key: len(part) for key, part in rows.items()} == {key: sizes[key[0]] for key in rows}
-    for one, other in combinations(SPLITS, 2):
-        assert not sentences(rows, one) & sentences(rows, other)
+    for first, second in combinations(SPLITS, 2):
+        assert not sentences(rows, first) & sentences(rows, second)
     for pair in pairs:
         read = sum(len(part[pair].rows) for part in parts.values())
         assert read == sum(len(part[pair].rows) + part[pair].counts.total() for part in result.values())
@@ -352,7 +355,7 @@ def test_large_groups_stay_in_train():
         assert sorted(result["train"]["en-de"].rows) == sorted(hub)
 
 
-def test_a_group_s_surplus_is_dropped_not_trained_on():
+def test_surplus_rows_of_a_group_are_dropped():
     groups = [(f"en {number}", f"de {number} {version}") for number in range(10) for version in range(3)]
     result = split_corpus(
         {"train": {"en-de": Part("", groups)}},
@@ -360,11 +363,11 @@ def test_a_group_s_surplus_is_dropped_not_trained_on():
         seed=1,
         largest_group=50,
     )
-    found = {split: (len(part["en-de"].rows), part["en-de"].counts["surplus"]) for split, part in result.items()}
-    assert found == {"test": (4, 2), "valid": (3, 0), "train": (21, 0)}
+    sizes = {split: (len(part["en-de"].rows), part["en-de"].counts["surplus"]) for split, part in result.items()}
+    assert sizes == {"test": (4, 2), "valid": (3, 0), "train": (21, 0)}
 
 
-def test_a_full_pair_s_groups_are_left_for_train():
+def test_unused_groups_of_a_pair_stay_in_train():
     parts = {"en-de": Part("", numbered(10, "en", "de")), "zh-tr": Part("", numbered(1000, "zh", "tr"))}
     result = split_corpus({"train": parts}, {"train": None, "valid": 1, "test": 8}, seed=1, largest_group=50)
     assert [len(result["train"][pair].rows) for pair in parts] == [1, 991]
@@ -379,7 +382,7 @@ def test_aligned_pairs_hold_out_the_same_sentences():
         assert len(english[0]) == size
 
 
-def test_overlap_is_dropped_by_precedence():
+def test_overlap_is_dropped_from_the_later_split():
     parts = {
         "test": {"en-de": Part("", [("a", "A"), ("b", "B")]), "en-tr": Part("", [("x", "X")])},
         "valid": {"en-de": Part("", [("a", "Z"), ("c", "C")]), "en-tr": Part("", [("b", "Y"), ("d", "D")])},
@@ -402,7 +405,7 @@ def test_overlap_is_dropped_by_precedence():
     assert list(overlap.values()) == [3, 2, 1, 1, 0, 0]
 
 
-def test_a_split_with_its_own_source_keeps_its_order_and_train_does_not():
+def test_split_with_its_own_source_keeps_its_order_but_train_does_not():
     parts = {split: {"en-de": Part("", numbered(60, f"en {split}", f"de {split}"))} for split in SPLITS}
     result = split_corpus(parts, {"train": 50, "valid": None, "test": 20}, seed=1, largest_group=50)
     rows = {split: result[split]["en-de"].rows for split in SPLITS}
@@ -414,7 +417,7 @@ def test_a_split_with_its_own_source_keeps_its_order_and_train_does_not():
     assert len(set(order)) == 50
 
 
-def test_seed_and_text_decide_alone():
+def test_split_depends_only_on_seed_and_text():
     rows, sizes = numbered(200, "en", "de"), {"train": None, "valid": 20, "test": 40}
 
     def split(rows, seed):
@@ -422,7 +425,7 @@ def test_seed_and_text_decide_alone():
 
     assert split(rows, 1) == split(rows[::-1], 1)
     assert split(rows, 1) != split(rows, 2)
-    # One sentence more moves one row at most, where a reshuffle would move nearly all.
+    # A new sentence changes at most one row. A new shuffle would change nearly all.
     more = split([*rows, ("a new one", "ein neuer")], 1)
     assert len(set(more["test"]["en-de"].rows) - set(split(rows, 1)["test"]["en-de"].rows)) <= 1
 
@@ -451,7 +454,7 @@ def test_too_few_pairs_are_counted(sizes, message):
         split_corpus(parts, dict(zip(SPLITS, sizes, strict=True)), seed=1, largest_group=2)
 
 
-# The whole
+# Complete corpora
 
 
 def test_carved_corpus_on_disk(tmp_path):
@@ -462,8 +465,8 @@ def test_carved_corpus_on_disk(tmp_path):
         write_tsv(tmp_path, pair, numbered(12, *pair.split("-")) + extra)
     rows, summary = build(tmp_path, config(tmp_path, train=(5, TSV)), ["en-de", "en-zh"])
 
-    for one, other in combinations(SPLITS, 2):
-        assert not sentences(rows, one) & sentences(rows, other)
+    for first, second in combinations(SPLITS, 2):
+        assert not sentences(rows, first) & sentences(rows, second)
     nothing = dict.fromkeys(("read", *corpora.DROPS, "pairs"), 0)
     assert counts(summary, "en-de", "train") == nothing | {
         **{"read": 16, "blank": 1, "long": 1, "ratio": 1, "duplicate": 1},
@@ -527,7 +530,7 @@ def test_carved_and_own_splits_mix(tmp_path):
         ("a\tb\nc\td\ne\tf\ng\th\n", {}, r"corpus\.train\.size: expected at least 1 pairs of en-de, found 0"),
     ],
 )
-def test_an_error_leaves_nothing_behind(tmp_path, text, keys, message):
+def test_error_leaves_no_files(tmp_path, text, keys, message):
     (tmp_path / "en-de.tsv").write_text(text)
     with pytest.raises(InputError, match=message):
         corpora.build_corpus(config(tmp_path, **keys), LANGUAGES, ["en-de"], tmp_path / "out")
@@ -535,7 +538,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, text, keys, message):
 
 
 @pytest.mark.parametrize("pair", ["en-de", "en-tr", "en-zh", "tr-de", "en-xx"])
-def test_swapped_sides_are_refused_where_the_languages_are_known(tmp_path, pair):
+def test_swapped_sides_of_known_languages_are_refused(tmp_path, pair):
     source, target = pair.replace("xx", "zh").split("-")
     rows = [(row[source], row[target]) for row in generator.generate(60, 3)]
     keys = {"cleaning": {"max_bytes": 400, "max_ratio": 9.0}}
@@ -553,7 +556,7 @@ def test_swapped_sides_are_refused_where_the_languages_are_known(tmp_path, pair)
 
 
 def _build_sides(folder, first, second, pair="en-de"):
-    """Build a corpus of 60 rows: `first` and `second` give the two sides of a row of the built-in corpus."""
+    """Build a corpus of 60 rows; return the warnings. `first` and `second` make the sides from a built-in row."""
     write_tsv(folder, pair, [(first(row), second(row)) for row in generator.generate(60, 3)])
     keys = {"cleaning": {"max_bytes": 400, "max_ratio": 9.0}}
     corpora.build_corpus(config(folder, **keys), LANGUAGES, [pair], folder / "out")
@@ -569,29 +572,29 @@ def _build_sides(folder, first, second, pair="en-de"):
     ],
     ids=["the source's language", "the target's language", "the same text"],
 )
-def test_a_side_in_the_other_sides_language_is_refused(tmp_path, first, second, message):
+def test_side_in_the_language_of_the_other_side_is_refused(tmp_path, first, second, message):
     with pytest.raises(InputError, match=rf"corpus\.train\.source: .*{message}"):
         _build_sides(tmp_path, first, second)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_side_in_a_third_language_is_warned_of(tmp_path):
-    said = _build_sides(tmp_path, lambda row: row["en"], lambda row: row["tr"])
-    assert "de: 60 of 60 sentences looked at seem to be in another language" in said["train"]
+def test_side_in_a_third_language_causes_a_warning(tmp_path):
+    warnings = _build_sides(tmp_path, lambda row: row["en"], lambda row: row["tr"])
+    assert "de: 60 of 60 sentences looked at seem to be in another language" in warnings["train"]
 
 
-def test_some_sentences_in_another_language_are_no_warning(tmp_path):
+def test_some_sentences_in_another_language_cause_no_warning(tmp_path):
     rows = iter(["en"] * 10 + ["de"] * 50)
     assert set(_build_sides(tmp_path, lambda row: row["en"], lambda row: row[next(rows)])) == {""}
 
 
-def test_signs_that_leave_no_ink_are_blank():
-    kept, dropped = corpora.clean([("a", "\u200b\ufeff"), ("\u200e\u00ad", "b"), ("؟", "。")], 60, 4.0)
-    assert kept == [("؟", "。")]
+def test_sides_with_only_invisible_characters_are_blank():
+    cleaned, dropped = corpora.clean([("a", "\u200b\ufeff"), ("\u200e\u00ad", "b"), ("؟", "。")], 60, 4.0)
+    assert cleaned == [("؟", "。")]
     assert dropped == {"blank": 2}
 
 
-def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path):
+def test_same_seed_writes_the_same_bytes_in_any_process(tmp_path):
     rng = random.Random(0)
     for pair in ("en-de", "en-tr"):
         rows = [(f"a {rng.randrange(300)}", f"b {rng.randrange(300)}") for _ in range(150)]
@@ -609,7 +612,7 @@ def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path):
     assert written[0] == written[1]
 
 
-def test_a_file_name_with_a_tab_does_not_break_the_summary(tmp_path):
+def test_file_name_with_a_tab_does_not_break_the_summary(tmp_path):
     part = Part("tsv:a\tb\nc.tsv", [("One.", "Eins.")], Counter(read=1))
     corpora._write(tmp_path, {"test": {"en-de": part}}, "summary.tsv")
     table = tsv.read(tmp_path / "summary.tsv")

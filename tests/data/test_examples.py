@@ -1,4 +1,4 @@
-"""Pairs become tokens, batches and files as the module's docstring says, down to each id."""
+"""Prompts, encoded pairs, batches and decoding."""
 
 import itertools
 
@@ -27,15 +27,15 @@ def _word_tokenizer(template=None, **special):
 @pytest.mark.parametrize(
     ("template", "begin"),
     [
-        (None, (2,)),  # GPT-2 puts nothing, so a prompt begins with </s>
+        (None, (2,)),  # GPT-2 puts nothing before a text, so the prompt begins with </s>
         ("<s> $A", (0,)),  # Llama
         ("</s> $A", (2,)),  # XGLM
         ("</s> <s> $A", (2, 0)),
-        ("$A </s>", (2,)),  # what follows a text is not what precedes it
+        ("$A </s>", (2,)),  # the token after a text does not count
         ("<s> $A </s>", (0,)),
     ],
 )
-def test_prompt_begins_with_what_the_tokenizer_puts_first(template, begin):
+def test_prompt_begins_with_the_first_tokens_of_the_tokenizer(template, begin):
     tokenizer = _word_tokenizer(template, eos_token="</s>", pad_token="<pad>")
     assert Prompt.of(tokenizer) == Prompt(begin=begin, end=2, pad=1)
 
@@ -63,7 +63,7 @@ def test_sentences_are_encoded_without_special_tokens(tokenizer):
     assert [tokenizer(sentence)["input_ids"][1:] for sentence in sentences] == encoded
 
 
-def test_keys_are_equal_where_sentences_are(tokenizer):
+def test_equal_sentences_have_equal_keys(tokenizer):
     pairs = Examples.encoded(tokenizer, ["one", "two", "one", "six"], ["eins", "zwei", "ein", "zwei"])
     source, target = pairs.keys.T
     assert source[0] == source[2]
@@ -72,13 +72,13 @@ def test_keys_are_equal_where_sentences_are(tokenizer):
     assert len(set(target)) == 3
 
 
-def test_keys_are_equal_where_sentences_look_the_same(tokenizer):
+def test_sentences_that_look_the_same_have_equal_keys(tokenizer):
     pairs = Examples.encoded(tokenizer, ["one", "\u200bone", "two"], ["eins", "ei\u00adns", "Eins"])
     assert pairs.keys[0].tolist() == pairs.keys[1].tolist() != pairs.keys[2].tolist()
     assert len(set(pairs.keys[:, 1])) == 2
 
 
-def test_item_holds_ids_and_keys():
+def test_item_has_ids_and_keys():
     pairs = Examples([[4, 5], [6]], [[7], [8, 9]], np.array([[0, 1], [1, 0]]))
     assert len(pairs) == 2
     assert pairs[1] == {"source": [6], "target": [8, 9], "source_key": 1, "target_key": 0}
@@ -89,7 +89,7 @@ EDGES = Examples([[], [4, 5, 6], [], [7], []], [[8], [], [9, 10], [11], []], np.
 
 
 @pytest.mark.parametrize("name", ["examples", "edges"])
-def test_saved_pairs_come_back(tmp_path, request, name):
+def test_saved_pairs_are_loaded_unchanged(tmp_path, request, name):
     pairs = EDGES if name == "edges" else request.getfixturevalue(name)
     pairs.save(tmp_path / "split.safetensors")
     loaded = Examples.load(tmp_path / "split.safetensors")
@@ -98,7 +98,7 @@ def test_saved_pairs_come_back(tmp_path, request, name):
     assert type(loaded[0]["target"][0]) is int
 
 
-def test_same_pairs_are_the_same_bytes(tmp_path, tokenizer, pairs):
+def test_same_pairs_give_the_same_file(tmp_path, tokenizer, pairs):
     for name in ("a", "b"):
         Examples.encoded(tokenizer, *pairs).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -109,9 +109,9 @@ def test_same_pairs_are_the_same_bytes(tmp_path, tokenizer, pairs):
 def test_within_keeps_pairs_up_to_the_limit():
     pairs = Examples([[1] * 3, [1] * 2, [1] * 6], [[2] * 3, [2] * 3, [2]], np.array([[0, 0], [1, 1], [2, 2]]))
     assert pairs.lengths() == [6, 5, 7]
-    kept = pairs.within(6)
-    assert kept.lengths() == [6, 5]
-    assert [kept[i]["source_key"] for i in range(2)] == [0, 1]
+    short = pairs.within(6)
+    assert short.lengths() == [6, 5]
+    assert [short[i]["source_key"] for i in range(2)] == [0, 1]
     assert pairs.within(5)[0] == pairs[1]
     assert len(pairs.within(4)) == 0
 
@@ -144,12 +144,12 @@ def test_batch_worked_out_by_hand():
         ("position", [0, 0, 1 / 6, 2 / 6, 3 / 6, 0]),
     ],
 )
-def test_pooling_looks_at_the_sentence_alone(pooling, expected):
-    """Tokens: </s> <s> and three of the sentence, then </s>; what begins a prompt never counts."""
+def test_pooling_uses_only_the_sentence(pooling, expected):
+    """The tokens are </s> <s>, three of the sentence, and </s>; the first two never count."""
     items = [{"source": [11, 12, 13], "target": [21], "source_key": 0, "target_key": 0}]
     batch = Collator(Prompt(begin=(2, 0), end=2, pad=1), pooling)(items * 2 + [items[0] | {"source": [14] * 5}])
     assert batch["input_ids"][0].tolist() == [2, 0, 11, 12, 13, 2, 21, 2, 1, 1]
-    assert batch["source_weights"][0].tolist() == pytest.approx([*expected, 0, 0])  # the longest source has five
+    assert batch["source_weights"][0].tolist() == pytest.approx([*expected, 0, 0])  # the longest source has five tokens
     assert batch["labels"][0].tolist() == [*[-100] * 6, 21, 2, -100, -100]
 
 
@@ -160,13 +160,13 @@ def test_pooling_of_an_empty_sentence_is_defined(pooling):
     assert weights.tolist() == [[0.0, 1.0 if pooling == "end" else 0.0]]
 
 
-def test_end_is_learned_even_where_it_is_the_padding_too():
+def test_end_token_is_a_label_even_if_it_is_the_padding():
     items = [{"source": [11], "target": row, "source_key": 0, "target_key": 0} for row in ([21, 22], [23])]
     labels = Collator(Prompt(begin=(2,), end=2, pad=2))(items)["labels"]
     assert labels.tolist() == [[-100, -100, -100, 21, 22, 2], [-100, -100, -100, 23, 2, -100]]
 
 
-def test_padding_goes_right_for_training_and_left_for_generation():
+def test_padding_is_right_for_training_and_left_for_generation():
     assert examples.pad([[4], [5, 6, 7]], 1).tolist() == [[4, 1, 1], [5, 6, 7]]
     assert examples.pad([[4], [5, 6, 7]], 1, left=True).tolist() == [[1, 1, 4], [5, 6, 7]]
     assert examples.pad([[4], [5]], 1).dtype == torch.int64
@@ -176,7 +176,7 @@ def test_padding_goes_right_for_training_and_left_for_generation():
 
 
 def _unigram(texts, normalizer=None, **options):
-    """A tokenizer like XGLM's: Unigram with Metaspace, trained on `texts`."""
+    """Return a tokenizer like XGLM's, Unigram with Metaspace, trained on `texts`."""
     tokenizer = Tokenizer(models.Unigram())
     if normalizer:
         tokenizer.normalizer = normalizer
@@ -189,14 +189,14 @@ def _unigram(texts, normalizer=None, **options):
 TOKENISED = ["the word ' social ' here", "it is n't so , he said .", "we 've , they 're ; you 'm ?", "« 10 . 5 » !"]
 
 
-def test_spaces_of_tokenised_text_survive_decoding():
+def test_decoding_keeps_the_spaces_of_tokenised_text():
     tokenizer = _unigram(TOKENISED, clean_up_tokenization_spaces=True)
     rows = examples.encode(tokenizer, TOKENISED)
-    assert [tokenizer.decode(row) for row in rows] != TOKENISED  # the tokenizer's own habit
+    assert [tokenizer.decode(row) for row in rows] != TOKENISED  # the tokenizer itself removes spaces
     assert examples.decode(tokenizer, rows) == TOKENISED
 
 
-def test_decoded_text_is_in_the_corpus_form():
+def test_decoded_text_is_in_normal_form():
     texts = ["für Übung", "dağ", "한국어"]
     tokenizer = _unigram(texts, normalizers.NFD())
     assert examples.decode(tokenizer, examples.encode(tokenizer, texts)) == texts
@@ -208,7 +208,7 @@ def test_special_tokens_are_not_decoded(tokenizer):
     assert examples.decode(tokenizer, [[2, *ids, 2, 1], []]) == ["eins zwei", ""]
 
 
-# What reads like a special token
+# Text that looks like a special token
 
 
 def test_special_tokens_in_a_text_are_text(tokenizer):
@@ -221,50 +221,50 @@ def test_special_tokens_in_a_text_are_text(tokenizer):
 
 
 def _batches(lengths, seed=1, steps=121, batch_size=10, **options):
-    """Return 121 batches, by default: what 1207 pairs fill."""
+    """Return batches, by default 121: one pass over 1,207 pairs."""
     return list(LengthGroupedBatches(lengths, batch_size, steps, seed, **options))
 
 
-def test_seed_alone_decides_the_order():
+def test_order_depends_only_on_the_seed():
     lengths = torch.randint(1, 100, (1207,)).tolist()
     batches = _batches(lengths)
-    torch.seed()  # whatever else is drawn has no say
+    torch.seed()  # other random numbers must not matter
     assert _batches(lengths) == batches
     assert _batches(lengths, seed=2) != batches
 
 
-def test_every_pass_takes_all_pairs_in_new_batches():
+def test_each_pass_uses_all_pairs_in_new_batches():
     batches = _batches(torch.randint(1, 100, (1207,)).tolist(), steps=242)
     assert sorted(i for batch in batches[:121] for i in batch) == list(range(1207))
     assert sorted(i for batch in batches[121:] for i in batch) == list(range(1207))
-    # the pools are dealt anew, so hardly a batch of the first pass comes again in the second
+    # pools are drawn again in each pass, so that few batches occur in both
     assert len(set(map(frozenset, batches[:121])) & set(map(frozenset, batches[121:]))) < 10
 
 
 @pytest.mark.parametrize("steps", [1, 120, 121, 130, 300])
-def test_there_are_as_many_batches_as_steps(steps):
+def test_number_of_batches_is_the_number_of_steps(steps):
     lengths = torch.randint(1, 100, (1207,)).tolist()
     batches = _batches(lengths, steps=steps)
     assert len(batches) == len(LengthGroupedBatches(lengths, 10, steps, 1)) == steps
-    assert _batches(lengths, steps=300)[:steps] == batches  # a longer training begins as the shorter one
+    assert _batches(lengths, steps=300)[:steps] == batches  # a longer training begins like a shorter one
 
 
-def test_small_corpus_is_mixed_anew_as_well():
-    """As many pairs as FLORES's dev has for training, in batches of 16."""
+def test_second_pass_of_a_small_corpus_has_new_batches():
+    """The corpus is as small as the training part of FLORES dev; batches have 16 pairs."""
     batches = _batches(torch.randint(10, 60, (797,)).tolist(), steps=100, batch_size=16)
     first, second = batches[:50], batches[50:]
-    assert max(len(set(one) & set(other)) for one in first for other in second) <= 10
+    assert max(len(set(early) & set(late)) for early in first for late in second) <= 10
 
 
 @pytest.mark.parametrize("limit", [50, 300, 2000])
-def test_token_budget_counts_padding(limit):
+def test_token_limit_includes_padding(limit):
     lengths = torch.randint(1, 100, (1207,)).tolist()
     batches = _batches(lengths, steps=2000, batch_tokens=limit)
     sizes = [(len(batch), len(batch) * max(lengths[i] for i in batch)) for batch in batches]
     assert all(padded <= limit or count == 1 for count, padded in sizes)
     assert all(count <= 10 for count, _ in sizes)
     if limit == 300:
-        assert sum(padded > 200 for _, padded in sizes) > 0.7 * len(sizes)  # and are filled
+        assert sum(padded > 200 for _, padded in sizes) > 0.7 * len(sizes)  # most batches are nearly full
 
 
 def test_processes_share_every_batch():
@@ -274,20 +274,20 @@ def test_processes_share_every_batch():
         assert sorted(i for share in shares for i in share) == sorted(batch)
 
 
-def test_no_process_is_ever_without_a_pair():
-    lengths = torch.randint(1, 100, (1208,)).tolist()  # of the last ten pools, each would leave six pairs over
+def test_each_process_always_has_a_pair():
+    lengths = torch.randint(1, 100, (1208,)).tolist()  # a size where some process could be left without a pair
     parts = [_batches(lengths, steps=130, batch_tokens=120, process=process, processes=9) for process in range(9)]
     assert all(share for part in parts for share in part)
     assert {i for part in parts for share in part for i in share} == set(range(1208))
 
 
-def test_items_are_cut_where_they_no_longer_fit():
+def test_items_are_split_where_they_no_longer_fit():
     fits = lambda batch: sum(batch) <= 5  # noqa: E731
     assert examples.batches_within([1, 2, 2, 9, 3, 2, 1], fits) == [[1, 2, 2], [9], [3, 2], [1]]
     assert examples.batches_within([], fits) == []
 
 
-def test_batches_hold_pairs_of_similar_length():
+def test_batches_have_pairs_of_similar_length():
     def padding(batches):
         batches = [[lengths[i] for i in batch] for batch in batches]
         return sum(len(batch) * max(batch) - sum(batch) for batch in batches)
@@ -301,7 +301,7 @@ def test_long_and_short_batches_are_mixed():
     lengths = torch.randint(1, 100, (1200,)).tolist()
     means = [sum(lengths[i] for i in batch) / 10 for batch in _batches(lengths, steps=120)]
     rises = sum(later > earlier for earlier, later in itertools.pairwise(means))
-    assert 40 < rises < 80  # of 119; sorted batches would rise, or fall, nearly always
+    assert 40 < rises < 80  # of 119; in sorted batches nearly all or none would rise
 
 
 def test_pairs_by_length():

@@ -1,4 +1,4 @@
-"""Data sets of the hub, by way of local folders: pytest tests/test_hub.py."""
+"""Data sets of the hub, read from local folders."""
 
 import json
 
@@ -11,17 +11,19 @@ ROWS = [("One.", "Eins."), ("Two.", "Zwei.")]
 
 
 def write(path, text):
+    """Write a file and its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
 
 def read(**keys):
+    """Return the rows of a hub source for en-de."""
     return sources.read({"kind": "hub", "split": "train", **keys}, ".", {"en": {}, "de": {}}, "en-de")
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """Return a function that reads data sets from folders below, without a network."""
+    """A function that writes data sets to `tmp_path` and reads them without a network."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -39,23 +41,24 @@ def hub(tmp_path, monkeypatch):
 
 
 def texts(*sentences, ids=(1, 2, 3)):
+    """Return records with an id and a text."""
     return [{"id": key, "text": text} for key, text in zip(ids, sentences, strict=False)]
 
 
 def test_one_dataset_with_nested_fields(hub):
-    # Named "json" to show that a folder is not taken for a file format, which would read all folders here.
+    # The folder is named "json", like a file format of `datasets`, which would read all folders here.
     records = [{"translation": {"en": en, "de": de}} for en, de in ROWS]
     files = {"json/train.jsonl": records, "more/train.jsonl": records}
     assert hub(files, dataset="json", fields="translation.{language}") == ROWS
 
 
 @pytest.mark.parametrize("nested", [{}, {"text": {"xx": "Anderes."}}])
-def test_a_column_with_dots_goes_before_a_path(hub, nested):
+def test_column_with_dots_takes_precedence_over_a_path(hub, nested):
     records = [{"text.en": en, "text.de": de} | nested for en, de in ROWS]
     assert hub({"dots/train.jsonl": records}, dataset="dots", fields="text.{language}") == ROWS
 
 
-def test_one_dataset_of_both_codes(hub, tmp_path):
+def test_config_name_with_both_codes(hub, tmp_path):
     card = "---\nconfigs:\n- config_name: de-en\n  data_files: both.jsonl\n---\n"
     write(tmp_path / "opus/README.md", card)
     files = {"opus/both.jsonl": [{"en": en, "de": de} for en, de in ROWS]}
@@ -70,7 +73,7 @@ def test_two_datasets_joined_by_a_column(hub):
     assert hub(files, dataset="flores/{language}", fields="text", join="id") == ROWS
 
 
-def test_two_configs_row_by_row(hub, tmp_path):
+def test_two_configs_are_paired_row_by_row(hub, tmp_path):
     configs = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("en", "de"))
     write(tmp_path / "flores/README.md", f"---\nconfigs:\n{configs}---\n")
     files = {"flores/en.jsonl": texts("One.", "Two."), "flores/de.jsonl": texts("Eins.", "Zwei.")}
@@ -106,18 +109,18 @@ def test_two_datasets_must_match(hub, german, keys, message):
         ),
     ],
 )
-def test_what_does_not_load_is_one_error(hub, keys, message):
+def test_dataset_that_does_not_load_is_one_error(hub, keys, message):
     files = {"data/train.jsonl": [{"en": "One.", "de": "Eins."}]}
     with pytest.raises(InputError, match=message):
         hub(files, fields="{language}", **keys)
 
 
-def test_needs_a_language_somewhere():
+def test_source_needs_a_language_placeholder():
     with pytest.raises(InputError, match=r"expected \{language\} in `dataset` or `config` or `fields`"):
         read(dataset="x", fields="text")
 
 
-def test_text_that_is_not_utf8_is_named(hub, tmp_path):
+def test_text_that_is_not_utf8_is_refused(hub, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "train.jsonl").write_bytes('{"en": "beautiful", "de": "schön"}\n'.encode("latin-1"))
@@ -125,10 +128,10 @@ def test_text_that_is_not_utf8_is_named(hub, tmp_path):
         read(dataset="data", fields="{language}")
 
 
-@pytest.mark.parametrize(("cell", "found"), [("NA", "nothing"), ("null", "nothing"), ("007", "7")])
-def test_what_readers_of_csv_take_for_no_text_is_explained(hub, tmp_path, cell, found):
+@pytest.mark.parametrize(("cell", "value"), [("NA", "nothing"), ("null", "nothing"), ("007", "7")])
+def test_csv_cell_that_is_not_read_as_text_is_explained(hub, tmp_path, cell, value):
     write(tmp_path / "data/train.csv", f"en,de\none,{cell}\n")
     with pytest.raises(
-        InputError, match=rf"row 1: expected a string at `de`, found {found}.*from CSV, words such as NA"
+        InputError, match=rf"row 1: expected a string at `de`, found {value}.*from CSV, words such as NA"
     ):
         read(dataset="data", fields="{language}")

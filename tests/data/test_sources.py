@@ -1,4 +1,4 @@
-"""Run with: pytest tests/test_sources.py."""
+"""Sources of text: tab-separated, line-aligned, JSON Lines and the built-in corpus."""
 
 import gzip
 import json
@@ -16,12 +16,14 @@ ROWS = [("One.", "Eins."), ("Two.", "Zwei.")]
 
 
 def write(path, text):
+    """Write text or bytes to a file and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
 
 
 def read(source, folder, pair="en-de"):
+    """Return the rows of a source."""
     return sources.read(source, folder, LANGUAGES, pair)
 
 
@@ -46,7 +48,7 @@ def jsonl(fields="translation.{language}", **keys):
         ("en-de", {}, ROWS),
         ("en-de", {"first": "en"}, ROWS),
         ("de-en", {"first": "en"}, [("Eins.", "One."), ("Zwei.", "Two.")]),
-        ("de-en", {}, ROWS),  # the first column is taken for the source, here wrongly
+        ("de-en", {}, ROWS),  # by default, the first column is the source; here this is wrong
     ],
 )
 def test_first_names_the_language_of_the_first_column(tmp_path, pair, keys, expected):
@@ -54,20 +56,20 @@ def test_first_names_the_language_of_the_first_column(tmp_path, pair, keys, expe
     assert read(tsv(**keys), tmp_path, pair) == expected
 
 
-def test_first_must_be_of_the_pair(tmp_path):
+def test_first_must_be_a_language_of_the_pair(tmp_path):
     with pytest.raises(InputError, match=r"`first` must be a language of the pair en-de, found 'zh'"):
         read(tsv(first="zh"), tmp_path)
 
 
 @pytest.mark.parametrize(("line", "columns"), [("One. Eins.", 1), ("One.\tEins.\tCC-BY", 3)])
-def test_a_tsv_line_must_have_two_columns(tmp_path, line, columns):
+def test_tsv_line_must_have_two_columns(tmp_path, line, columns):
     write(tmp_path / "a.tsv", f"Zero.\tNull.\n{line}\n")
     with pytest.raises(InputError, match=rf"a\.tsv, line 2: expected two columns .* found {columns};"):
         read(tsv(), tmp_path)
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t", "\r", "\u3000"])
-def test_a_blank_line_is_a_blank_row_in_files_of_every_kind(tmp_path, blank):
+def test_blank_line_is_a_blank_row_in_all_kinds_of_files(tmp_path, blank):
     expected = [ROWS[0], ("", ""), ROWS[1], ("", "")]
     sides = [("One.", "Eins."), ("Two.", "Zwei.")]
     write(tmp_path / "a.tsv", "".join("\t".join(row) + f"\n{blank}\n" for row in sides))
@@ -121,7 +123,7 @@ def test_jsonl_follows_dotted_fields(tmp_path):
         {"text": {"en": "One."}, "text.de": "Eins.", "text.d": {"e": "Anderes."}},
     ],
 )
-def test_a_key_with_dots_goes_before_a_path(tmp_path, record):
+def test_key_with_dots_takes_precedence_over_a_path(tmp_path, record):
     write(tmp_path / "a.jsonl", json.dumps(record))
     assert read(jsonl("text.{language}"), tmp_path) == ROWS[:1]
 
@@ -135,7 +137,7 @@ def test_keys_with_dots_may_be_parts_of_a_path(tmp_path, field):
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "message"),
     [
         ('{"translation": {"en": "Two."}}', r"at `translation\.de`, found nothing"),
         ('{"translation": {"en": "Two.", "de": 2}}', r"at `translation\.de`, found 2"),
@@ -144,9 +146,9 @@ def test_keys_with_dots_may_be_parts_of_a_path(tmp_path, field):
         ("{", "expected one JSON object, found '{'"),
     ],
 )
-def test_jsonl_faults_are_named_by_file_and_line(tmp_path, line, found):
+def test_jsonl_errors_name_file_and_line(tmp_path, line, message):
     write(tmp_path / "a.jsonl", '{"translation": {"en": "One.", "de": "Eins."}}\n' + line + "\n")
-    with pytest.raises(InputError, match=rf"a\.jsonl, line 2: .*{found}"):
+    with pytest.raises(InputError, match=rf"a\.jsonl, line 2: .*{message}"):
         read(jsonl(), tmp_path)
 
 
@@ -158,7 +160,7 @@ def test_jsonl_needs_a_field_for_each_language(tmp_path):
 # Demo
 
 
-def test_demo_rows_take_the_pair_s_languages(monkeypatch):
+def test_demo_rows_have_the_languages_of_the_pair(monkeypatch):
     sentences = [{"en": "One.", "de": "Eins.", "tr": "Bir."}, {"en": "Two.", "de": "Zwei.", "tr": "İki."}]
     monkeypatch.setattr(generator, "generate", lambda count, seed: sentences[:count])
     source = {"kind": "demo", "size": 2, "seed": 1}
@@ -189,7 +191,7 @@ def test_check_files_names_key_and_file(tmp_path):
     sources.check_files(corpus, LANGUAGES, ["en-de"])
 
 
-def test_a_hub_dataset_in_a_folder_is_its_files(tmp_path):
+def test_files_of_a_hub_dataset_in_a_folder(tmp_path):
     for name in ("en/data/a.parquet", "de/b.jsonl", "tr/c.jsonl"):
         (tmp_path / name).parent.mkdir(parents=True)
         write(tmp_path / name, "")
@@ -218,19 +220,19 @@ def test_origin_is_a_short_label(source, expected):
 
 
 @pytest.mark.parametrize("pairs", [["en-de", "en-zh"], ["en-de", "de-en", "zh-de"]])
-def test_a_file_of_pairs_belongs_to_two_languages(tmp_path, pairs):
+def test_file_for_two_pairs_of_other_languages_is_refused(tmp_path, pairs):
     write(tmp_path / "a.tsv", "One.\tEins.\n")
     corpus = {"folder": str(tmp_path), "train": {"source": tsv("a.tsv", first="de" if len(pairs) == 3 else "en")}}
     corpus |= {"valid": {"source": None}, "test": {"source": None}}
-    found = (
+    message = (
         rf"corpus\.train\.source\.path: expected a file for each pair, found .*a\.tsv for both en-de and {pairs[-1]}"
     )
-    with pytest.raises(InputError, match=found):
+    with pytest.raises(InputError, match=message):
         sources.check_files(corpus, LANGUAGES, pairs)
     sources.check_files(corpus, LANGUAGES, pairs[:-1])
 
 
-def test_a_folder_that_is_closed_is_named(tmp_path, monkeypatch):
+def test_folder_without_permission_is_named(tmp_path, monkeypatch):
     def closed(path):
         raise PermissionError(13, "Permission denied")
 
@@ -245,7 +247,7 @@ def _check(folder):
     sources.check_files(corpus, LANGUAGES, ["en-de"])
 
 
-def test_what_is_no_file_is_named(tmp_path):
+def test_path_that_is_not_a_file_is_refused(tmp_path):
     path = tmp_path / "a.tsv"
     path.mkdir()
     with pytest.raises(InputError, match=r"corpus\.train\.source\.path: expected a file, found the folder .*a\.tsv"):
@@ -264,7 +266,7 @@ def test_what_is_no_file_is_named(tmp_path):
         path.unlink()
 
 
-def test_a_file_that_is_closed_is_named(tmp_path, monkeypatch):
+def test_unreadable_file_is_named(tmp_path, monkeypatch):
     write(tmp_path / "a.tsv", "One.\tEins.\n")
     _check(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: (Path(path).name, mode) != ("a.tsv", os.R_OK))
@@ -273,7 +275,7 @@ def test_a_file_that_is_closed_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["tsv", "jsonl", "lines"])
-def test_compressed_files_and_files_in_another_encoding(tmp_path, form):
+def test_compressed_files_are_read_and_other_encodings_refused(tmp_path, form):
     source = {"tsv": tsv(), "jsonl": jsonl(), "lines": lines()}[form]
     texts = {
         "a.tsv": "One.\tEins.\n",
@@ -291,7 +293,7 @@ def test_compressed_files_and_files_in_another_encoding(tmp_path, form):
 
 
 @pytest.mark.parametrize("source", [tsv(codes="long"), lines(codes="long")])
-def test_a_header_of_the_source_s_own_codes_is_refused(tmp_path, source):
+def test_header_with_the_codes_of_the_source_is_refused(tmp_path, source):
     languages = {"en": {"codes": {"long": "eng"}}, "de": {"codes": {"long": "deu"}}}
     write(tmp_path / "a.tsv", "eng\tdeu\nOne.\tEins.\n")
     write(tmp_path / "text.eng", "eng\nOne.\n")
@@ -301,12 +303,12 @@ def test_a_header_of_the_source_s_own_codes_is_refused(tmp_path, source):
 
 
 @pytest.mark.parametrize("key", ["config", "fields"])
-def test_unknown_placeholders_are_found_without_reading(key):
+def test_unknown_placeholders_are_refused_without_reading(key):
     source = {"kind": "hub", "dataset": "{language}", "split": "dev", "fields": "text"} | {key: "{foo}"}
     with pytest.raises(InputError, match=rf"`{key}: {{foo}}` holds {{foo}}"):
         sources.files(source, ".", LANGUAGES, "en-de")
 
 
-def test_origin_of_two_datasets_names_both():
+def test_origin_of_two_datasets_has_both_names():
     source = {"kind": "hub", "dataset": "a/{language}", "split": "dev"}
     assert sources.origin(source, LANGUAGES, "en-de") == "hub:a/en,a/de:dev"

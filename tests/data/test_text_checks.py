@@ -1,4 +1,4 @@
-"""What is no text is refused or warned of, and text is left alone: pytest tests/test_text_checks.py."""
+"""Checks of text: headers and markup are refused, probable non-text causes warnings."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ TEXT = [
         ("0", "1"),
     ],
 )
-def test_a_header_is_refused(row):
+def test_header_is_refused(row):
     with pytest.raises(InputError, match=r"expected sentences from the first line on, found the header .*tail"):
         check_header(row, ["en", "de", "eng_Latn", "deu_Latn"])
 
@@ -59,11 +59,11 @@ def test_a_header_is_refused(row):
         ("Go.", "Geh."),
     ],
 )
-def test_a_sentence_is_no_header(row):
+def test_sentence_is_not_a_header(row):
     check_header(row, ["en", "de"])
 
 
-def test_text_is_left_alone():
+def test_ordinary_text_causes_no_warning():
     assert check_text(TEXT) == []
     for language in generator.LANGUAGES:
         assert check_text([row[language] for row in generator.generate(500, 1)]) == []
@@ -72,21 +72,24 @@ def test_text_is_left_alone():
 
 
 def as_csv(text, quoting=csv.QUOTE_MINIMAL):
+    """Return a text as a field of a CSV file."""
     stream = io.StringIO()
     csv.writer(stream, delimiter="\t", quoting=quoting, lineterminator="").writerow([text])
     return stream.getvalue()
 
 
 def latin(text):
+    """Return UTF-8 text decoded as Latin-1."""
     return text.encode().decode("latin-1")
 
 
 def windows(text):
+    """Return UTF-8 text decoded as Windows-1252."""
     return text.encode().decode("cp1252")
 
 
 @pytest.mark.parametrize(
-    ("sentence", "what"),
+    ("sentence", "description"),
     [
         (latin("Grüße aus Köln"), "UTF-8 that was read as"),
         (latin("我不知道。"), "UTF-8 that was read as"),
@@ -114,33 +117,33 @@ def windows(text):
         ("One.\\nTwo.", "escapes"),
     ],
 )
-def test_what_is_no_text_is_counted_and_shown(sentence, what):
+def test_probable_non_text_is_counted_and_shown(sentence, description):
     (warning,) = check_text([*TEXT, sentence, "", sentence])
     assert warning.startswith("2 of 8 sentences ")
-    assert what.replace("\\", "") in warning
+    assert description.replace("\\", "") in warning
     assert f"first number 6: {sentence[:60]!r}" in warning
 
 
 def test_quotes_are_csv_if_nearly_all_sentences_have_them():
     quoted = [as_csv(f"Line {number}", csv.QUOTE_ALL) for number in range(20)]
     assert check_text(quoted)[0].startswith("20 of 20 sentences are in quotes of CSV")
-    assert check_text([*quoted, *TEXT]) == []  # dialogue
+    assert check_text([*quoted, *TEXT]) == []  # ordinary dialogue
 
 
 @pytest.mark.parametrize(
-    ("sentences", "found"),
+    ("sentences", "message"),
     [
         (["<doc>", '<seg id="1">One.</seg>', '<seg id="2">Two.</seg>', "Three."], r"tags in 3 of 4, first in number 1"),
         (['<tuv xml:lang="en"><seg>One.</seg></tuv>', ""], "tags in 1 of 1"),
         (["O\0n\0e\0", "T\0w\0o\0", "Three"], "code zero, .*UTF-16"),
     ],
 )
-def test_files_of_another_form_are_refused(sentences, found):
-    with pytest.raises(InputError, match=found):
+def test_markup_and_utf16_are_refused(sentences, message):
+    with pytest.raises(InputError, match=message):
         check_text(sentences)
 
 
-def test_a_warning_is_one_line_without_tabs():
+def test_warning_is_one_line_without_tabs():
     (warning,) = check_text(["a <b>\t\u2028\x85 c</b>" + "d" * 99, "e", "f"])
     assert len(warning.splitlines()) == 1
     assert "\t" not in warning
@@ -148,11 +151,11 @@ def test_a_warning_is_one_line_without_tabs():
 
 
 @pytest.mark.parametrize("row", [("eng", "deu"), ("en-US", "de-DE"), ("eng_Latn", "zho_Hans"), ("en_US", "tr_TR")])
-def test_a_header_of_language_codes_is_refused(row):
+def test_header_of_language_codes_is_refused(row):
     with pytest.raises(InputError, match="found the header"):
         check_header(row, ["en", "de", "tr", "zh"])
 
 
 @pytest.mark.parametrize("row", [("Go!", "Los!"), ("No", "Non"), ("OK", "OK"), ("Yes", "Ja")])
-def test_a_word_is_no_header(row):
+def test_one_word_sentence_is_not_a_header(row):
     check_header(row, ["en", "de", "tr", "zh"])

@@ -1,4 +1,4 @@
-"""Run with: pytest tests/test_demo_chinese.py."""
+"""Inflection in Chinese."""
 
 from skipclm.demo.grammar import inflect
 

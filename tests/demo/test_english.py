@@ -1,4 +1,4 @@
-"""Run with: pytest tests/test_demo_english.py."""
+"""Inflection in English."""
 
 import pytest
 

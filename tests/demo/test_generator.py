@@ -1,7 +1,4 @@
-"""The built-in corpus: words, frames and the sentences made of them.
-
-python -m pytest tests/test_demo.py
-"""
+"""The built-in corpus: words, frames and sentences."""
 
 import random
 import re
@@ -164,10 +161,10 @@ def test_whole_sentences(frames, words, frame, filling, en, de, tr, zh):
     assert [frames[frame].render(language, chosen) for language in generator.LANGUAGES] == [en, de, tr, zh]
 
 
-# --- the corpus as a whole
+# --- the complete corpus
 
 
-def test_the_same_seed_gives_the_same_sentences(sample):
+def test_same_seed_gives_the_same_sentences(sample):
     assert generator.generate(300, seed=1) == sample[:300]
     assert generator.generate(300, seed=2) != sample[:300]
 
@@ -178,13 +175,13 @@ def test_reach(frames, sample):
     assert len({sentence["en"] for sentence in sample}) == SAMPLE
 
 
-def test_lower_bound_of_one_frame_is_true(frames):
+def test_lower_bound_of_one_frame_is_correct(frames):
     frame, randomness = frames["would like"], random.Random(0)
     drawn = {frame.render("en", frame.fill(randomness)) for _ in range(5000)}
     assert len(drawn) == frame.count()
 
 
-def test_an_english_sentence_has_one_translation(frames):
+def test_english_sentence_has_one_translation(frames):
     randomness, seen = random.Random(3), {}
     for frame in list(frames.values()) * 60:
         chosen = frame.fill(randomness)
@@ -204,7 +201,7 @@ def test_spelling(sample, language):
             assert not re.search(r"[ ,.?!]|[A-Za-z]", sentence)
 
 
-def test_turkish_spelling_obeys_no_plural_after_numbers_and_capital_i(sample):
+def test_turkish_has_singular_after_numbers_and_dotted_capital_i(sample):
     for sentence in (line["tr"] for line in sample):
         assert not re.search(r"\b(iki|üç|dört|beş|altı|yedi|sekiz|dokuz|on) \w+l[ae]r\b", sentence)
         assert not sentence.startswith("I")
@@ -232,7 +229,7 @@ def test_write_corpus(tmp_path):
     assert paths[3].read_text(encoding="utf-8").splitlines() == [line["zh"] for line in expected]
 
 
-# --- mistakes of users
+# --- errors of users
 
 
 def test_too_many_sentences_are_refused():
@@ -259,7 +256,7 @@ def test_too_many_sentences_are_refused():
         ("frames.yaml", "  de: ", "  german: ", r"'de'.*'german'"),
     ],
 )
-def test_mistakes_in_the_resources_are_named(tmp_path, file, old, new, message):
+def test_errors_in_the_resources_are_named(tmp_path, file, old, new, message):
     folder = tmp_path / "demo"
     shutil.copytree(generator.resource_folder(), folder)
     text = (folder / file).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Run with: pytest tests/test_demo_german.py."""
+"""Inflection in German."""
 
 import pytest
 
@@ -26,13 +26,13 @@ def test_articles_and_adjectives(words, determiner, case, phrases):
     keywords = (case, determiner) if determiner else (case,)
     forms = [("hat", ()), ("book", ()), ("watch", ()), ("hat", ("pl",))]
     expected = phrases.split(", ")
-    found = [inflect("de", words[name], keywords + number, (words["old"],)) for name, number in forms[: len(expected)]]
-    assert found == expected
+    made = [inflect("de", words[name], keywords + number, (words["old"],)) for name, number in forms[: len(expected)]]
+    assert made == expected
 
 
 def test_possessives(words):
-    found = [inflect("de", words["key"], ("acc",), (words[owner],)) for owner in ("I", "Anna", "Ali", "we", "they")]
-    assert found == [f"{owner} Schlüssel" for owner in ("meinen", "ihren", "seinen", "unseren", "ihren")]
+    phrases = [inflect("de", words["key"], ("acc",), (words[owner],)) for owner in ("I", "Anna", "Ali", "we", "they")]
+    assert phrases == [f"{owner} Schlüssel" for owner in ("meinen", "ihren", "seinen", "unseren", "ihren")]
 
 
 def test_endings_of_the_genitive():

@@ -1,9 +1,9 @@
-"""Run with: pytest tests/test_demo_grammar.py."""
+"""Inflection in all languages."""
 
 from skipclm.demo.grammar import inflect
 from skipclm.demo.words import Lexeme
 
 
-def test_a_word_is_its_own_plain_form():
+def test_plain_form_of_a_word():
     word = Lexeme("now", "phrases", {"en": ("now",)})
     assert inflect("en", word, (), ()) == "now"

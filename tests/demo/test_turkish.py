@@ -1,4 +1,4 @@
-"""Run with: pytest tests/test_demo_turkish.py."""
+"""Inflection in Turkish."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Scores equal the sacrebleu command line's, digit for digit, and what can be worked out by hand."""
+"""Scores against the command line of sacrebleu and values worked out by hand; the registry of metrics."""
 
 import json
 import math
@@ -52,20 +52,20 @@ def _command_line(folder, hypotheses, references, name, tokenizer):
 
 
 def _worse(lines, language):
-    """Leave out every fifth token and change the order here and there."""
+    """Return text without every fifth token and with some changes of order."""
     worse = []
     for number, line in enumerate(lines):
         tokens = list(line) if language == "zh" else line.split()
-        kept = [token for place, token in enumerate(tokens) if (number + place) % 5]
+        remaining = [token for position, token in enumerate(tokens) if (number + position) % 5]
         if number % 3 == 0:
-            kept = kept[2:] + kept[:2]
-        worse.append(("" if language == "zh" else " ").join(kept))
+            remaining = remaining[2:] + remaining[:2]
+        worse.append(("" if language == "zh" else " ").join(remaining))
     return ["", *worse[1:]]
 
 
 @pytest.mark.parametrize("language", ["de", "tr", "zh", "en"])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_scores_and_signatures_are_the_command_lines(tmp_path, name, language):
+def test_scores_and_signatures_equal_those_of_sacrebleu(tmp_path, name, language):
     references = [row[language] for row in generator.generate(40, 7)]
     texts = _texts(_worse(references, language), references, "zh" if language == "zh" else "13a", language)
     score = metrics.measure(texts, [name])[0][name]
@@ -77,31 +77,31 @@ def test_scores_and_signatures_are_the_command_lines(tmp_path, name, language):
 
 @pytest.mark.parametrize("texts", [LATIN, (["", ""], ["eins", "zwei"]), (["x"], ["y z"])])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_scores_of_odd_texts_are_the_command_lines(tmp_path, name, texts):
+def test_scores_of_unusual_texts_equal_those_of_sacrebleu(tmp_path, name, texts):
     assert round(_value(name, *texts), 12) == _command_line(tmp_path, *texts, name, "13a")["score"]
 
 
 def test_bleu_worked_out_by_hand():
-    # 1- to 4-grams that match: 5 of 5, 4 of 4, 3 of 3, 2 of 2; five words against six: exp(1 - 6/5)
+    # matching 1- to 4-grams: 5 of 5, 4 of 4, 3 of 3, 2 of 2; five words against six: exp(1 - 6/5)
     assert _value("bleu", ["a b c d e"], ["a b c d e f"]) == pytest.approx(100 * math.exp(1 - 6 / 5))
-    # 5 of 6, 3 of 5, 2 of 4, 1 of 3; equal lengths
-    found = _value("bleu", ["a b c d x f"], ["a b c d e f"])
-    assert found == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25)
+    # matching: 5 of 6, 3 of 5, 2 of 4, 1 of 3; equal lengths
+    bleu = _value("bleu", ["a b c d x f"], ["a b c d e f"])
+    assert bleu == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25)
 
 
 def test_chinese_needs_its_tokenizer():
     assert _value("bleu", *CHINESE, "zh") > 5 * _value("bleu", *CHINESE, "13a")
     assert _value("ter", *CHINESE, "zh") < 60
-    assert _value("ter", *CHINESE, "13a") == 100  # each sentence a word, and wrong
+    assert _value("ter", *CHINESE, "13a") == 100  # each sentence counts as one wrong word
 
 
 # Other metrics
 
 
 def test_rouge_is_a_mean_over_segments():
-    # 1/2 and 1/4 of one word, and the whole of the other
-    found = _value("rouge1", ["rot grün", "blau"], ["rot und sehr blau", "blau"])
-    assert found == pytest.approx(100 * (1 / 3 + 1) / 2)
+    # first segment: precision 1/2 and recall 1/4; second segment: 1
+    rouge = _value("rouge1", ["rot grün", "blau"], ["rot und sehr blau", "blau"])
+    assert rouge == pytest.approx(100 * (1 / 3 + 1) / 2)
 
 
 @pytest.mark.parametrize("name", ["rouge1", "rouge2", "rougel", "bleu", "chrf1"])
@@ -118,7 +118,7 @@ def test_rates_are_shares_of_segments():
     assert values == {"empty": 25, "copied": 25, "wrong_language": 25, "looping": 25, "cut": 25}
 
 
-def test_what_a_model_measured_elsewhere_is_taken_over():
+def test_segment_scores_of_a_neural_metric_are_used():
     neural = {"comet": {"segments": [0.5, 0.9], "signature": "model:x"}}
     score = metrics.measure(_texts(["a", "b"], ["a", "b"], neural=neural), ["comet"])[0]["comet"]
     assert (score["value"], score["signature"]) == (pytest.approx(70), "model:x")
@@ -126,18 +126,18 @@ def test_what_a_model_measured_elsewhere_is_taken_over():
         metrics.measure(_texts(["a"], ["a"], neural=neural), ["comet"])
 
 
-def test_a_model_that_gives_no_number_did_not_run():
+def test_neural_metric_without_finite_scores_did_not_run():
     neural = {"comet": {"segments": [float("nan")], "signature": "model:x"}}
     assert "gave no number" in metrics.measure(_texts(["a"], ["a"], neural=neural), ["comet"])[0]["comet"]["not_run"]
 
 
 @pytest.mark.parametrize("wrong", [{"sources": ["x"]}, {"cut": [True]}])
-def test_each_translation_has_a_source_and_says_if_it_was_cut(wrong):
+def test_each_translation_needs_a_source_and_a_cut_mark(wrong):
     with pytest.raises(InputError, match=f"expected 2 {next(iter(wrong))}, one per translation, found 1"):
         metrics.measure(_texts(["a", "b"], ["a", "b"], **wrong), ["cut"])
 
 
-def test_languages_that_the_identifier_does_not_know_are_left_out():
+def test_languages_unknown_to_the_identifier_are_ignored():
     texts = _texts(["Meine Mutter kauft ein blaues Bett."], ["a"], languages=["en", "de", "qq"])
     score = metrics.measure(texts, ["wrong_language"])[0]["wrong_language"]
     assert score["value"] == 0
@@ -153,14 +153,14 @@ def test_languages_that_the_identifier_does_not_know_are_left_out():
         ("cut", "do not say which"),
     ],
 )
-def test_metric_that_cannot_run_says_why_and_stops_no_other(name, reason):
+def test_metric_that_cannot_run_has_a_reason_and_others_run(name, reason):
     scores, contributions = metrics.measure(_texts(["some text"], ["a"], language="qq"), [name, "chrf"])
     assert (scores[name]["value"], scores[name]["signature"]) == (None, None)
     assert reason in scores[name]["not_run"]
     assert list(contributions) == ["chrf"]
 
 
-def test_spbleu_goes_by_the_staged_file(pieces):
+def test_spbleu_uses_the_staged_file(pieces):
     sentencepiece = pytest.importorskip("sentencepiece")
     texts = replace(_texts(*LATIN), spbleu_model=str(pieces))
     score = metrics.measure(texts, ["spbleu"])[0]["spbleu"]
@@ -176,7 +176,7 @@ def test_spbleu_goes_by_the_staged_file(pieces):
 
 
 @pytest.mark.parametrize("name", [name for name in METRICS if name not in ("spbleu", "comet", "xcomet")])
-def test_score_is_that_of_the_summed_contributions(name):
+def test_score_is_that_of_the_sum_of_contributions(name):
     rows = generator.generate(30, 3)
     texts = _texts(
         _worse([row["de"] for row in rows], "de"), [row["de"] for row in rows], cut=[i % 4 == 0 for i in range(30)]
@@ -190,13 +190,13 @@ def test_score_is_that_of_the_summed_contributions(name):
         )
         for part in (slice(15), slice(15, 30))
     ]
-    alone = [metrics.measure(half, [name])[1][name] for half in halves]
-    assert np.array_equal(np.concatenate(alone), contributions[name])  # a segment's own, whatever is beside it
-    two = METRICS[name].total(np.stack([part.sum(axis=0) for part in alone]))
-    assert two.tolist() == [metrics.total(name, part) for part in alone]
+    parts = [metrics.measure(half, [name])[1][name] for half in halves]
+    assert np.array_equal(np.concatenate(parts), contributions[name])  # independent of the other segments
+    two = METRICS[name].total(np.stack([part.sum(axis=0) for part in parts]))
+    assert two.tolist() == [metrics.total(name, part) for part in parts]
 
 
-def test_only_the_asked_metrics_in_their_order():
+def test_only_requested_metrics_in_their_order():
     assert list(metrics.measure(_texts(*LATIN), ["chrf", "bleu"])[0]) == ["chrf", "bleu"]
 
 
@@ -240,7 +240,7 @@ SPM_FILES = {
 
 
 @pytest.mark.parametrize("name", SPM_FILES)
-def test_a_tokenizer_that_needs_a_download_is_refused_until_its_file_is_there(tmp_path, monkeypatch, pieces, name):
+def test_tokenizer_that_needs_a_download_is_refused_without_its_file(tmp_path, monkeypatch, pieces, name):
     pytest.importorskip("sentencepiece")
     monkeypatch.setattr(metrics, "SACREBLEU_DIR", str(tmp_path))
     monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_spm.SACREBLEU_DIR", str(tmp_path))
@@ -249,7 +249,7 @@ def test_a_tokenizer_that_needs_a_download_is_refused_until_its_file_is_there(tm
     with pytest.raises(InputError, match=f"found no file {path}; download http.* environment variable SACREBLEU"):
         metrics.check_bleu_tokenizer(name)
     path.parent.mkdir()
-    path.touch()  # a download that was cut off
+    path.touch()  # an incomplete download
     with pytest.raises(InputError, match="found no file"):
         metrics.check_bleu_tokenizer(name)
     path.write_text("<html>", encoding="utf-8")
@@ -260,7 +260,7 @@ def test_a_tokenizer_that_needs_a_download_is_refused_until_its_file_is_there(tm
     assert _value("bleu", ["eins zwei drei vier"], ["eins zwei drei vier"], name) == pytest.approx(100)
 
 
-def test_a_file_that_is_no_sentencepiece_model_is_refused(tmp_path, pieces):
+def test_file_that_is_not_a_sentencepiece_model_is_refused(tmp_path, pieces):
     (tmp_path / "page.model").write_text("<html>", encoding="utf-8")
     for name in ("page.model", "gone.model"):
         with pytest.raises(InputError, match=f"expected a sentencepiece model, found that .*{name} does not load"):

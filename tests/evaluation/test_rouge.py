@@ -1,11 +1,11 @@
-"""ROUGE sees the words of every script, and agrees with counts by hand."""
+"""ROUGE: words of all scripts, and scores worked out by hand."""
 
 import pytest
 
 from skipclm.evaluation import rouge
 
 
-def test_words_of_all_scripts_are_kept():
+def test_words_of_all_scripts_are_tokens():
     assert rouge.tokens("Übel, sagt ER: 10.30!", "de") == ["übel", "sagt", "er", "10", "30"]
     assert rouge.tokens("IŞIK İyi ılık", "tr") == ["ışık", "iyi", "ılık"]
     assert rouge.tokens("IS", "de") == ["is"]
@@ -19,14 +19,14 @@ def test_words_of_all_scripts_are_kept():
 @pytest.mark.parametrize(
     ("text", "language"), [("我今天要去学校。", "zh"), ("Çok güzel bir gün", "tr"), ("Über Öl", "de")]
 )
-def test_a_sentence_is_like_itself(kind, text, language):
+def test_identical_sentences_score_one(kind, text, language):
     assert rouge.scores([text], [text], kind, language).tolist() == [1.0]
 
 
 def test_scores_worked_out_by_hand():
-    # one of two words and of four: precision 1/2, recall 1/4, their harmonic mean 1/3
+    # one common word of two and of four: precision 1/2, recall 1/4, harmonic mean 1/3
     assert rouge.scores(["rot grün"], ["rot und sehr blau"], "rouge1", "de")[0] == pytest.approx(1 / 3)
-    # 我去 学校 against 我要去学校: two bigrams of three, and of four: 去学, 学校
+    # 我去 学校 against 我要去学校: two common bigrams, 去学 and 学校, of three and of four
     assert rouge.scores(["我去学校"], ["我要去学校"], "rouge2", "zh")[0] == pytest.approx(4 / 7)
     # the longest common subsequence has all four characters: precision 1, recall 4/5
     assert rouge.scores(["我去学校"], ["我要去学校"], "rougeL", "zh")[0] == pytest.approx(8 / 9)

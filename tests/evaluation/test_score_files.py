@@ -1,4 +1,4 @@
-"""Only the translations that a run made are scored, and what segments contribute comes back bit for bit."""
+"""Files of translations and scores: identity, checks and contributions of segments."""
 
 from types import SimpleNamespace
 
@@ -14,13 +14,13 @@ OF = {"stage": "ablation", "pair": "en-de", "run": "full", "seed": 1, "split": "
 
 @pytest.fixture
 def made(tmp_path):
-    """A file of three translations, and what identifies it."""
+    """A file of three translations, and its description."""
     path = tmp_path / "test.hypotheses.txt"
     atomic.write_lines(path, ["eins", "", "drei"])
     return path, score_files.describe(path, [False, False, True], OF)
 
 
-def test_translations_come_back_with_those_that_were_cut(made):
+def test_translations_and_cut_marks_are_read_back(made):
     assert score_files.read_hypotheses(*made, OF) == (["eins", "", "drei"], [False, False, True])
     assert made[1]["cut"] == [3]
 
@@ -38,18 +38,18 @@ def test_other_translations_are_refused(made, lines):
 
 
 @pytest.mark.parametrize("other", [{"run": "base"}, {"pair": "en-tr"}, {"seed": 2}, {"split": "b"}, {"stage": "grid"}])
-def test_another_runs_translations_with_their_description_are_refused(made, other):
+def test_translations_and_description_of_another_run_are_refused(made, other):
     with pytest.raises(
         InputError, match="expected translations of ablation en-de full 1 test, found beside it the desc"
     ):
         score_files.read_hypotheses(made[0], made[1] | other, OF)
 
 
-def test_a_rule_says_whose_its_files_are():
+def test_identity_of_the_files_of_a_rule():
     assert score_files.identity(SimpleNamespace(**OF | {"seed": "1"}, neural="comet")) == OF
 
 
-def test_segments_come_back_bit_for_bit(tmp_path):
+def test_contributions_are_read_back_bit_for_bit(tmp_path):
     contributions = {"bleu": np.random.default_rng(1).random((5, 10)), "chrf": np.arange(10.0).reshape(5, 2)}
     for name, given in (("segments", contributions), ("none", {})):
         path = tmp_path / name
@@ -61,7 +61,7 @@ def test_segments_come_back_bit_for_bit(tmp_path):
         score_files.load_segments(tmp_path / "none", {"segments_sha256": atomic.sha256(tmp_path / "segments")})
 
 
-def test_only_the_translations_that_were_scored_are_shown(made):
+def test_only_scored_translations_are_shown(made):
     path, generation = made
     scores = {"hypotheses_sha256": generation["sha256"]}
     assert score_files.read_scored(path, scores) == ["eins", "", "drei"]

@@ -1,4 +1,4 @@
-"""What goes wrong in a translation is told, and what does not is left alone."""
+"""Errors of translations: empty, copied, looping and in the wrong language."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_copies(hypothesis, source, copy):
         ("the cat the cat the cat", False),
         ("sehr sehr sehr sehr gut", True),
         ("好好好好好", True),
-        ("wait .....", False),  # no words in it
+        ("wait .....", False),  # has no words
         ("12,000,000,000,000 years, 1111 of them", False),
         ("a plain sentence of words", False),
     ],
@@ -49,17 +49,17 @@ def test_loops(hypothesis, loop):
     assert segment_errors.is_loop(hypothesis, "something else") == loop
 
 
-def test_loops_of_whole_clauses_and_of_numbers_are_found():
+def test_loops_of_clauses_and_numbers_are_detected():
     assert segment_errors.is_loop("I do not know what to say to you. " * 10, "something else")
     assert segment_errors.is_loop("12 12 12 12", "something else")
     assert not segment_errors.is_loop("1,000,000,000,000", "something else")
 
 
-def test_a_loop_that_the_reference_has_too_is_none():
+def test_loop_that_is_also_in_the_reference_does_not_count():
     assert not segment_errors.is_loop("no no no no", "no, no, no, no, no")
 
 
-def test_loops_are_found_in_long_texts_soon():
+def test_loops_are_detected_quickly_in_long_texts():
     text = " ".join(f"word{i} of many" for i in range(3000))
     assert not segment_errors.is_loop(text, "")
     assert segment_errors.is_loop(text + " on and on" * 4, "")
@@ -74,17 +74,17 @@ def test_loops_are_found_in_long_texts_soon():
         ("我妈妈想买一张蓝色的床。", "zh"),
     ],
 )
-def test_languages_are_told_apart(text, language):
-    assert [language_id.is_wrong_language(text, each, LANGUAGES) for each in LANGUAGES] == [
-        each != language for each in LANGUAGES
+def test_languages_are_distinguished(text, language):
+    assert [language_id.is_wrong_language(text, expected, LANGUAGES) for expected in LANGUAGES] == [
+        expected != language for expected in LANGUAGES
     ]
 
 
-def test_what_has_no_letters_is_in_no_wrong_language():
+def test_text_without_letters_is_not_in_a_wrong_language():
     assert not language_id.is_wrong_language("10.30!", "de", LANGUAGES)
 
 
-def test_unknown_language_is_told():
+def test_identifier_knows_its_languages():
     assert language_id.knows("tr")
     assert not language_id.knows("xx")
     assert language_id.identifier_signature(("tr", "de")).startswith("among:de-tr|by:py3langid-")

@@ -1,4 +1,4 @@
-"""A model folder gives back what was saved, to this package and to plain transformers."""
+"""Model folders: saving and loading with this package and with transformers."""
 
 import json
 import subprocess
@@ -22,14 +22,14 @@ RECORD = {"pair": "en-de", "seed": 1, "settings": {"skip": {"enabled": True}}, "
 
 @pytest.fixture(params=["plain", "skip"])
 def model(request, new_decoder):
-    """A decoder as it is, or with a skip that looks trained."""
+    """A decoder without a skip, and one with a skip that has random weights."""
     decoder = new_decoder()
     if request.param == "plain":
         return decoder
     return trained_skip(decoder)
 
 
-def test_saved_model_comes_back(tmp_path, model, tokenizer, ids):
+def test_saved_model_is_loaded_unchanged(tmp_path, model, tokenizer, ids):
     checkpoints.save(model, tokenizer, tmp_path, RECORD)
     loaded, loaded_tokenizer = checkpoints.load(tmp_path)
     assert torch.equal(logits_of(loaded.cpu(), ids), logits_of(model, ids))
@@ -38,7 +38,7 @@ def test_saved_model_comes_back(tmp_path, model, tokenizer, ids):
     assert checkpoints.read_record(tmp_path) == RECORD
 
 
-def test_folder_is_one_of_transformers(tmp_path, model, tokenizer, ids):
+def test_folder_is_a_plain_transformers_folder(tmp_path, model, tokenizer, ids):
     checkpoints.save(model, tokenizer, tmp_path, RECORD)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert torch.equal(logits_of(loaded, ids), logits_of(model, ids))
@@ -47,14 +47,14 @@ def test_folder_is_one_of_transformers(tmp_path, model, tokenizer, ids):
     assert torch.equal(generated, model.generate(**prompt, max_new_tokens=4))
 
 
-def test_saving_twice_gives_the_same_bytes(tmp_path, model, tokenizer):
+def test_saving_twice_gives_the_same_files(tmp_path, model, tokenizer):
     for name in ("a", "b"):
         checkpoints.save(model, tokenizer, tmp_path / name, RECORD)
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
-def test_folder_made_elsewhere_has_no_record(tmp_path, new_decoder):
+def test_folder_from_elsewhere_has_no_record(tmp_path, new_decoder):
     new_decoder().save_pretrained(tmp_path)
     assert checkpoints.read_record(tmp_path) == {}
 
@@ -74,8 +74,8 @@ def test_missing_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "gpt2"])
 @pytest.mark.parametrize("name", checkpoints.GENERIC_CLASSES)
-def test_a_generic_tokenizer_is_what_its_file_says(tmp_path, tokenizer, kind, name):
-    """AutoTokenizer reads the files of a qwen2 by that architecture's own class."""
+def test_generic_tokenizer_is_read_as_its_file_states(tmp_path, tokenizer, kind, name):
+    """AutoTokenizer would read the files of a qwen2 with the class of that architecture."""
     AutoConfig.for_model(kind).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     path = tmp_path / "tokenizer_config.json"
@@ -112,7 +112,7 @@ def trained(tmp_path, new_decoder, tokenizer, prompt, examples):
 
 
 def test_pipeline_of_transformers_translates(trained, pairs, examples):
-    """In a process that knows nothing of this package but its name."""
+    """The other process only imports this package."""
     code = f"""
 import skipclm
 from transformers import pipeline
@@ -128,25 +128,25 @@ for text in {pairs[0][:5]}:
 
 
 def test_log_likelihoods_prefer_the_translation(trained, pairs):
-    """As evaluation harnesses score a multiple choice: the log-probability of a continuation after a context."""
+    """Evaluation harnesses score a choice by the log-probability of a continuation after a context."""
     tokenizer = AutoTokenizer.from_pretrained(trained)
     model = AutoModelForCausalLM.from_pretrained(trained)
 
     def log_likelihood(context, continuation):
         given = [*tokenizer(context).input_ids, tokenizer.eos_token_id]
-        wanted = [*tokenizer(continuation, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
-        whole, start = torch.tensor([given + wanted]), len(given)
+        predicted = [*tokenizer(continuation, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+        row, start = torch.tensor([given + predicted]), len(given)
         with torch.no_grad():
-            chances = model(input_ids=whole).logits[0, start - 1 : -1].log_softmax(-1)
-        return chances.gather(1, whole[0, start:, None]).sum().item()
+            chances = model(input_ids=row).logits[0, start - 1 : -1].log_softmax(-1)
+        return chances.gather(1, row[0, start:, None]).sum().item()
 
-    # of one length, since a short continuation is likelier than a long one
+    # sentences of equal length, because a short continuation is more likely than a long one
     choices = [i for i, sentence in enumerate(pairs[0]) if len(sentence.split()) == 4][:10]
     right = [
         max(choices, key=lambda j: log_likelihood(source, pairs[1][j])) == i
         for i, source in ((i, pairs[0][i]) for i in choices)
     ]
-    assert sum(right) >= 8  # by chance it would be one
+    assert sum(right) >= 8  # one would be right by chance
 
 
 # Generation
@@ -162,7 +162,7 @@ def test_log_likelihoods_prefer_the_translation(trained, pairs):
         {"eos_token_id": [2, 11], "no_repeat_ngram_size": 1},
     ],
 )
-def test_a_saved_model_generates_what_it_translates(new_decoder, tokenizer, examples, tmp_path, habits, has_skip):
+def test_generate_of_a_saved_model_gives_its_translations(new_decoder, tokenizer, examples, tmp_path, habits, has_skip):
     decoder = new_decoder("llama")
     decoder.generation_config = GenerationConfig(**habits)
     model = trained_skip(decoder) if has_skip else decoder
@@ -173,4 +173,4 @@ def test_a_saved_model_generates_what_it_translates(new_decoder, tokenizer, exam
         text = decoding.translate(loaded, tokenizer, [ids], length_ratio=0, length_extra=6).texts[0]
         row = torch.tensor([prompt.source(ids)])
         written = [loaded.generate(row, attention_mask=torch.ones_like(row), max_new_tokens=6) for _ in range(3)]
-        assert {decode(tokenizer, [ids[row.shape[1] :].tolist() for ids in each])[0] for each in written} == {text}
+        assert {decode(tokenizer, [ids[row.shape[1] :].tolist() for ids in output])[0] for output in written} == {text}

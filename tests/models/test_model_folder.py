@@ -1,4 +1,4 @@
-"""Model folders that cannot be used are refused by their files alone, each in one line with a remedy."""
+"""Model folders that cannot be used are refused by their files, with one line and a remedy."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from skipclm.models import checkpoints, model_folder
 
 @pytest.fixture
 def folder(new_decoder, tokenizer, tmp_path):
-    """A folder with a whole decoder."""
+    """A folder with a complete decoder."""
     checkpoints.save(new_decoder("llama"), tokenizer, tmp_path / "base", {})
     model_folder.check(tmp_path / "base")
     return tmp_path / "base"
@@ -33,12 +33,12 @@ def configure(folder, **settings):
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | settings), encoding="utf-8")
 
 
-def test_an_adapter_beside_the_weights_is_refused(folder):
+def test_adapter_next_to_the_weights_is_refused(folder):
     (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
     assert "remove the adapter's files if it is merged already" in refusal(folder)
 
 
-def test_an_adapter_alone_is_refused(folder):
+def test_folder_with_only_an_adapter_is_refused(folder):
     (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
     (folder / "config.json").unlink()
     assert "which has an adapter alone; merge it into its base model" in refusal(folder)
@@ -51,21 +51,21 @@ def test_quantised_weights_are_refused(folder, method):
 
 
 @pytest.mark.parametrize("part", [None, [], {"num_hidden_layers": 7}])
-def test_the_depth_of_a_part_counts_if_it_is_one(folder, part):
+def test_depth_is_that_of_the_text_decoder(folder, part):
     configure(folder, text_config=part)
     assert model_folder.depth(folder) == (7 if part else 4)
     model_folder.check(folder)
 
 
 @pytest.mark.parametrize("value", [True, "4", 4.0])
-def test_a_depth_is_a_whole_number(folder, value):
+def test_depth_must_be_an_integer(folder, value):
     configure(folder, num_hidden_layers=value)
     with pytest.raises(InputError, match="expected the number of blocks"):
         model_folder.depth(folder)
 
 
 @pytest.mark.parametrize("count", [3, 5])
-def test_layer_types_must_be_as_many_as_blocks(folder, count):
+def test_number_of_layer_types_must_be_the_depth(folder, count):
     configure(folder, layer_types=["full_attention"] * count)
     assert f"lists {count} layer_types for 4 blocks" in refusal(folder)
     configure(folder, layer_types=["full_attention"] * 4)
@@ -73,7 +73,7 @@ def test_layer_types_must_be_as_many_as_blocks(folder, count):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
-def test_pointers_of_git_lfs_and_empty_files_are_refused(folder, name):
+def test_git_lfs_pointers_and_empty_files_are_refused(folder, name):
     (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", encoding="utf-8")
     assert f"whose {name} is a pointer of Git LFS; fetch the file" in refusal(folder)
     (folder / name).write_bytes(b"")
@@ -81,13 +81,13 @@ def test_pointers_of_git_lfs_and_empty_files_are_refused(folder, name):
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data[:5], lambda data: b"<html>" + data])
-def test_weights_that_are_not_whole_are_refused(folder, change):
+def test_incomplete_weights_are_refused(folder, change):
     path = folder / "model.safetensors"
     path.write_bytes(change(path.read_bytes()))
     assert "whose model.safetensors " in refusal(folder)
 
 
-def test_an_index_that_names_absent_files_is_refused(folder):
+def test_index_with_missing_files_is_refused(folder):
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
@@ -105,12 +105,12 @@ def test_gguf_files_are_refused(folder, tmp_path):
     assert "which has a GGUF file alone; convert it" in refusal(folder)
 
 
-def test_a_configuration_that_is_nested_without_end_is_refused(folder):
+def test_deeply_nested_config_json_is_refused(folder):
     (folder / "config.json").write_text("[" * 100_000, encoding="utf-8")
     assert "expected JSON in" in refusal(folder)
 
 
 @pytest.mark.parametrize("source", ["~nosuchuser/x", "x" * 300, "./" + "y" * 300])
-def test_names_that_are_no_paths_are_refused_by_their_key(source):
+def test_names_that_cannot_be_paths_are_refused(source):
     with pytest.raises(InputError, match=r"model\.source: expected a folder or a hub id, found "):
         model_folder.is_folder(source)

@@ -1,4 +1,4 @@
-"""The skip connection does what its formula says around any decoder, and nothing before it is trained."""
+"""The skip connection: its formula around any decoder, saving and loading, and use in transformers."""
 
 import copy
 import json
@@ -33,11 +33,11 @@ from skipclm.models.modeling import SkipCLMForCausalLM
 pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
 
 
-# What the skip does
+# The skip
 
 
 @pytest.mark.parametrize("gate", ["learned", "warmup"])
-def test_fresh_skip_changes_no_bit(decoder, ids, gate):
+def test_new_skip_changes_no_bit(decoder, ids, gate):
     expected = logits_of(decoder, ids)
     model = SkipCLMForCausalLM.around(decoder, 1, 3, gate=gate)
     assert torch.equal(logits_of(model, ids), expected)
@@ -46,7 +46,7 @@ def test_fresh_skip_changes_no_bit(decoder, ids, gate):
     assert not torch.equal(logits_of(model, ids), expected)
 
 
-def test_fresh_skip_changes_no_bit_in_half_precision(decoder, ids):
+def test_new_skip_changes_no_bit_in_half_precision(decoder, ids):
     decoder.bfloat16()
     expected = logits_of(decoder, ids)
     logits = logits_of(SkipCLMForCausalLM.around(decoder, 2, 4).bfloat16(), ids)
@@ -64,7 +64,7 @@ ACTIVATIONS = {
 
 
 def _with_input(decoder, number, state, ids):
-    """Return the logits if block `number` were given `state`; written without the package."""
+    """Return the logits with `state` as the input of block `number`; independent of the package."""
 
     def replace(block, inputs, named):
         return ((state, *inputs[1:]), named) if inputs else ((), named | {"hidden_states": state})
@@ -99,20 +99,20 @@ def test_trained_skip_follows_its_formula(decoder, ids, source, target):
 
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_activation_and_normalization_are_those_asked_for(new_decoder, ids, activation, normalize):
+def test_activation_and_normalization_are_the_configured_ones(new_decoder, ids, activation, normalize):
     model = trained_skip(new_decoder(), activation=activation, normalize=normalize)
     expected = _by_formula(new_decoder(), model, ids, activation, normalize)
     torch.testing.assert_close(logits_of(model, ids), expected)
 
 
-def test_fresh_skip_keeps_the_variance_and_the_gate_closed(new_decoder):
+def test_new_skip_keeps_the_variance_and_has_a_closed_gate(new_decoder):
     skip = SkipCLMForCausalLM.around(new_decoder(), 1, 3).skip
     assert skip.linear.weight.std().item() == pytest.approx(32**-0.5, rel=0.1)  # the width is 32
     assert not skip.linear.bias.any()
     assert skip.gate == 0
 
 
-def test_gate_is_trained_or_set_as_asked(new_decoder):
+def test_gate_is_a_parameter_or_a_buffer(new_decoder):
     learned = SkipCLMForCausalLM.around(new_decoder(), 1, 3)
     warmed = SkipCLMForCausalLM.around(new_decoder(), 1, 3, gate="warmup")
     assert "skip.gate" in dict(learned.named_parameters())
@@ -120,7 +120,7 @@ def test_gate_is_trained_or_set_as_asked(new_decoder):
     assert "skip.gate" in warmed.state_dict()
 
 
-def test_copy_has_a_skip_of_its_own(new_decoder, ids):
+def test_copy_has_its_own_skip(new_decoder, ids):
     model = trained_skip(new_decoder())
     expected, copied = logits_of(model, ids), copy.deepcopy(model)
     assert torch.equal(logits_of(copied, ids), expected)
@@ -130,7 +130,7 @@ def test_copy_has_a_skip_of_its_own(new_decoder, ids):
     assert torch.equal(logits_of(model, ids), expected)
 
 
-def test_copy_leaves_the_graph_of_the_last_pass_behind(new_decoder, ids):
+def test_copy_does_not_contain_the_graph_of_the_last_pass(new_decoder, ids):
     model = trained_skip(new_decoder()).train()
     model(ids)
     assert torch.equal(logits_of(copy.deepcopy(model).eval(), ids), logits_of(model.eval(), ids))
@@ -145,7 +145,7 @@ def test_skip_around_a_skip_is_refused(new_decoder):
 
 
 @pytest.mark.parametrize("form", [{"gate": "ajar"}, {"activation": "bell"}])
-def test_form_that_there_is_not_is_refused(new_decoder, form):
+def test_unknown_form_is_refused(new_decoder, form):
     with pytest.raises(ValueError, match=r"expected a gate .* found '(ajar|learned)' and '(gelu|bell)'"):
         SkipCLMForCausalLM.around(new_decoder(), 1, 3, **form)
 
@@ -156,11 +156,11 @@ def test_skip_must_lead_upwards_within_the_model(new_decoder, source, target):
         SkipCLMForCausalLM.around(new_decoder(), source, target)
 
 
-# What users do with a model
+# Use of a model
 
 
 @pytest.mark.parametrize("gate", ["learned", "warmup"])
-def test_saved_skip_comes_back_through_the_auto_class(tmp_path, decoder, ids, gate):
+def test_auto_class_loads_a_saved_skip(tmp_path, decoder, ids, gate):
     model = trained_skip(decoder, gate=gate, activation="tanh")
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
@@ -171,7 +171,7 @@ def test_saved_skip_comes_back_through_the_auto_class(tmp_path, decoder, ids, ga
     assert tied[0] == tied[1]
 
 
-def test_number_format_is_full_unless_asked_otherwise(tmp_path, new_decoder):
+def test_number_format_is_full_precision_by_default(tmp_path, new_decoder):
     trained_skip(new_decoder()).bfloat16().save_pretrained(tmp_path)
     assert {weight.dtype for weight in loading.load(tmp_path).parameters()} == {torch.float32}
     half = loading.load(tmp_path, dtype=torch.bfloat16)
@@ -179,24 +179,24 @@ def test_number_format_is_full_unless_asked_otherwise(tmp_path, new_decoder):
 
 
 @pytest.mark.parametrize("beams", [1, 2])
-def test_cache_changes_nothing(decoder, ids, beams):
+def test_cache_does_not_change_the_output(decoder, ids, beams):
     model = trained_skip(decoder)
     options = {"attention_mask": torch.ones_like(ids), "min_new_tokens": 12, "max_new_tokens": 12, "num_beams": beams}
     with_cache = model.generate(ids, **options, use_cache=True)
     assert torch.equal(with_cache, model.generate(ids, **options, use_cache=False))
     model.skip.gate.data.zero_()
-    assert not torch.equal(with_cache, model.generate(ids, **options))  # the skip had a say
+    assert not torch.equal(with_cache, model.generate(ids, **options))  # the skip changes the output
 
 
-def test_padding_on_the_left_changes_nothing(decoder, ids):
+def test_left_padding_does_not_change_the_output(decoder, ids):
     model, rows = trained_skip(decoder), [ids[0, :3].tolist(), ids[1].tolist(), ids[2, :7].tolist()]
     mask = pad([[1] * len(row) for row in rows], 0, left=True)
     options = {"min_new_tokens": 10, "max_new_tokens": 10}
     together = model.generate(pad(rows, 1, left=True), attention_mask=mask, **options)[:, -10:]
-    alone = [
+    single = [
         model.generate(torch.tensor([row]), attention_mask=torch.ones(1, len(row)), **options)[:, -10:] for row in rows
     ]
-    assert torch.equal(together, torch.cat(alone))
+    assert torch.equal(together, torch.cat(single))
 
 
 def _gradients(model, ids):
@@ -213,7 +213,7 @@ def test_gradient_checkpointing_changes_no_gradient(decoder, ids):
 
 
 def test_trainer_of_transformers_trains_it(tmp_path, decoder, ids):
-    """As its users do: with columns that the model does not know, and a loss that is a mean over tokens."""
+    """The data has columns that the model does not know; the loss is a mean over tokens."""
     model, rows = trained_skip(decoder), [{"input_ids": row, "labels": row, "note": "x"} for row in ids.tolist()]
     with torch.no_grad():
         expected = decoder(ids, labels=ids).loss.item()
@@ -227,7 +227,7 @@ def test_trainer_of_transformers_trains_it(tmp_path, decoder, ids):
     assert not torch.equal(model.skip.linear.weight, before)
 
 
-def test_resized_vocabulary_comes_back(tmp_path, decoder, ids):
+def test_resized_vocabulary_is_saved_and_loaded(tmp_path, decoder, ids):
     model = trained_skip(decoder)
     vocabulary = decoder.config.vocab_size
     model.resize_token_embeddings(vocabulary + 8)
@@ -236,7 +236,7 @@ def test_resized_vocabulary_comes_back(tmp_path, decoder, ids):
     assert torch.equal(logits_of(AutoModelForCausalLM.from_pretrained(tmp_path), ids), logits_of(model, ids))
 
 
-def test_what_is_set_of_the_base_holds(tmp_path, new_decoder, ids):
+def test_settings_apply_to_the_base(tmp_path, new_decoder, ids):
     model = trained_skip(new_decoder("llama"))
     model.config.output_hidden_states, model.config.use_cache = True, False
     outputs = model(ids)
@@ -250,16 +250,18 @@ def test_what_is_set_of_the_base_holds(tmp_path, new_decoder, ids):
     assert loaded.config.base is loaded.decoder.config
 
 
-def test_two_passes_before_one_way_back(decoder, ids):
-    """The state that is carried is each pass's own, with gradient checkpointing too."""
+def test_two_forward_passes_before_one_backward_pass(decoder, ids):
+    """Each pass has its own source state, also with gradient checkpointing."""
     model = trained_skip(decoder)
     checkpointed = copy.deepcopy(model)
     checkpointed.gradient_checkpointing_enable()
-    for each in (model, checkpointed):
-        each.train()
-        losses = [each(rows, labels=rows, use_cache=False).loss for rows in (ids, ids.flip(0, 1)[:2])]
+    for variant in (model, checkpointed):
+        variant.train()
+        losses = [variant(rows, labels=rows, use_cache=False).loss for rows in (ids, ids.flip(0, 1)[:2])]
         sum(losses).backward()
-    gradients = [{name: weight.grad for name, weight in each.named_parameters()} for each in (model, checkpointed)]
+    gradients = [
+        {name: weight.grad for name, weight in variant.named_parameters()} for variant in (model, checkpointed)
+    ]
     torch.testing.assert_close(*gradients)
 
 
@@ -272,13 +274,13 @@ def test_embeddings_and_head_can_be_replaced(new_decoder, ids):
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_attention_is_the_one_asked_for(tmp_path, new_decoder, attention):
+def test_attention_is_the_requested_one(tmp_path, new_decoder, attention):
     trained_skip(new_decoder("llama")).save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation=attention)
     assert loaded.decoder.config._attn_implementation == attention
 
 
-def test_attention_that_the_decoder_has_not_is_refused(tmp_path, new_decoder):
+def test_unsupported_attention_is_refused(tmp_path, new_decoder):
     trained_skip(new_decoder("xglm")).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="XGLMForCausalLM does not support"):
         AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="sdpa")
@@ -286,13 +288,13 @@ def test_attention_that_the_decoder_has_not_is_refused(tmp_path, new_decoder):
     assert loaded.decoder.config._attn_implementation == "eager"
 
 
-def test_decoder_within(new_decoder):
+def test_decoder_of_returns_the_inner_decoder(new_decoder):
     decoder = new_decoder()
     assert modeling.decoder_of(decoder) is decoder
     assert modeling.decoder_of(SkipCLMForCausalLM.around(decoder, 1, 3)) is decoder
 
 
-def test_what_is_no_decoder_is_refused(tmp_path):
+def test_model_that_is_not_a_decoder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected a Hugging Face decoder"):
         loading.load(tmp_path / "missing")
     T5ForConditionalGeneration(
@@ -310,7 +312,7 @@ def test_what_is_no_decoder_is_refused(tmp_path):
         ({"hidden_size": 8}, "cannot be loaded"),
     ],
 )
-def test_folder_whose_configuration_was_spoilt_is_refused(tmp_path, new_decoder, change, reason):
+def test_folder_with_a_damaged_configuration_is_refused(tmp_path, new_decoder, change, reason):
     trained_skip(new_decoder("llama")).save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
@@ -320,7 +322,7 @@ def test_folder_whose_configuration_was_spoilt_is_refused(tmp_path, new_decoder,
         loading.load(tmp_path)
 
 
-def test_weights_that_do_not_fill_the_model_are_refused(tmp_path, new_decoder):
+def test_missing_weights_are_refused(tmp_path, new_decoder):
     decoder = new_decoder("gpt2")
     decoder.save_pretrained(tmp_path)
     decoder.config.n_layer = 5
@@ -329,7 +331,7 @@ def test_weights_that_do_not_fill_the_model_are_refused(tmp_path, new_decoder):
         loading.load(tmp_path)
 
 
-def test_context_is_what_the_model_reads_at_most(new_decoder):
+def test_context_is_the_maximum_number_of_tokens(new_decoder):
     for architecture in ("xglm", "gpt2", "llama"):
         decoder = new_decoder(architecture)
         assert modeling.context(decoder) == modeling.context(SkipCLMForCausalLM.around(decoder, 1, 3)) == 64
@@ -340,8 +342,8 @@ def test_context_of_mpt_has_another_name():
 
 
 @pytest.mark.parametrize("architecture", ["xglm", "opt"])
-def test_no_layer_is_dropped(new_decoder, tmp_path, capsys, architecture):
-    """A dropped block has no state to align or to carry."""
+def test_layerdrop_is_off(new_decoder, tmp_path, capsys, architecture):
+    """A dropped block would have no state for the contrastive loss or the skip."""
     decoder = new_decoder(architecture)
     decoder.config.layerdrop = 0.5
     decoder.save_pretrained(tmp_path)
@@ -356,7 +358,7 @@ def test_no_layer_is_dropped(new_decoder, tmp_path, capsys, architecture):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_outputs_have_names_whatever_the_folder_says(new_decoder, tmp_path, architecture):
+def test_outputs_have_names_even_with_return_dict_off(new_decoder, tmp_path, architecture):
     decoder = new_decoder(architecture)
     decoder.save_pretrained(tmp_path)
     path = tmp_path / "config.json"
@@ -367,11 +369,11 @@ def test_outputs_have_names_whatever_the_folder_says(new_decoder, tmp_path, arch
     torch.testing.assert_close(output.logits, decoder(torch.tensor([[5, 6, 7]])).logits)
 
 
-# What a folder tells
+# Files of a model folder
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_loads_as_asked(tmp_path, decoder, ids, dtype):
+def test_half_precision_is_loaded_on_request(tmp_path, decoder, ids, dtype):
     model = trained_skip(decoder)
     model.save_pretrained(tmp_path / "skip")
     decoder.save_pretrained(tmp_path / "base")
@@ -383,14 +385,14 @@ def test_half_precision_loads_as_asked(tmp_path, decoder, ids, dtype):
     assert torch.equal(logits_of(loaded, ids), logits_of(expected, ids))
 
 
-def test_skip_takes_the_number_format_of_its_decoder(decoder, ids):
+def test_skip_has_the_number_format_of_its_decoder(decoder, ids):
     decoder.bfloat16()
     model = SkipCLMForCausalLM.around(decoder, 1, 3)
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
     assert logits_of(model, ids).dtype == torch.bfloat16
 
 
-def test_folder_holds_safetensors_and_no_code(tmp_path, new_decoder):
+def test_folder_has_safetensors_and_no_code(tmp_path, new_decoder):
     trained_skip(new_decoder()).save_pretrained(tmp_path)
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {"config.json", "generation_config.json", "model.safetensors", "README.md"}
@@ -405,7 +407,7 @@ def test_model_card_says_how_to_load_it(tmp_path, new_decoder):
     assert "import skipclm" in card
 
 
-def test_card_that_somebody_wrote_stays(tmp_path, new_decoder):
+def test_existing_card_stays(tmp_path, new_decoder):
     model, card = trained_skip(new_decoder()), tmp_path / "README.md"
     card.write_text("# Mine\n", encoding="utf-8")
     for _ in range(2):
@@ -418,7 +420,7 @@ def test_card_that_somebody_wrote_stays(tmp_path, new_decoder):
 @pytest.mark.parametrize("there", [None, "# Ours, already\n"])
 @pytest.mark.parametrize("way", ["push_to_hub", "save_pretrained"])
 def test_card_goes_to_the_hub(tmp_path, new_decoder, monkeypatch, there, way):
-    """The hub is not reached: what would be uploaded is looked at instead."""
+    """Nothing is uploaded: the test reads the files that would be."""
 
     def card_of_the_repository(*where, **options):
         if there is None:
@@ -446,8 +448,8 @@ def test_card_goes_to_the_hub(tmp_path, new_decoder, monkeypatch, there, way):
     assert ("# Ours, already" in card) == (there is not None)
 
 
-def _said_by_the_base_class(folder, architecture):
-    """Load a folder in another process as what its base was, and return what it prints."""
+def _output_of_the_base_class(folder, architecture):
+    """Load a folder in another process with the class of its base model; return the output."""
     code = f"import transformers; transformers.{architecture}.from_pretrained({str(folder)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout + done.stderr
@@ -456,15 +458,15 @@ def _said_by_the_base_class(folder, architecture):
 @pytest.mark.parametrize(
     ("architecture", "name"), [("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM"), ("xglm", "XGLMForCausalLM")]
 )
-def test_loading_as_the_base_warns_loudly(tmp_path, new_decoder, architecture, name):
+def test_loading_as_the_base_model_causes_warnings(tmp_path, new_decoder, architecture, name):
     trained_skip(new_decoder(architecture)).save_pretrained(tmp_path)
-    said = _said_by_the_base_class(tmp_path, name)
-    assert "skip.linear.weight" in said  # which the base does not know,
-    assert "MISSING" in said  # nor finds its own
-    assert "newly initialized" in said
+    output = _output_of_the_base_class(tmp_path, name)
+    assert "skip.linear.weight" in output  # the base does not know this weight
+    assert "MISSING" in output  # and its own weights are not found
+    assert "newly initialized" in output
 
 
-def test_auto_class_without_the_package_says_what_it_does_not_know(tmp_path, new_decoder):
+def test_auto_class_without_the_package_names_the_model_type(tmp_path, new_decoder):
     trained_skip(new_decoder()).save_pretrained(tmp_path)
     code = f"from transformers import AutoModelForCausalLM; AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -472,7 +474,7 @@ def test_auto_class_without_the_package_says_what_it_does_not_know(tmp_path, new
     assert "model type `skipclm`" in done.stderr
 
 
-def test_package_alone_lets_the_auto_class_load(tmp_path, new_decoder):
+def test_import_of_the_package_is_enough_for_the_auto_class(tmp_path, new_decoder):
     trained_skip(new_decoder()).save_pretrained(tmp_path)
     code = f"""
 import skipclm
@@ -484,7 +486,7 @@ print(type(AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})).__name__)
     assert done.stdout.split() == ["3", "SkipCLMForCausalLM"]
 
 
-def test_code_travels_with_the_weights_if_the_user_asks(tmp_path, new_decoder, ids):
+def test_code_is_saved_with_the_weights_on_request(tmp_path, new_decoder, ids):
     model = trained_skip(new_decoder())
     code = f"""
 from skipclm.models.modeling import SkipCLMConfig, SkipCLMForCausalLM
@@ -507,7 +509,7 @@ torch.save(model(torch.tensor({ids.tolist()})).logits, {str(tmp_path / "logits.p
     torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), logits_of(model, ids))
 
 
-def test_configuration_answers_for_its_base(decoder):
+def test_configuration_has_the_attributes_of_its_base(decoder):
     config = SkipCLMForCausalLM.around(decoder, 1, 3).config
     assert (config.hidden_size, config.num_hidden_layers, config.vocab_size) == (32, 4, decoder.config.vocab_size)
     with pytest.raises(AttributeError):

@@ -1,4 +1,4 @@
-"""Costs are counted by hand from made-up benchmarks."""
+"""Measured costs, computed by hand from artificial benchmarks."""
 
 import pandas as pd
 import pytest
@@ -23,34 +23,34 @@ def config():
 
 @pytest.fixture
 def root(tmp_path):
-    """What was measured of a few jobs."""
+    """A folder with the benchmarks of some jobs."""
     run = "grid/en-de/c1-s1-t3/seed1"
     for job, attempts in {
         "corpus": [(60.0, 100.0)],
         f"{run}/train": [(30.0, 200.0)],
         f"{run}/valid.translate": [(100.0, "NA"), (40.0, 300.0)],  # the last attempt counts
-        f"{run}/valid.score": [(1.0, "NA")],  # too short to be looked at
-        "grid/en-de/c9-s1-t3/seed1/train": [(1e6, 1e6)],  # no longer asked for, as the next two
+        f"{run}/valid.score": [(1.0, "NA")],  # too short for a measurement of memory
+        "grid/en-de/c9-s1-t3/seed1/train": [(1e6, 1e6)],  # not in the configuration any more, like the next two
         f"{run}/news.translate": [(1e6, 1e6)],
         f"{run}/valid.comet": [(1e6, 1e6)],
         "report": [(3600.0, 10.0)],
     }.items():
         path = tmp_path / f"benchmarks/mine/{job}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # As Snakemake writes it: text among the numbers.
+        # Snakemake also writes text into columns of numbers.
         pd.DataFrame(attempts, columns=["s", "max_rss"]).to_csv(path, sep="\t", index=False)
     return tmp_path
 
 
-def test_all_runs_are_cells_and_variants_times_pairs_and_seeds(config):
-    found = Experiment(config).runs
-    assert sum(run.stage == "grid" for run in found) == 4 * 2
-    assert sum(run.stage == "ablation" for run in found) == 4 * 2 * 2
-    assert found[0].folder == "grid/en-de/c1-s1-t3/seed1"
-    assert {run.splits for run in found} == {("valid",), ("test",)}
+def test_number_of_runs(config):
+    runs = Experiment(config).runs
+    assert sum(run.stage == "grid" for run in runs) == 4 * 2
+    assert sum(run.stage == "ablation" for run in runs) == 4 * 2 * 2
+    assert runs[0].folder == "grid/en-de/c1-s1-t3/seed1"
+    assert {run.splits for run in runs} == {("valid",), ("test",)}
 
 
-def test_the_ablation_is_of_its_own_pairs():
+def test_ablation_has_its_own_pairs():
     config = merged(OVERLAY.replace("ablation: {", "ablation: {pairs: [en-tr], "))
     assert {(run.stage, run.pair) for run in Experiment(config).runs} == {("grid", "en-de"), ("ablation", "en-tr")}
 
@@ -68,7 +68,7 @@ def test_jobs_are_counted_by_stage(config, root):
     assert pd.isna(table.loc["scores", "memory_mb"])
 
 
-def test_a_training_took_what_all_its_attempts_took(config, root):
+def test_cost_of_a_training_includes_all_attempts(config, root):
     record = root / "results/mine/grid/en-de/c1-s1-t3/seed1/training.json"
     atomic.write_json(record, {"train_seconds": 500.0})
     assert cost.Measured(root, config).by_stage().loc["trainings", "seconds"] == 500
@@ -77,20 +77,20 @@ def test_a_training_took_what_all_its_attempts_took(config, root):
 
 
 @pytest.mark.parametrize("text", ["", "s\tmax_rss\n"])
-def test_a_benchmark_that_is_not_written_yet_counts_for_nothing(config, root, text):
+def test_empty_benchmark_is_ignored(config, root, text):
     (root / "benchmarks/mine/report.tsv").write_text(text)
     assert "tables and figures" not in cost.Measured(root, config).by_stage().index
 
 
-def test_what_it_took_stands_beside_what_was_predicted(config, root):
+def test_cost_is_shown_next_to_the_forecast(config, root):
     jobs = [3, 1, 8, 24, 24, 9]
-    names = [stage for stage in cost.STAGES if stage != "neural scores"]  # of which there are none
+    names = [stage for stage in cost.STAGES if stage != "neural scores"]  # there are none
     stages = [{"stage": name, "jobs": count, "seconds": 120.0} for name, count in zip(names, jobs, strict=True)]
     atomic.write_json(root / "results/mine" / cost.FORECAST, {"config": config, "stages": stages})
-    said = cost.write_cost(root, config).splitlines()
-    assert said[0].endswith(", and what was predicted")
-    assert said[1].split() == ["corpus", "1", "min", "0", "s", "2", "min", "0", "s"]
-    assert said[-1].split() == ["in", "all", "1", "h", "2", "min", "12", "min", "0", "s"]
+    lines = cost.write_cost(root, config).splitlines()
+    assert lines[0].endswith(", and what was predicted")
+    assert lines[1].split() == ["corpus", "1", "min", "0", "s", "2", "min", "0", "s"]
+    assert lines[-1].split() == ["in", "all", "1", "h", "2", "min", "12", "min", "0", "s"]
     table = tsv.read(root / "results/mine" / cost.COST).set_index("stage")
     assert table.loc["translations", ["jobs", "jobs_predicted"]].tolist() == [1, 24]
     assert table.loc["translations", "hours"] == pytest.approx(40 / 3600)
@@ -102,14 +102,14 @@ def test_what_it_took_stands_beside_what_was_predicted(config, root):
     assert tsv.read(root / "results/mine" / cost.COST)["hours_predicted"].isna().all()
 
 
-def test_without_a_forecast_there_is_the_cost_alone(config, root):
-    said = cost.write_cost(root, config).splitlines()
-    assert said[0] == "What all jobs took, one after the other"
-    assert said[1].split() == ["corpus", "1", "min", "0", "s"]
+def test_cost_is_shown_without_a_forecast(config, root):
+    lines = cost.write_cost(root, config).splitlines()
+    assert lines[0] == "What all jobs took, one after the other"
+    assert lines[1].split() == ["corpus", "1", "min", "0", "s"]
     assert tsv.read(root / "results/mine" / cost.COST)["hours_predicted"].isna().all()
 
 
-def test_the_cost_is_written_before_it_is_shown(config, root, monkeypatch, capsys):
+def test_cost_is_written_before_it_is_shown(config, root, monkeypatch, capsys):
     (root / "report.txt").write_text("BLEU für alle", encoding="utf-8")
 
     def show(text):
@@ -118,17 +118,17 @@ def test_the_cost_is_written_before_it_is_shown(config, root, monkeypatch, capsy
 
     monkeypatch.setattr(cost.console, "show", show)
     cost.conclude(root / "report.txt", root, config)
-    said = capsys.readouterr().out
-    assert said.startswith("BLEU für alle\nWhat all jobs took, one after the other\n")
-    assert "in all" in said
+    output = capsys.readouterr().out
+    assert output.startswith("BLEU für alle\nWhat all jobs took, one after the other\n")
+    assert "in all" in output
 
 
 @pytest.mark.parametrize("forecast", [None, '{"config":', {"stages": 5}, {}])
-def test_a_cost_that_cannot_be_written_leaves_the_report(config, root, capsys, forecast):
+def test_unwritable_cost_does_not_hide_the_report(config, root, capsys, forecast):
     (root / "report.txt").write_text("BLEU", encoding="utf-8")
     folder = root / "results/mine"
     if forecast is None:
-        (folder / cost.COST).mkdir(parents=True)  # in the place of the file
+        (folder / cost.COST).mkdir(parents=True)  # a folder with the name of the file
     elif isinstance(forecast, str):
         atomic.write_text(folder / cost.FORECAST, forecast)
     else:

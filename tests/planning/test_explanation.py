@@ -1,4 +1,4 @@
-"""A number is traced to the runs, data, code and machine that its files name."""
+"""Explanations of numbers: runs, data, code and machine."""
 
 import shutil
 
@@ -19,7 +19,7 @@ ENVIRONMENT = {
 
 @pytest.fixture
 def results(tmp_path):
-    """Two seeds of a variant, one diverged of another, and an untrained one, with what their jobs leave."""
+    """Results of a variant with two seeds, a diverged one and an untrained one, with all records."""
     folder = tmp_path / "results/mine"
     for variant, seed, value, status in (
         ("full", 2, 20.0, "ok"),
@@ -41,7 +41,7 @@ def results(tmp_path):
             settings = {"skip": {"enabled": True, "source": 2}, "lora": {"enabled": False}}
             facts = {"train_steps": 140, "train_pairs": 7000, "train_seconds": 9.2, "settings": settings}
             atomic.write_json(run / "training.json", facts | ENVIRONMENT)
-    left = folder / "ablation/en-de/full/seed1"  # of an earlier configuration
+    left = folder / "ablation/en-de/full/seed1"  # from an earlier configuration
     shutil.copytree(folder / "ablation/en-de/full/seed2", left)
     rows = [("full", 2), ("full", 10), ("wild", 2), ("base", 2)]
     table = [(pair, split, *row) for pair in ("en-de", "de-en") for split in ("test", "devtest") for row in rows]
@@ -59,9 +59,9 @@ def results(tmp_path):
     return folder
 
 
-def test_a_mean_is_traced_to_all_it_depends_on(results):
-    said = explanation.explain(results, "en-de", "full", "bleu")
-    assert said.startswith("BLEU of full on en-de, test (500 sentences): 20.5000, the mean over 2 of 2 seeds\n")
+def test_explanation_of_a_mean_has_all_its_sources(results):
+    text = explanation.explain(results, "en-de", "full", "bleu")
+    assert text.startswith("BLEU of full on en-de, test (500 sentences): 20.5000, the mean over 2 of 2 seeds\n")
     for part in (
         "signature: nrefs:1",
         "seed 2: 20.0000\n  translations: sha256 feed2",
@@ -75,41 +75,44 @@ def test_a_mean_is_traced_to_all_it_depends_on(results):
         "source: scratch",
         "share: en 0.5, de none",
     ):
-        assert part in said
-    assert "cc" not in said
+        assert part in text
+    assert "cc" not in text
 
 
 @pytest.mark.parametrize(
-    ("recorded", "said"),
+    ("recorded", "expected"),
     [
         ({"commit": "none (git is not installed)"}, "commit none (git is not installed), code c0de, Linux"),
-        ({"commit": None, "code": None}, "commit not recorded, code not recorded, Linux"),  # as earlier versions did
+        (
+            {"commit": None, "code": None},
+            "commit not recorded, code not recorded, Linux",
+        ),  # earlier versions
     ],
 )
-def test_code_without_a_commit_says_why(results, recorded, said):
+def test_missing_commit_has_a_reason(results, recorded, expected):
     path = results / "ablation/en-de/full/seed2/test.scores.json"
     atomic.write_json(path, atomic.read_json(path) | recorded)
-    assert said in explanation.explain(results, "en-de", "full", "bleu")
+    assert expected in explanation.explain(results, "en-de", "full", "bleu")
 
 
-def test_a_further_test_set_is_explained_too(results):
+def test_score_on_a_further_test_set_is_explained(results):
     columns = ["pair", "split", "origin", "pairs", "source_sha256", "target_sha256"]
     tsv.write(
         results / "corpus/summary.devtest.tsv",
         tsv.pd.DataFrame([("en-de", "devtest", "flores", 9, "ee", "ff")], columns=columns),
     )
-    said = explanation.explain(results, "en-de", "full", "bleu", "devtest")
-    assert said.startswith("BLEU of full on en-de, devtest (500 sentences): 3.0000")
-    assert "translations: sha256 dead" in said
-    assert "devtest: 9 pairs, flores; sha256 of en ee, of de ff" in said
+    text = explanation.explain(results, "en-de", "full", "bleu", "devtest")
+    assert text.startswith("BLEU of full on en-de, devtest (500 sentences): 3.0000")
+    assert "translations: sha256 dead" in text
+    assert "devtest: 9 pairs, flores; sha256 of en ee, of de ff" in text
 
 
-def test_the_way_back_names_the_text_that_it_reads(results):
+def test_reverse_pair_names_its_text(results):
     shutil.copytree(results / "ablation/en-de", results / "ablation/de-en")
     assert "test: 500 pairs, demo; sha256 of en aa, of de bb" in explanation.explain(results, "de-en", "full", "bleu")
 
 
-def test_what_has_no_value_says_why(results):
+def test_missing_value_has_a_reason(results):
     assert "seed 2: no model" in explanation.explain(results, "en-de", "full", "comet")
     assert "seed 2: diverged" in explanation.explain(results, "en-de", "wild", "bleu")
     path = results / "ablation/en-de/wild/seed2/test.scores.json"
@@ -131,7 +134,7 @@ def test_what_has_no_value_says_why(results):
         (("en-de", "full", "blue"), "expected a metric among bleu, comet, found 'blue'; write 'bleu'"),
     ],
 )
-def test_what_is_not_there_is_told(results, arguments, message):
+def test_unknown_names_are_refused(results, arguments, message):
     with pytest.raises(InputError, match=message):
         explanation.explain(results, *arguments)
     with pytest.raises(InputError, match=r"expected the results of an experiment, .* found none in .*yours"):
@@ -145,7 +148,7 @@ RUN = "ablation/en-de/full/seed2"
     "name", [f"{RUN}/test.scores.json", f"{RUN}/test.generation.json", f"{RUN}/training.json", "base/skipclm.json"]
 )
 @pytest.mark.parametrize("text", ["", '{"seed": 2, ', "[]"])
-def test_a_damaged_record_is_named(results, name, text):
+def test_damaged_record_is_named(results, name, text):
     (results / name).write_text(text)
     with pytest.raises(InputError, match=rf"^{results / name}: expected ") as caught:
         explanation.explain(results, "en-de", "full", "bleu")
@@ -153,7 +156,7 @@ def test_a_damaged_record_is_named(results, name, text):
 
 
 @pytest.mark.parametrize(("name", "column"), [("ablation/scores.tsv", "seed"), ("corpus/summary.tsv", "split")])
-def test_a_damaged_table_is_named(results, name, column):
+def test_damaged_table_is_named(results, name, column):
     table = tsv.read(results / name)
     tsv.write(results / name, table.drop(columns=column))
     with pytest.raises(
@@ -165,7 +168,7 @@ def test_a_damaged_table_is_named(results, name, column):
         explanation.explain(results, "en-de", "full", "bleu")
 
 
-def test_a_record_that_lacks_what_is_looked_for_within_is_told(results):
+def test_record_with_missing_entries_is_refused(results):
     path = results / RUN / "test.scores.json"
     record = atomic.read_json(path)
     record["metrics"]["bleu"] = {"value": "high", "signature": None}
@@ -175,7 +178,7 @@ def test_a_record_that_lacks_what_is_looked_for_within_is_told(results):
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "full/seed2", "../en-de/full"])
-def test_a_name_that_is_none_of_a_folders_entries_is_refused(results, name):
+def test_name_that_is_not_an_entry_of_the_folder_is_refused(results, name):
     with pytest.raises(InputError, match="expected a run among base, full, wild in "):
         explanation.explain(results, "en-de", name, "bleu")
     with pytest.raises(InputError, match="expected a pair among en-de in "):

@@ -1,4 +1,4 @@
-"""Plans count the jobs that the workflow then has, leave nothing behind but the forecast, and say what is wrong."""
+"""`skipclm plan`: number of jobs, interrupts, options and errors."""
 
 import json
 import signal
@@ -15,13 +15,13 @@ from skipclm.planning import cost, plan
 
 
 @pytest.mark.slow
-def test_a_plan_has_the_jobs_that_the_workflow_has(finished, tmp_path, monkeypatch):
+def test_plan_has_the_jobs_of_the_workflow(finished, tmp_path, monkeypatch):
     folder = make_copy(tmp_path / "copy")
     command = [sys.executable, "-c", "from skipclm.cli import main; main()", "plan", "--configfile", "tiny.yaml"]
     done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "trainings at a time" in done.stdout
-    left = [path for place in ("results", "benchmarks", "logs") for path in (folder / place).rglob("*")]
+    left = [path for part in ("results", "benchmarks", "logs") for path in (folder / part).rglob("*")]
     assert [path.name for path in left if path.is_file()] == [cost.FORECAST]
     monkeypatch.chdir(finished)
     forecast, config = (
@@ -34,7 +34,7 @@ def test_a_plan_has_the_jobs_that_the_workflow_has(finished, tmp_path, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=lambda ending: ending.name)
-def test_a_plan_that_is_told_to_end_leaves_nothing_running_and_no_results(tmp_path, ending):
+def test_interrupted_plan_leaves_no_processes_and_no_results(tmp_path, ending):
     folder = make_copy(tmp_path / "copy")
     command = [sys.executable, "-c", "from skipclm.cli import main; main()", "plan", "--configfile", "tiny.yaml"]
     pipes = {"stderr": subprocess.PIPE, "text": True}
@@ -45,17 +45,17 @@ def test_a_plan_that_is_told_to_end_leaves_nothing_running_and_no_results(tmp_pa
         process.send_signal(ending)
         began = time.monotonic()
         time.sleep(0.05)
-        process.send_signal(ending)  # a second one changes nothing
-        said = process.communicate()[1]
+        process.send_signal(ending)  # a second signal changes nothing
+        messages = process.communicate()[1]
     assert time.monotonic() - began < 15
     assert process.returncode == 128 + ending
-    assert said.splitlines()[1:] == [f"interrupted by {ending.name}; what was measured so far is removed"]
+    assert messages.splitlines()[1:] == [f"interrupted by {ending.name}; what was measured so far is removed"]
     assert not list(folder.glob("results/*.plan"))
     assert not list(folder.glob(".snakemake/locks/*"))
     assert not processes(folder)
 
 
-def test_what_an_interrupted_plan_left_is_not_overwritten(tmp_path, monkeypatch):
+def test_plan_does_not_overwrite_existing_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results/demo.plan").mkdir(parents=True)
     with pytest.raises(InputError, match=r"found one, perhaps of an interrupted plan; remove it"):
@@ -73,7 +73,7 @@ def test_what_an_interrupted_plan_left_is_not_overwritten(tmp_path, monkeypatch)
         ("pairs: " + "[" * 5000 + "]" * 5000, "expected keys and values, found values nested without end"),
     ],
 )
-def test_overlays_that_are_wrong_are_told(tmp_path, text, message):
+def test_wrong_overlays_are_refused(tmp_path, text, message):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as caught:
@@ -82,12 +82,12 @@ def test_overlays_that_are_wrong_are_told(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_an_overlay_that_is_not_there_is_told(tmp_path):
+def test_missing_overlay_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected a file, found none"):
         plan.resolve([tmp_path / "mine.yaml"])
 
 
-def test_settings_are_those_of_snakemake():
+def test_settings_are_merged_as_snakemake_does():
     config = plan.resolve([], ["experiment=mine", "corpus={folder: data}"])
     assert (config["experiment"], config["corpus"]["folder"]) == ("mine", "data")
     assert config["corpus"]["seed"] == plan.resolve([])["corpus"]["seed"]
@@ -96,7 +96,7 @@ def test_settings_are_those_of_snakemake():
             plan.resolve([], [setting])
 
 
-def test_an_empty_overlay_is_the_default(tmp_path):
+def test_empty_overlay_is_the_default(tmp_path):
     (tmp_path / "mine.yaml").touch()
     assert plan.resolve([tmp_path / "mine.yaml"]) == plan.resolve([])
 
@@ -109,7 +109,7 @@ def test_an_empty_overlay_is_the_default(tmp_path):
         (["a.yaml"], ["x=1"], ["dir/b=c.yaml", "y={z: 2}"], (["a.yaml", "dir/b=c.yaml"], ["x=1", "y={z: 2}"])),
     ],
 )
-def test_all_words_after_an_option_are_of_it(configfile, config, more, expected):
+def test_option_takes_all_following_words(configfile, config, more, expected):
     overlays, settings = plan.options([Path(name) for name in configfile], config, more)
     assert ([str(path) for path in overlays], settings) == expected
 
@@ -123,18 +123,18 @@ def test_all_words_after_an_option_are_of_it(configfile, config, more, expected)
         (["a.yaml"], [], ["x=1"], "x=1: expected it after --config,"),
     ],
 )
-def test_words_that_snakemake_takes_otherwise_are_refused(configfile, config, more, message):
+def test_words_that_snakemake_reads_differently_are_refused(configfile, config, more, message):
     with pytest.raises(InputError, match=message):
         plan.options(configfile, config, more)
 
 
-def test_a_plan_measures_this_machine_whatever_the_profile(tmp_path, monkeypatch):
+def test_plan_ignores_profiles(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "default").mkdir()  # which Snakemake would take for a profile
+    (tmp_path / "default").mkdir()  # Snakemake would read it as a profile
     for name in ("PROFILE", "CONDA_PREFIX", "OUTPUT_CACHE"):
         monkeypatch.setenv(f"SNAKEMAKE_{name}", "no/such/place")
     config = plan.resolve([], ["experiment=mine"])
-    config["evaluation"]["metrics"] = ["no such metric"]  # so that Snakemake gets as far as our own check
+    config["evaluation"]["metrics"] = ["no such metric"]  # so that Snakemake reaches our check of the configuration
     with pytest.raises(InputError, match="some failed"):
         plan._run(config, [], 1)
     assert "evaluation.metrics" in (tmp_path / "logs/mine.log").read_text(encoding="utf-8")

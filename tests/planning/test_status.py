@@ -1,4 +1,4 @@
-"""Status is read off files that the test makes: runs done, under way, failed and not begun."""
+"""Status of an experiment from its files: finished, running, failed and remaining runs."""
 
 import fcntl
 import os
@@ -33,19 +33,19 @@ def results(tmp_path):
 
 
 def _score(results, run, split="valid", **facts):
-    """Leave what a run leaves that is trained as the configuration says, at the first cell's layers, and scored."""
+    """Write the files of a run that is trained with the layers of the first cell, and scored."""
     bleu = facts.pop("bleu", 20.0)
     measured = {name: {"value": bleu} for name in merged(OVERLAY)["evaluation"]["metrics"]}
     score = {"status": "ok", "reason": None, "metrics": measured} | facts
     atomic.write_json(results / run / f"{split}.scores.json", score)
-    found = next(each for each in Experiment(merged(OVERLAY)).runs if each.folder == run)
-    settings = runs.with_layers(found.settings, 4, BEST)
+    configured = next(candidate for candidate in Experiment(merged(OVERLAY)).runs if candidate.folder == run)
+    settings = runs.with_layers(configured.settings, 4, BEST)
     atomic.write_json(results / run / "training.json", {"settings": settings})
     _took(results, run, 1800.0)
 
 
 def _took(results, run, seconds, job="train"):
-    """Leave the benchmark of a job, which followed those before."""
+    """Write the benchmark of a job that ran after all previous ones."""
     folder = results.parents[1] / "benchmarks/mine"
     ends = max((path.stat().st_mtime for path in folder.rglob("*.tsv")), default=0.0) + seconds
     path = folder / run / f"{job}.tsv"
@@ -53,14 +53,14 @@ def _took(results, run, seconds, job="train"):
     os.utime(path, (ends, ends))
 
 
-def test_an_experiment_that_has_not_begun(results):
+def test_experiment_that_has_not_started(results):
     (results.parents[1] / "benchmarks/mine").mkdir(parents=True)
     assert status.report(results) == (
         "mine: 0 of 7 runs done, 7 left\n  grid: 0 of 4 runs done, 4 left\n  ablation: 0 of 3 runs done, 3 left\n"
     )
 
 
-def test_runs_of_all_states(results):
+def test_runs_in_all_states(results):
     _score(results, "grid/en-de/c1-s1-t3/seed1", bleu=20.0)
     _score(results, "grid/en-de/c1-s1-t3/seed2", bleu=22.0)
     _score(results, "grid/en-de/c1-s1-t4/seed1", bleu=20.5)
@@ -68,7 +68,7 @@ def test_runs_of_all_states(results):
     running = results / "grid/en-de/c1-s1-t4/seed2"
     atomic.write_json(running / "snapshots/progress.json", {"step": 12, "steps": 120, "loss": 4.325})
     note = running / "train.attempt"
-    stale = results / "ablation/en-de/base/seed4/test.hypotheses.txt.attempt"  # of a job that was killed
+    stale = results / "ablation/en-de/base/seed4/test.hypotheses.txt.attempt"  # from a killed job
     stale.parent.mkdir(parents=True)
     stale.touch()
     with open(note, "w") as held:
@@ -80,30 +80,30 @@ def test_runs_of_all_states(results):
             "running: grid/en-de/c1-s1-t4/seed2, step 12 of 120, loss 4.325",
             "failed: ablation/en-de/finetune/seed4: out of memory",
             "best so far on en-de: c1-s1-t3, BLEU 21.0 (2 of 2 seeds)",
-            "left: about 1 h 27 min, with 1 at a time",  # two runs, and 108 of 120 steps, of half an hour each
+            "left: about 1 h 27 min, with 1 at a time",  # two runs of half an hour, and 108 of the 120 steps of a third
         ]
 
 
-def test_what_is_not_trained_says_nothing_of_trainings(results):
+def test_untrained_runs_do_not_count_for_the_time_of_trainings(results):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     _score(results, "ablation/en-de/base/seed4", "test")
     _took(results, "ablation/en-de/base/seed4", 10.0)
     assert status.report(results).splitlines()[-1] == "left: about 2 h 30 min, with 1 at a time"  # 3 cells, 2 variants
 
 
-def test_as_many_go_on_at_a_time_as_did_lately(results):
+def test_number_of_parallel_jobs_is_that_of_recent_jobs(results):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     for name in ("c1-s1-t3", "c1-s1-t4"):
         _score(results, f"grid/en-de/{name}/seed2")
     benchmarks = sorted((results.parents[1] / "benchmarks").rglob("*.tsv"))
-    for path, ends in zip(benchmarks, (1800, 2000, 3000), strict=True):  # 5,400 seconds of work in 3,000
+    for path, ends in zip(benchmarks, (1800, 2000, 3000), strict=True):  # 5,400 seconds of work took 3,000 seconds
         os.utime(path, (ends, ends))
     assert status.report(results).splitlines()[-1] == "left: about 1 h 0 min, with 2 at a time"
-    os.utime(benchmarks[-1], (90_000, 90_000))  # there was a night between
+    os.utime(benchmarks[-1], (90_000, 90_000))  # the last job ended much later
     assert status.report(results).splitlines()[-1] == "left: about 2 h 0 min, with 1 at a time"
 
 
-def test_no_more_go_on_at_a_time_than_are_left(results):
+def test_number_of_parallel_jobs_is_at_most_that_of_remaining_runs(results):
     atomic.write_json(results / "grid/best.json", {"en-de": BEST})
     for run in ("c1-s1-t3/seed1", "c1-s1-t3/seed2", "c1-s1-t4/seed1", "c1-s1-t4/seed2"):
         _score(results, f"grid/en-de/{run}")
@@ -114,7 +114,7 @@ def test_no_more_go_on_at_a_time_than_are_left(results):
     assert status.report(results).splitlines()[-1] == "left: about 30 min 0 s, with 1 at a time"
 
 
-def test_what_is_trained_has_the_rest_left(results):
+def test_trained_runs_have_only_translation_and_scoring_left(results):
     atomic.write_json(results / cost.CONFIG, merged(OVERLAY + "corpus: {more_tests: {news: {source: demo}}}"))
     atomic.write_json(results / "grid/best.json", {"en-de": BEST})
     for run in ("c1-s1-t3/seed1", "c1-s1-t3/seed2", "c1-s1-t4/seed1", "c1-s1-t4/seed2"):
@@ -122,27 +122,28 @@ def test_what_is_trained_has_the_rest_left(results):
         _took(results, f"grid/en-de/{run}", 600.0, "valid.translate")
     for variant in ("full", "finetune", "base"):
         _score(results, f"ablation/en-de/{variant}/seed4", "test")
-    # Two runs are trained; the base, of which no other is known, is taken for a run like those of the grid.
+    # Two runs are trained. Nothing else is known of `base`, so it counts like a run of the grid.
     assert status.report(results).splitlines()[-1] == "left: about 1 h 0 min, with 1 at a time"
 
 
-def test_without_benchmarks_no_time_is_told(results):
+def test_no_time_is_shown_without_benchmarks(results):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     shutil.rmtree(results.parents[1] / "benchmarks")
     assert status.report(results).splitlines()[-1].startswith("best so far")
 
 
-def test_an_experiment_that_is_done(results):
+def test_finished_experiment(results):
     for seed in (1, 2):
         for cell in ("c1-s1-t3", "c1-s1-t4"):
             _score(results, f"grid/en-de/{cell}/seed{seed}")
     atomic.write_json(results / "grid/best.json", {"en-de": BEST})
     for variant in ("full", "finetune", "base"):
         _score(results, f"ablation/en-de/{variant}/seed4", "test")
-    said = status.report(results)
-    assert said.startswith("mine: 7 of 7 runs done\n")
-    assert "left" not in said
-    # What was trained otherwise than the workflow is asked for now is left, as are runs at layers not chosen any more.
+    report = status.report(results)
+    assert report.startswith("mine: 7 of 7 runs done\n")
+    assert "left" not in report
+    # Runs with other settings than those of the configuration are left, and so are runs with other layers than the
+    # chosen ones.
     atomic.write_json(results / cost.CONFIG, merged(OVERLAY + "training: {learning_rate: 0.25}"))
     assert status.report(results).startswith("mine: 1 of 7 runs done, 6 left\n")
     atomic.write_json(results / cost.CONFIG, merged(OVERLAY))
@@ -150,7 +151,7 @@ def test_an_experiment_that_is_done(results):
     assert status.report(results).startswith("mine: 6 of 7 runs done, 1 left\n")
 
 
-def test_a_run_that_is_trained_and_translates(results):
+def test_run_that_is_translating(results):
     run = "grid/en-de/c1-s1-t4/seed2"
     _score(results, run)
     (results / run / "valid.scores.json").unlink()
@@ -159,7 +160,7 @@ def test_a_run_that_is_trained_and_translates(results):
         assert f"running: {run}, trained" in status.report(results).splitlines()
 
 
-def test_a_base_that_translates_is_not_said_to_be_trained(results):
+def test_translating_base_model_is_not_shown_as_trained(results):
     run = "ablation/en-de/base/seed4"
     (results / run).mkdir(parents=True)
     with open(results / run / "test.hypotheses.txt.attempt", "w") as held:
@@ -167,13 +168,13 @@ def test_a_base_that_translates_is_not_said_to_be_trained(results):
         assert f"running: {run}" in status.report(results).splitlines()
 
 
-def test_a_run_that_lacks_a_metric_is_left(results):
+def test_run_that_lacks_a_metric_is_left(results):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     atomic.write_json(results / cost.CONFIG, merged(OVERLAY + "evaluation: {metrics: [bleu, ter]}"))
     assert status.report(results).startswith("mine: 0 of 7 runs done, 7 left\n")
 
 
-def test_a_folder_of_a_model_is_looked_for_from_where_the_workflow_runs(results, tmp_path, monkeypatch):
+def test_model_folder_is_relative_to_the_folder_of_the_workflow(results, tmp_path, monkeypatch):
     atomic.write_json(tmp_path / "models/mine/config.json", {"n_layer": 4})
     model = "model: {source: models/mine, layers: null}"
     atomic.write_json(results / cost.CONFIG, merged(OVERLAY + model))
@@ -185,7 +186,7 @@ def test_a_folder_of_a_model_is_looked_for_from_where_the_workflow_runs(results,
         status.report(results)
 
 
-def test_benchmarks_lie_beside_a_link(results, tmp_path):
+def test_benchmarks_are_next_to_a_linked_results_folder(results, tmp_path):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "results").rename(tmp_path / "elsewhere/results")
@@ -193,7 +194,7 @@ def test_benchmarks_lie_beside_a_link(results, tmp_path):
     assert status.report(results).splitlines()[-1] == "left: about 3 h 0 min, with 1 at a time"
 
 
-def test_another_folder_is_refused(tmp_path):
+def test_folder_without_an_experiment_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected the results of an experiment"):
         status.report(tmp_path)
 
@@ -202,7 +203,7 @@ def test_another_folder_is_refused(tmp_path):
     "text",
     ["", '{"experiment": "mine", ', "[]", '{"experiment": "mine"}', "\0\0", '{"experiment": "mine", "grid": null}'],
 )
-def test_a_damaged_configuration_is_named(results, text):
+def test_damaged_configuration_is_named(results, text):
     (results / cost.CONFIG).write_text(text)
     with pytest.raises(InputError, match=rf"^{results / cost.CONFIG}: expected ") as caught:
         status.report(results)
@@ -213,7 +214,7 @@ def test_a_damaged_configuration_is_named(results, text):
     ("section", "key"),
     [("grid", "seeds"), ("ablation", "pairs"), ("evaluation", "selection_metric"), ("skip", "enabled")],
 )
-def test_a_configuration_of_another_version_is_told(results, section, key):
+def test_configuration_of_another_version_is_refused(results, section, key):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     config = merged(OVERLAY)
     del config[section][key]
@@ -224,7 +225,7 @@ def test_a_configuration_of_another_version_is_told(results, section, key):
 
 @pytest.mark.parametrize("name", ["valid.scores.json", "training.json"])
 @pytest.mark.parametrize("text", ["", '{"status": "ok"', "[]", "{}"])
-def test_a_damaged_record_is_named(results, name, text):
+def test_damaged_record_is_named(results, name, text):
     run = "grid/en-de/c1-s1-t3/seed1"
     _score(results, run)
     (results / run / name).write_text(text)
@@ -232,7 +233,7 @@ def test_a_damaged_record_is_named(results, name, text):
         status.report(results)
 
 
-def test_a_damaged_benchmark_is_named(results):
+def test_damaged_benchmark_is_named(results):
     _score(results, "grid/en-de/c1-s1-t3/seed1")
     path = results.parents[1] / "benchmarks/mine/grid/en-de/c1-s1-t3/seed1/train.tsv"
     path.write_text("seconds\tmemory\n1\t2\n")

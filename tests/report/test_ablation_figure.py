@@ -1,4 +1,4 @@
-"""Run with: pytest tests/test_ablation_figure.py."""
+"""The figure of the ablation."""
 
 from itertools import product
 
@@ -35,7 +35,7 @@ def test_bars(tmp_path, texts_in):
     assert "test BLEU, mean ± sd, dots: seeds" in texts
 
 
-def test_bars_of_the_seeds_that_are_left_say_so(tmp_path, texts_in):
+def test_bars_name_the_number_of_remaining_seeds(tmp_path, texts_in):
     scores = _ablation()
     scores.loc[0, ["value", "status"]] = (NAN, "diverged")
     ablation_figure.draw_bars(summarise(scores), tmp_path / "bars", scores=scores)
@@ -52,7 +52,7 @@ def test_bars_of_one_seed_and_of_none(tmp_path, texts_in):
         ablation_figure.draw_bars(summarise(lost), tmp_path / "wrong", "chrf")
 
 
-def test_each_test_set_has_bars_of_its_own(tmp_path, texts_in):
+def test_each_test_set_has_its_own_bars(tmp_path, texts_in):
     both = pd.concat([_ablation(), _ablation().assign(split="devtest", value=99.0)])
     ablation_figure.draw_bars(summarise(both), tmp_path / "bars", "bleu", "devtest", both)
     texts = texts_in(tmp_path / "bars")
@@ -61,6 +61,6 @@ def test_each_test_set_has_bars_of_its_own(tmp_path, texts_in):
     assert any(text.startswith("devtest BLEU") for text in texts)
 
 
-def test_drawn_twice_is_the_same_file(repeats):
+def test_figure_drawn_twice_is_the_same_file(repeats):
     scores = _ablation()
     assert repeats(lambda stem: ablation_figure.draw_bars(summarise(scores), stem, scores=scores))

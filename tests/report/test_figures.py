@@ -1,18 +1,18 @@
-"""Run with: pytest tests/test_figures.py."""
+"""Files, styles and panels of figures."""
 
 import pytest
 
 from skipclm.report import figures
 
 
-def test_a_figure_is_two_files_in_a_new_folder(tmp_path, texts_in):
+def test_figure_is_two_files_in_a_new_folder(tmp_path, texts_in):
     with figures.drawing(tmp_path / "new" / "a.en-de", (2, 1)) as figure:
         figure.suptitle("a title")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.en-de.png", "a.en-de.svg"]
     assert texts_in(tmp_path / "new" / "a.en-de") == ["a title"]
 
 
-def test_a_figure_that_fails_leaves_nothing(tmp_path):
+def test_failed_figure_leaves_no_files(tmp_path):
     with pytest.raises(ZeroDivisionError), figures.drawing(tmp_path / "a", (2, 1)):
         1 / 0  # noqa: B018
     assert not list(tmp_path.iterdir())
@@ -25,7 +25,7 @@ def test_line_styles_differ():
     assert styles[0]["linestyle"] != styles[1]["linestyle"]
 
 
-def test_spare_panels_are_hidden_and_those_above_get_labels(tmp_path):
+def test_unused_panels_are_hidden_and_panels_above_have_labels(tmp_path):
     with figures.drawing(tmp_path / "a", (3, 3)) as figure:
         axes = figure.subplots(2, 2, sharex=True).flatten()
         figures.hide_spare(axes, 3, 2)

@@ -1,4 +1,4 @@
-"""Run with: pytest tests/test_grid_figures.py."""
+"""Heat maps and curves of the grid."""
 
 from itertools import product
 
@@ -34,7 +34,7 @@ def test_heatmap_shows_every_cell(tmp_path, texts_in):
     assert "en-de, best 14.3 (framed): contrastive 3, skip 2 → 6" in texts
 
 
-def test_cells_that_cannot_be_told_from_the_best_are_marked(tmp_path, texts_in):
+def test_cells_like_the_best_are_marked(tmp_path, texts_in):
     scores = _grid([2, 3], [1], [4, 6])
     compared = scores[["pair", *selection.TRIPLE]].assign(like_best=scores["contrastive_layer"] == 3)
     compared = pd.concat([compared, compared.assign(pair="en-tr", like_best=True)])
@@ -49,13 +49,13 @@ def test_cells_that_cannot_be_told_from_the_best_are_marked(tmp_path, texts_in):
     assert not any(text.startswith("≈") for text in texts_in(tmp_path / "none"))
 
 
-def test_cells_that_are_close_are_told_apart(tmp_path, texts_in):
+def test_close_cells_have_different_numbers(tmp_path, texts_in):
     grid_figures.draw_heatmaps(_grid([2], [1], [4, 5, 6]), tmp_path / "grid", "en-de")
     texts = texts_in(tmp_path / "grid")
     assert {"13.14", "13.15", "13.16", "en-de, best 13.16 (framed): contrastive 2, skip 1 → 6"} <= set(texts)
 
 
-def test_heatmap_of_many_cells_leaves_the_numbers_out(tmp_path, texts_in):
+def test_heatmap_of_many_cells_has_no_numbers(tmp_path, texts_in):
     layers = range(1, 13)
     grid_figures.draw_heatmaps(_grid(range(1, 6), layers, layers), tmp_path / "grid", "en-de")
     texts = texts_in(tmp_path / "grid")
@@ -102,7 +102,7 @@ def test_curve_names_layers_and_sources(tmp_path, texts_in):
     assert "validation BLEU (bars: range of seeds)" in texts
 
 
-def test_cells_that_failed_are_told_from_those_that_diverged(tmp_path, texts_in):
+def test_failed_and_diverged_cells_are_distinguished(tmp_path, texts_in):
     scores = _grid([2], [1], [4, 5, 6], diverged=[(2, 1, 4)])
     failed = _grid([2], [1], [7], diverged=[(2, 1, 7)], lost_to="failed")
     grid_figures.draw_heatmaps(pd.concat([scores, failed]), tmp_path / "map", "en-de")
@@ -112,6 +112,6 @@ def test_cells_that_failed_are_told_from_those_that_diverged(tmp_path, texts_in)
 
 
 @pytest.mark.parametrize("draw", [grid_figures.draw_heatmaps, grid_figures.draw_curve])
-def test_drawn_twice_is_the_same_file(repeats, draw):
+def test_figure_drawn_twice_is_the_same_file(repeats, draw):
     scores = _grid([2, 3], [1, 2], [4, 5], diverged=[(2, 1, 4)])
     assert repeats(lambda stem: draw(scores, stem, "en-de"))

@@ -1,4 +1,4 @@
-"""Legends are read where people read them, below the table."""
+"""Legends below the tables."""
 
 import pandas as pd
 from ablations import NAN, compared, tidy_scores
@@ -31,7 +31,7 @@ def test_untrained_runs_have_no_spread():
     assert "over 2 training seeds (without ±: untrained); best" in tables.to_markdown(summary)
 
 
-def test_failed_runs_are_told_from_those_that_diverged():
+def test_failed_and_diverged_runs_are_distinguished():
     scores = tidy_scores({"full": [22.0, NAN], "skip_only": [NAN, NAN], "base": [1.0, 1.0]})
     scores.loc[scores["status"] == "diverged", ["status", "note"]] = ["failed", "RuntimeError: out of memory"]
     summary = summarise(scores)
@@ -44,7 +44,7 @@ def test_failed_runs_are_told_from_those_that_diverged():
     assert "en-de skip only (RuntimeError: out of memory; killed)." in tables.to_markdown(summarise(scores))
 
 
-def test_a_baseline_of_which_a_run_is_lost_is_named():
+def test_baseline_with_a_failed_run_is_named():
     scores = tidy_scores({"full": [22.0, 23.0], "finetune": [21.0, NAN]})
     significance = compared(full=(NAN, None))
     legend = "Not compared with finetune, of which a run is lost: en-de."
@@ -53,24 +53,24 @@ def test_a_baseline_of_which_a_run_is_lost_is_named():
     assert "Not compared" not in tables.to_markdown(summarise(whole, significance))
 
 
-def test_no_difference_beyond_chance_is_said():
+def test_legend_states_that_no_difference_was_found():
     summary = summarise(tidy_scores({"full": [3.0], "finetune": [2.0]}), compared(full=(0.3, None)))
     assert "No difference from finetune was found to be more than chance" in tables.to_markdown(summary)
 
 
-def test_the_legend_says_where_less_is_better():
+def test_legend_states_that_less_is_better():
     summary = summarise(tidy_scores({"full": [60.0], "base": [99.0]}, metric="ter"))
     assert "best mean per column in bold. Lower TER is better." in tables.to_markdown(summary)
     assert "**60.0**" in tables.to_markdown(summary)
 
 
-def test_chance_over_seeds_is_claimed_only_where_there_are_several():
+def test_chance_over_seeds_is_named_only_with_several_seeds():
     scores = tidy_scores({"full": [3.0, 3.1], "finetune": [2.0, 2.1]})
     markdown = tables.to_markdown(summarise(scores, compared(full=(0.01, "better"))))
     assert "(p < 0.05 over segments and training seeds, Holm-corrected over the table)" in markdown
 
 
-def test_metric_that_was_not_run_is_said_with_the_reason():
+def test_metric_that_did_not_run_is_named_with_the_reason():
     scores = tidy_scores({"full": [2.0]})
     absent = tidy_scores({"full": [NAN]}, metric="comet").assign(status="ok", note="no model is staged")
     markdown = tables.to_markdown(summarise(pd.concat([scores, absent])))
@@ -79,7 +79,7 @@ def test_metric_that_was_not_run_is_said_with_the_reason():
     assert "diverged" not in markdown
 
 
-def test_what_tokenizer_and_model_cannot_do_is_said():
+def test_legend_has_ceilings_and_too_long_sentences():
     checks = [
         {
             "pair": "en-de",
@@ -92,20 +92,20 @@ def test_what_tokenizer_and_model_cannot_do_is_said():
     ]
     summary = summarise(pd.concat([tidy_scores({"a": [1.0]}), tidy_scores({"a": [1.0]}, "en-zh")]), None, checks)
     for show in (tables.to_markdown, tables.to_latex, tables.to_html, tables.to_text):
-        said = " ".join(show(summary).split())
-        assert "A perfect model scores BLEU 93.1 (en-de): the tokenizer cannot write the references as they are" in said
-        assert "2 of 500 sentences of en-de are longer than the model reads (64 tokens): their translations" in said
-        assert "sentences of en-zh" not in said
+        text = " ".join(show(summary).split())
+        assert "A perfect model scores BLEU 93.1 (en-de): the tokenizer cannot write the references as they are" in text
+        assert "2 of 500 sentences of en-de are longer than the model reads (64 tokens): their translations" in text
+        assert "sentences of en-zh" not in text
     assert "ceiling" not in tables.to_markdown(summarise(tidy_scores({"a": [1.0]})))
 
 
-def test_a_test_set_that_is_not_whole_is_said():
+def test_legend_has_the_lines_that_are_not_scored():
     counts = {"read": 510, "blank": 3, "long": 0, "ratio": 0, "duplicate": 0, "overlap": 7, "surplus": 0}
     rows = [{"pair": "en-de", "split": "test"} | counts, {"pair": "en-zh", "split": "test"} | dict.fromkeys(counts, 0)]
     scores = pd.concat([tidy_scores({"a": [1.0]}), tidy_scores({"a": [1.0]}, "en-zh")])
     summary = summarise(scores, None, None, pd.DataFrame(rows))
     for show in (tables.to_markdown, tables.to_latex, tables.to_html, tables.to_text):
-        said = " ".join(show(summary).split())
-        assert "Of en-de, 500 of 510 lines are scored (left out: 3 blank, 7 in train or valid too)." in said
-        assert "Of en-zh" not in said
+        text = " ".join(show(summary).split())
+        assert "Of en-de, 500 of 510 lines are scored (left out: 3 blank, 7 in train or valid too)." in text
+        assert "Of en-zh" not in text
     assert "left out" not in tables.to_markdown(summarise(scores))

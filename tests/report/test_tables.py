@@ -1,4 +1,4 @@
-"""Every character of a small table."""
+"""Tables of the ablation in all formats, compared exactly."""
 
 import re
 import shutil
@@ -53,11 +53,11 @@ base & \phantom{0}9.5 & 10.0 \\
 """  # noqa: E501
 
 
-def test_markdown_to_the_letter():
+def test_markdown_table_exactly():
     assert tables.to_markdown(summarise(SMALL)) == MARKDOWN
 
 
-def test_latex_to_the_letter():
+def test_latex_table_exactly():
     assert tables.to_latex(summarise(SMALL)) == LATEX
 
 
@@ -67,7 +67,10 @@ def test_latex_compiles_and_fits_the_page(tmp_path):
     pairs = ["en-de", "en-tr", "en-zh", "de-en", "tr-en", "en-cs"]
     values = {"full": [22.0, 24.0, 26.0], "contrastive_only": [24.0, 25.0, 26.0], "finetune": [9.5, 10.1, 8.8]}
     values |= {name: [1.0, 2.0, 3.0] for name in ("skip_only", "base")}
-    metrics = {"test": ("bleu", "chrf", "ter", "comet"), "b_2": ("bleu", "x%")}  # of the first, too much for a page
+    metrics = {
+        "test": ("bleu", "chrf", "ter", "comet"),
+        "b_2": ("bleu", "x%"),
+    }  # the first exceeds a page
     parts = [tidy_scores(values, pair, metric, split=s) for s in metrics for pair in pairs for metric in metrics[s]]
     parts += [tidy_scores({"full": [1.0, NAN, NAN]}, "zh-en", "bleu")]
     marks = [(pair, "test", "full", "bleu", "finetune", 1.0, 0.5, 1.5, 0.01, "better") for pair in pairs]
@@ -82,7 +85,7 @@ def test_latex_compiles_and_fits_the_page(tmp_path):
     assert (tmp_path / "page.pdf").exists()
 
 
-def test_latex_escapes_what_people_name():
+def test_latex_escapes_names():
     latex = tables.to_latex(summarise(tidy_scores({"50%_&_#1": [1.0]}, pair="a_b", metric="x_y")))
     assert r"50\% \& \#1 & \textbf{1.0} \\" in latex
     assert r"\multicolumn{1}{c}{a\_b}" in latex
@@ -116,7 +119,7 @@ def test_columns_are_pairs_times_metrics():
     assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}" in tables.to_latex(summary)
 
 
-def test_further_test_sets_have_tables_of_their_own():
+def test_further_test_sets_have_their_own_tables():
     both = pd.concat([tidy_scores({"a": [1.0]}), tidy_scores({"a": [2.0]}, split="devtest_2")])
     summary = summarise(both)
     assert summary["split"].tolist() == ["test", "devtest_2"]
@@ -129,7 +132,7 @@ def test_further_test_sets_have_tables_of_their_own():
     assert r"\label{tab:ablation-devtest_2}" in latex
 
 
-def test_pairs_beyond_the_page_go_below():
+def test_pairs_beyond_the_page_width_are_in_further_blocks():
     pairs = ["en-de", "en-tr", "en-zh", "de-en", "tr-en"]
     metrics = ["bleu", "chrf"]
     scores = [tidy_scores({"a": [float(n)]}, pair, metric) for n, pair in enumerate(pairs) for metric in metrics]
@@ -146,7 +149,7 @@ def test_pairs_beyond_the_page_go_below():
     assert len(tables.to_text(rates).splitlines()[0].split("en-de")) == 10
 
 
-def test_blocks_beyond_the_page_go_to_a_latex_table_of_their_own():
+def test_blocks_beyond_the_page_are_in_further_latex_tables():
     scores = [tidy_scores({name: [1.0] for name in "abcde"}, f"en-{n}", f"m{m}") for n in range(5) for m in range(6)]
     latex = tables.to_latex(summarise(pd.concat(scores)))
     assert [part.count(r"\multicolumn") for part in latex.split(r"\end{table*}")] == [4, 1, 0]
@@ -154,19 +157,19 @@ def test_blocks_beyond_the_page_go_to_a_latex_table_of_their_own():
     assert r"Further pairs of table~\ref{tab:ablation}." in latex
 
 
-def test_the_best_is_marked_unless_all_print_alike():
+def test_best_value_is_marked_unless_all_are_printed_alike():
     assert "**" not in tables.to_markdown(summarise(tidy_scores({"a": [1.01], "b": [1.04]})))
     assert "**1.1**" in tables.to_markdown(summarise(tidy_scores({"a": [1.01], "b": [1.06]})))
     assert "**1.0**" in tables.to_markdown(summarise(tidy_scores({"a": [1.0]})))
 
 
-def test_everything_diverged():
+def test_table_of_only_diverged_runs():
     summary = summarise(tidy_scores({"a": [NAN, NAN]}))
     for show in (tables.to_markdown, tables.to_latex, tables.to_text):
         assert "diverged" in show(summary)
 
 
-def test_text_is_aligned():
+def test_text_columns_are_aligned():
     lines = tables.to_text(summarise(SMALL)).splitlines()
     assert lines[:5] == [
         "           en-de             en-zh",
@@ -178,7 +181,7 @@ def test_text_is_aligned():
     assert "best mean per column starred" in " ".join(lines)
 
 
-def test_differences_beyond_chance_are_marked_in_words_too():
+def test_significant_differences_are_marked_and_explained():
     scores = tidy_scores({"full": [3.0], "contrastive_only": [1.0], "skip_only": [2.1], "finetune": [2.0]})
     significance = compared(full=(0.01, "better"), contrastive_only=(0.04, "worse"), skip_only=(0.8, None))
     summary = summarise(scores, significance)
@@ -191,7 +194,7 @@ def test_differences_beyond_chance_are_marked_in_words_too():
     assert "3.0* ▲" in text
 
 
-def test_rates_have_a_table_of_their_own():
+def test_rates_have_their_own_table():
     both = pd.concat(
         [tidy_scores({"full": [2.0], "base": [1.0]}), tidy_scores({"full": [7.0], "base": [3.0]}, metric="looping")]
     )
@@ -209,6 +212,6 @@ def test_length_ratio_has_no_best():
     assert "**" not in tables.to_markdown(summary)
 
 
-def test_no_scores_no_table():
+def test_no_scores_give_no_table():
     with pytest.raises(InputError, match="run the ablation first"):
         tables.to_markdown(summarise(SMALL[:0]))

@@ -1,4 +1,4 @@
-"""Run with: pytest tests/test_training_figure.py."""
+"""The figure of the losses of the grid."""
 
 import numpy as np
 import pandas as pd
@@ -39,5 +39,5 @@ def test_losses_of_many_runs_and_of_one(tmp_path, texts_in):
         training_figure.draw_losses(many, tmp_path / "wrong", highlight=["runX"])
 
 
-def test_drawn_twice_is_the_same_file(repeats):
+def test_figure_drawn_twice_is_the_same_file(repeats):
     assert repeats(lambda stem: training_figure.draw_losses({"a": _history()}, stem))

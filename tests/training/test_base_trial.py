@@ -1,4 +1,4 @@
-"""A base model is tried once for an experiment, in another process, and what fails is an error of the job."""
+"""The trial of the base model in another process, and its record."""
 
 import json
 
@@ -10,14 +10,14 @@ from skipclm.models import checkpoints
 from skipclm.training import base_trial
 
 
-def test_a_trial_in_a_process_of_its_own_is_recorded(new_decoder, save_base, tmp_path):
+def test_trial_in_another_process_is_recorded(new_decoder, save_base, tmp_path):
     folder, record = save_base(new_decoder()), tmp_path / "trial.json"
     base_trial.ensure_tried(folder, trial_config(), record)
     assert json.loads(record.read_text(encoding="utf-8"))["tried"] == ["c2-s1-t3", "skip_only", "finetune"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "trial.json"]
 
 
-def test_a_refused_base_model_leaves_no_record(new_decoder, save_base, tmp_path):
+def test_refused_base_model_leaves_no_record(new_decoder, save_base, tmp_path):
     folder, record = save_base(new_decoder()), tmp_path / "trial.json"
     config = trial_config(contrastive=OFF, skip=SKIP, training=trial_config()["training"] | {"max_tokens": 300})
     with pytest.raises(InputError, match=r"c2-s1-t3: training\.max_tokens: expected at most 61"):
@@ -25,7 +25,7 @@ def test_a_refused_base_model_leaves_no_record(new_decoder, save_base, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
 
-def test_a_trial_that_dies_is_told(new_decoder, save_base, tmp_path):
+def test_failed_trial_raises_and_leaves_no_record(new_decoder, save_base, tmp_path):
     folder = save_base(new_decoder())
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").mkdir()
@@ -35,7 +35,7 @@ def test_a_trial_that_dies_is_told(new_decoder, save_base, tmp_path):
 
 
 @pytest.mark.parametrize("text", ['{"fingerprint"', "[]", "{}", '{"fingerprint": 3}'])
-def test_a_damaged_record_is_made_anew(new_decoder, save_base, tmp_path, monkeypatch, text):
+def test_damaged_record_is_replaced(new_decoder, save_base, tmp_path, monkeypatch, text):
     folder, record = save_base(new_decoder()), tmp_path / "trial.json"
     record.write_text(text, encoding="utf-8")
     monkeypatch.setattr(base_trial, "_run_trial", lambda *inputs: ["full"])
@@ -43,7 +43,7 @@ def test_a_damaged_record_is_made_anew(new_decoder, save_base, tmp_path, monkeyp
     assert json.loads(record.read_text(encoding="utf-8"))["tried"] == ["full"]
 
 
-def test_a_base_model_is_tried_once(new_decoder, save_base, tmp_path, monkeypatch):
+def test_base_model_is_tried_once(new_decoder, save_base, tmp_path, monkeypatch):
     folder, record = save_base(new_decoder()), tmp_path / "trial.json"
     tries = []
     monkeypatch.setattr(base_trial, "_run_trial", lambda *inputs: tries.append(inputs) or ["full"])

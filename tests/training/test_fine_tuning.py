@@ -1,4 +1,4 @@
-"""The objective equals independent computations, and training learns, repeats itself and reports what it did."""
+"""The objective against independent computations; training, interrupts, several processes and the gate."""
 
 import errno
 import math
@@ -40,7 +40,7 @@ def _objective(model, **contrastive):
     return fine_tuning.Objective(model, CONTRASTIVE | contrastive)
 
 
-def test_translation_part_is_the_loss_of_transformers(decoder, batch):
+def test_translation_loss_equals_that_of_the_model(decoder, batch):
     outputs = fine_tuning.Objective(decoder, OFF)(**batch)
     expected = decoder(batch["input_ids"], attention_mask=_mask(batch), labels=batch["labels"]).loss
     torch.testing.assert_close(outputs["loss"], expected)
@@ -50,10 +50,10 @@ def test_translation_part_is_the_loss_of_transformers(decoder, batch):
     assert outputs["tokens"] == _mask(batch).sum()
 
 
-UNUSUAL = {  # what is unlike other decoders
-    "gemma3": "a language model within a model of images too",
-    "llama4_text": "a head that calls its body by another name than it says",
-    "qwen3_next": "blocks of attention and recurrent ones, with a cache of two kinds",
+UNUSUAL = {  # the difference from other decoders
+    "gemma3": "a language model inside a model that also reads images",
+    "llama4_text": "a head with another name for its body than it declares",
+    "qwen3_next": "attention blocks and recurrent blocks, with two kinds of cache",
 }
 
 
@@ -61,19 +61,19 @@ UNUSUAL = {  # what is unlike other decoders
 def test_unusual_decoders_train_and_translate(architecture, pairs):
     decoder, tokenizer = base_model.untrained(architecture, pairs[0] + pairs[1], 4, 16, 2, 400, 1)
     model, prompt = trained_skip(decoder, 1, 3), Prompt.of(tokenizer)
-    own = Examples.encoded(tokenizer, *[side[:5] for side in pairs])
-    batch = Collator(prompt)([own[i] for i in range(5)])
+    sample = Examples.encoded(tokenizer, *[side[:5] for side in pairs])
+    batch = Collator(prompt)([sample[i] for i in range(5)])
     outputs = _objective(model).train()(**batch)
     model.eval()
     expected = model(batch["input_ids"], attention_mask=_mask(batch), labels=batch["labels"]).loss
     torch.testing.assert_close(outputs["lm_loss"], expected, rtol=1e-4, atol=1e-5)
-    contrastive = _info_nce_alone(decoder, prompt, [own[i] for i in range(5)], 2, 0.2)
+    contrastive = _info_nce_one_by_one(decoder, prompt, [sample[i] for i in range(5)], 2, 0.2)
     assert outputs["contrastive_loss"].item() == pytest.approx(contrastive, rel=1e-4)
-    together = decoding.translate(model, tokenizer, own.source).texts
-    assert together == [decoding.translate(model, tokenizer, [ids]).texts[0] for ids in own.source]
+    together = decoding.translate(model, tokenizer, sample.source).texts
+    assert together == [decoding.translate(model, tokenizer, [ids]).texts[0] for ids in sample.source]
 
 
-HEADS = {  # the head has more weights than those of the output matrix
+HEADS = {  # weights of the head in addition to the output matrix
     "modernbert-decoder": {"lm_head.dense.weight", "lm_head.norm.weight"},
     "gpt_neox_japanese": set(),
     "phi": {"lm_head.bias"},
@@ -81,10 +81,10 @@ HEADS = {  # the head has more weights than those of the output matrix
 
 
 @pytest.mark.parametrize("architecture", HEADS)
-def test_every_weight_has_the_gradient_of_transformers_own_loss(architecture, pairs):
+def test_gradients_equal_those_of_transformers(architecture, pairs):
     decoder, tokenizer = base_model.untrained(architecture, pairs[0] + pairs[1], 2, 16, 2, 400, 1)
-    own = Examples.encoded(tokenizer, *[side[:5] for side in pairs])
-    batch = Collator(Prompt.of(tokenizer))([own[i] for i in range(5)])
+    sample = Examples.encoded(tokenizer, *[side[:5] for side in pairs])
+    batch = Collator(Prompt.of(tokenizer))([sample[i] for i in range(5)])
     gradients = []
     for loss in (
         lambda: fine_tuning.Objective(decoder, OFF)(**batch)["loss"],
@@ -100,7 +100,7 @@ def test_every_weight_has_the_gradient_of_transformers_own_loss(architecture, pa
 
 @pytest.fixture(params=["mixtral", "olmoe"])
 def mixture(request, tokenizer):
-    """A mixture of experts whose configuration asks for a router loss, of much weight."""
+    """A mixture of experts; its configuration asks for a router loss with a large weight."""
     torch.manual_seed(1)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
     options = {"num_key_value_heads": 2, "output_router_logits": True, "router_aux_loss_coef": 0.5, "eos_token_id": 2}
@@ -108,15 +108,15 @@ def mixture(request, tokenizer):
     return AutoModelForCausalLM.from_config(config).eval()
 
 
-def test_a_router_loss_is_that_of_transformers(mixture, batch):
+def test_router_loss_equals_that_of_transformers(mixture, batch):
     outputs = fine_tuning.Objective(mixture, OFF)(**batch)
     expected = mixture(batch["input_ids"], attention_mask=_mask(batch), labels=batch["labels"])
     torch.testing.assert_close(outputs["loss"], expected.loss)
     torch.testing.assert_close(outputs["router_loss"], 0.5 * expected.aux_loss)
-    torch.testing.assert_close(outputs["lm_loss"], expected.loss - 0.5 * expected.aux_loss)  # what systems share
+    torch.testing.assert_close(outputs["lm_loss"], expected.loss - 0.5 * expected.aux_loss)  # all variants have it
 
 
-def test_a_router_loss_stays_out_unless_it_is_asked_for(mixture, batch):
+def test_router_loss_is_added_only_on_request(mixture, batch):
     mixture.config.output_router_logits = False
     assert "router_loss" not in fine_tuning.Objective(mixture, OFF)(**batch)
 
@@ -132,8 +132,8 @@ def test_router_losses_of_micro_batches_are_weighted_by_their_tokens(mixture, ba
     torch.testing.assert_close(outputs["router_loss"], 0.5 * sum(expected) / count)
 
 
-def test_a_mixture_of_experts_generates_before_and_after_training(mixture, fit, tokenizer, examples):
-    sources = sorted(examples.source[:20], key=len)[::19]  # of two lengths, so that there is padding
+def test_mixture_of_experts_generates_before_and_after_training(mixture, fit, tokenizer, examples):
+    sources = sorted(examples.source[:20], key=len)[::19]  # two lengths, so that there is padding
     assert len(decoding.translate(mixture, tokenizer, sources, length_extra=4).texts) == 2
     assert mixture.config.output_router_logits
     outcome = fit(OFF, OFF, decoder=mixture, steps=2)
@@ -144,13 +144,14 @@ def test_a_mixture_of_experts_generates_before_and_after_training(mixture, fit, 
 
 
 def _vector(model, begin, ids, layer):
-    """Return the mean state of a sentence that is encoded on its own."""
+    """Return the mean state of a sentence, encoded without others."""
     with torch.no_grad():
         states = model(torch.tensor([[*begin, *ids]]), output_hidden_states=True).hidden_states[layer]
     return states[0, len(begin) :].mean(dim=0)
 
 
 def _one_way(anchors, others, temperature):
+    """Compute InfoNCE in one direction."""
     total = 0.0
     for i, anchor in enumerate(anchors):
         terms = [math.exp(torch.cosine_similarity(anchor, o, dim=0).item() / temperature) for o in others]
@@ -158,54 +159,55 @@ def _one_way(anchors, others, temperature):
     return total
 
 
-def _info_nce_alone(model, prompt, pairs, layer, temperature):
-    """Compute InfoNCE with a pass for every single sentence."""
+def _info_nce_one_by_one(model, prompt, pairs, layer, temperature):
+    """Compute InfoNCE with a separate pass for each sentence."""
     sources = [_vector(model, prompt.begin, pair["source"], layer) for pair in pairs]
     targets = [_vector(model, prompt.begin, pair["target"], layer) for pair in pairs]
     return (_one_way(sources, targets, temperature) + _one_way(targets, sources, temperature)) / 2
 
 
 @pytest.mark.parametrize("layer", [1, 2, 3])
-def test_contrastive_part_equals_passes_for_single_sentences(decoder, prompt, examples, layer):
+def test_contrastive_loss_equals_that_of_single_sentences(decoder, prompt, examples, layer):
     pairs = [examples[i] for i in range(5)]
     outputs = _objective(decoder, layer=layer).train()(**Collator(prompt)(pairs))
-    expected = _info_nce_alone(decoder.eval(), prompt, pairs, layer, 0.2)
+    expected = _info_nce_one_by_one(decoder.eval(), prompt, pairs, layer, 0.2)
     assert outputs["contrastive_loss"].item() == pytest.approx(expected, rel=1e-4)
     torch.testing.assert_close(outputs["loss"], outputs["lm_loss"] + 0.5 * outputs["contrastive_loss"])
 
 
 @pytest.mark.parametrize(("source", "target", "layer"), [(1, 2, 3), (1, 3, 3), (2, 4, 1)])
-def test_contrastive_part_sees_the_skip(decoder, prompt, examples, source, target, layer):
+def test_contrastive_loss_depends_on_a_skip_below_its_layer(decoder, prompt, examples, source, target, layer):
     pairs = [examples[i] for i in range(5)]
-    plain = _info_nce_alone(decoder, prompt, pairs, layer, 0.2)
+    plain = _info_nce_one_by_one(decoder, prompt, pairs, layer, 0.2)
     model = trained_skip(decoder, source, target)
     outputs = _objective(model, layer=layer).train()(**Collator(prompt)(pairs))
-    expected = _info_nce_alone(model.eval(), prompt, pairs, layer, 0.2)
+    expected = _info_nce_one_by_one(model.eval(), prompt, pairs, layer, 0.2)
     assert outputs["contrastive_loss"].item() == pytest.approx(expected, rel=1e-4)
     assert (abs(expected - plain) > 1e-3) == (target <= layer)
     assert outputs["gate"].item() == pytest.approx(0.7)
 
 
-def test_full_pass_yields_the_source_as_if_alone(decoder, batch):
+def test_source_states_of_the_full_pass_equal_those_of_the_source_only(decoder, batch):
     with decoders.Recorder(decoder, 2) as recorder, torch.no_grad():
         decoder(batch["input_ids"])
     for row, weights, states in zip(batch["input_ids"], batch["source_weights"], recorder.state, strict=True):
         end = int(weights.nonzero().max()) + 1
         with torch.no_grad():
-            alone = decoder(row[None, :end], output_hidden_states=True).hidden_states[2][0]
-        torch.testing.assert_close(states[:end], alone, rtol=1e-4, atol=1e-5)
+            expected = decoder(row[None, :end], output_hidden_states=True).hidden_states[2][0]
+        torch.testing.assert_close(states[:end], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["last", "end", "position"])
-def test_contrastive_part_pools_as_asked(decoder, prompt, examples, pooling):
+def test_contrastive_loss_uses_the_requested_pooling(decoder, prompt, examples, pooling):
     pairs = [examples[i] for i in range(5)]
 
     def vector(ids):
         with torch.no_grad():
             states = decoder(torch.tensor([[*prompt.begin, *ids, prompt.end]]), output_hidden_states=True).hidden_states
-        own = states[2][0, len(prompt.begin) : -1]
-        weights = torch.arange(1.0, len(own) + 1)[:, None]
-        return {"last": own[-1], "end": states[2][0, -1], "position": (weights * own).sum(0) / weights.sum()}[pooling]
+        source = states[2][0, len(prompt.begin) : -1]
+        weights = torch.arange(1.0, len(source) + 1)[:, None]
+        position = (weights * source).sum(0) / weights.sum()
+        return {"last": source[-1], "end": states[2][0, -1], "position": position}[pooling]
 
     sources, targets = ([vector(pair[side]) for pair in pairs] for side in ("source", "target"))
     expected = (_one_way(sources, targets, 0.2) + _one_way(targets, sources, 0.2)) / 2
@@ -213,26 +215,26 @@ def test_contrastive_part_pools_as_asked(decoder, prompt, examples, pooling):
     assert outputs["contrastive_loss"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_triplet_takes_the_place_of_info_nce(new_decoder, prompt, examples):
+def test_triplet_loss_replaces_info_nce(new_decoder, prompt, examples):
     decoder, pairs = new_decoder(), [examples[i] for i in range(5)]
     vectors = [torch.stack([_vector(decoder, prompt.begin, pair[side], 2) for pair in pairs]) for side in SIDES]
     outputs = _objective(decoder, loss="triplet", margin=0.7).train()(**Collator(prompt)(pairs))
     torch.testing.assert_close(outputs["contrastive_loss"], losses.triplet(*vectors, 0.7), rtol=1e-4, atol=1e-5)
 
 
-def test_retrieval_accuracy_is_that_of_the_vectors(decoder, prompt, examples):
+def test_retrieval_accuracy_equals_that_of_single_sentences(decoder, prompt, examples):
     pairs = [examples[i] for i in range(5)]
     vectors = [torch.stack([_vector(decoder, prompt.begin, pair[side], 2) for pair in pairs]) for side in SIDES]
     outputs = _objective(decoder).train()(**Collator(prompt)(pairs))
     assert outputs["retrieval_accuracy"] == losses.retrieval_accuracy(*vectors)
 
 
-def test_padding_changes_no_loss(decoder, prompt, examples):
-    """Pairs of all lengths together cost what they cost one by one: the mean over tokens."""
+def test_padding_does_not_change_the_loss(decoder, prompt, examples):
+    """The loss of a batch is the mean over tokens of the losses of its pairs."""
     pairs = [examples[i] for i in range(7)]
     together = fine_tuning.Objective(decoder, OFF)(**Collator(prompt)(pairs))
-    alone = [fine_tuning.Objective(decoder, OFF)(**Collator(prompt)([pair])) for pair in pairs]
-    total = sum(each["lm_loss"] * each["predicted_tokens"] for each in alone)
+    single = [fine_tuning.Objective(decoder, OFF)(**Collator(prompt)([pair])) for pair in pairs]
+    total = sum(outputs["lm_loss"] * outputs["predicted_tokens"] for outputs in single)
     torch.testing.assert_close(together["lm_loss"], total / together["predicted_tokens"])
 
 
@@ -246,14 +248,14 @@ def _gradients(objective, batch):
 @pytest.mark.parametrize("micro_batch", [1, 2, 5])
 def test_micro_batches_change_neither_loss_nor_gradients(decoder, batch, micro_batch):
     model = trained_skip(decoder, 1, 3)
-    whole, expected = _gradients(fine_tuning.Objective(model, CONTRASTIVE), batch)
+    outputs, expected = _gradients(fine_tuning.Objective(model, CONTRASTIVE), batch)
     parts, gradients = _gradients(fine_tuning.Objective(model, CONTRASTIVE, micro_batch), batch)
-    assert parts.keys() == whole.keys()
-    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+    assert parts.keys() == outputs.keys()
+    torch.testing.assert_close(parts, outputs, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_micro_batches_run_twice_and_no_more(new_decoder, prompt, examples, monkeypatch):
+def test_each_micro_batch_runs_twice(new_decoder, prompt, examples, monkeypatch):
     monkeypatch.setattr(losses, "CHUNK", 4)
     decoder, runs = new_decoder(), []
     decoders.find_blocks(decoder)[3].register_forward_hook(lambda *_: runs.append(1))
@@ -261,10 +263,10 @@ def test_micro_batches_run_twice_and_no_more(new_decoder, prompt, examples, monk
     assert len(runs) == 2 * 2
 
 
-def test_micro_batches_keep_little_for_the_way_back(new_decoder, prompt, examples):
-    """What autograd keeps, in numbers, hardly grows with the batch."""
+def test_micro_batches_save_few_tensors_for_the_backward_pass(new_decoder, prompt, examples):
+    """The number of values that autograd saves hardly grows with the batch."""
 
-    def kept(count, micro_batch):
+    def saved_values(count, micro_batch):
         total = 0
 
         def pack(tensor):
@@ -278,16 +280,16 @@ def test_micro_batches_keep_little_for_the_way_back(new_decoder, prompt, example
             objective(**batch)
         return total
 
-    assert kept(64, None) > 3 * kept(16, None)
-    assert kept(64, 4) < 0.1 * kept(64, None)
+    assert saved_values(64, None) > 3 * saved_values(16, None)
+    assert saved_values(64, 4) < 0.1 * saved_values(64, None)
 
 
-def test_repeated_pairs_are_no_negatives_of_each_other(new_decoder, prompt, examples):
+def test_repeated_pairs_are_not_negatives(new_decoder, prompt, examples):
     repeated = Collator(prompt)([examples[0]] * 4)
     assert _objective(new_decoder()).train()(**repeated)["contrastive_loss"].item() == 0.0
 
 
-def test_only_targets_run_again_and_only_below_the_layer(new_decoder, batch):
+def test_only_targets_run_again_and_only_up_to_the_layer(new_decoder, batch):
     decoder, ran = new_decoder(), []
     for number, block in enumerate(decoders.find_blocks(decoder), start=1):
         block.register_forward_hook(lambda *call, number=number: ran.append((number, tuple(call[-1].shape[:2]))))
@@ -296,33 +298,33 @@ def test_only_targets_run_again_and_only_below_the_layer(new_decoder, batch):
     assert ran == [(1, full), (2, full), (3, full), (4, full), (1, targets), (2, targets)]
 
 
-def test_contrastive_gradient_stays_at_and_below_its_layer(new_decoder, batch):
+def test_contrastive_gradient_reaches_exactly_the_weights_up_to_its_layer(new_decoder, batch):
     decoder = new_decoder("llama", tied=False)
     _objective(decoder, layer=2).train()(**batch)["contrastive_loss"].backward()
-    moved = {name for name, weight in decoder.named_parameters() if weight.grad is not None and weight.grad.any()}
+    reached = {name for name, weight in decoder.named_parameters() if weight.grad is not None and weight.grad.any()}
     below = [name for name, _ in decoder.named_parameters() if ".layers.0." in name or ".layers.1." in name]
-    assert moved == {"model.embed_tokens.weight", *below}
+    assert reached == {"model.embed_tokens.weight", *below}
 
 
 def test_contrastive_gradient_reaches_no_block_above_its_layer(decoder, batch):
     model = trained_skip(decoder, 1, 4)
     _objective(model, layer=2).train()(**batch)["contrastive_loss"].backward()
-    moved = {name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
+    trained = {name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
     blocks = {id(w): i for i, block in enumerate(decoders.find_blocks(decoder), 1) for w in block.parameters()}
-    reached = {blocks.get(id(weight), 0) for name, weight in model.named_parameters() if name in moved}
-    assert reached == {0, 1, 2}  # 0 are the embeddings
-    assert not any(name.startswith("skip.") for name in moved)
+    reached = {blocks.get(id(weight), 0) for name, weight in model.named_parameters() if name in trained}
+    assert reached == {0, 1, 2}  # 0: the embeddings
+    assert not any(name.startswith("skip.") for name in trained)
 
 
 def test_full_loss_reaches_every_weight(decoder, batch):
     model = trained_skip(decoder, 1, 3)
     _objective(model).train()(**batch)["loss"].backward()
-    still = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
-    # Attention takes no notice of what all keys have in common.
-    assert not [name for name in still if "k_proj.bias" not in name]
+    untrained = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    # A bias of all keys does not change the attention.
+    assert not [name for name in untrained if "k_proj.bias" not in name]
 
 
-def test_validation_leaves_the_contrastive_part_out(new_decoder, batch):
+def test_validation_has_no_contrastive_loss(new_decoder, batch):
     outputs = _objective(new_decoder()).eval()(**batch)
     assert "contrastive_loss" not in outputs
     assert outputs["loss"] is outputs["lm_loss"]
@@ -358,7 +360,7 @@ def _same_weights(one, other):
 
 
 class _StopAt(TrainerCallback):
-    """Call something once a step is done and, if it was time for one, its snapshot saved."""
+    """Call `stop` after a step and, if one is due, its snapshot."""
 
     def __init__(self, step, stop):
         self.step, self.stop = step, stop
@@ -391,19 +393,19 @@ def _die():
     ids=["full", "warm-up", "lora", "frozen", "plain"],
 )
 @pytest.mark.parametrize("step", [1, 4, 7, 8])
-def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(fit, tmp_path, options, step):
-    whole = fit(**options)
-    found = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+def test_interrupted_training_has_the_same_result_bit_for_bit(fit, tmp_path, options, step):
+    uninterrupted = fit(**options)
+    snapshots = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
     with pytest.raises(_DiedError):
-        fit(**options, snapshots=found, callbacks=[_StopAt(step, _die)])
-    assert found.newest().name == f"checkpoint-{step}"
-    resumed = fit(**options, snapshots=found)
-    assert _same_weights(_weights(whole), _weights(resumed))
-    assert without_times(whole.history) == without_times(resumed.history)
-    assert without_times(whole.facts) == without_times(resumed.facts)
+        fit(**options, snapshots=snapshots, callbacks=[_StopAt(step, _die)])
+    assert snapshots.newest().name == f"checkpoint-{step}"
+    resumed = fit(**options, snapshots=snapshots)
+    assert _same_weights(_weights(uninterrupted), _weights(resumed))
+    assert without_times(uninterrupted.history) == without_times(resumed.history)
+    assert without_times(uninterrupted.facts) == without_times(resumed.facts)
 
 
-def test_the_time_that_loading_takes_is_not_that_of_steps(fit, tmp_path, monkeypatch):
+def test_speed_excludes_the_time_of_loading(fit, tmp_path, monkeypatch):
     options = {"log_every": 3, "snapshots": Snapshots(tmp_path / "snapshots", "abc", minutes=0)}
     with pytest.raises(_DiedError):
         fit(**options, callbacks=[_StopAt(4, _die)])
@@ -418,21 +420,21 @@ def test_the_time_that_loading_takes_is_not_that_of_steps(fit, tmp_path, monkeyp
     history = [row for row in fit(**options).history if "tokens_per_second" in row]
     assert late == [1000.0]
     assert [row["step"] for row in history] == [3, 6]
-    assert all(row["tokens_per_second"] > 1 for row in history)  # a thousand seconds would make it less
+    assert all(row["tokens_per_second"] > 1 for row in history)  # with the 1,000 seconds, it would be lower
 
 
 def test_sigterm_saves_a_snapshot_first(fit, tmp_path):
-    whole, found = fit(), Snapshots(tmp_path / "snapshots", "abc")
+    uninterrupted, snapshots = fit(), Snapshots(tmp_path / "snapshots", "abc")
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(TerminatedError):
-        fit(snapshots=found, callbacks=[_StopAt(5, lambda: os.kill(os.getpid(), signal.SIGTERM))])
+        fit(snapshots=snapshots, callbacks=[_StopAt(5, lambda: os.kill(os.getpid(), signal.SIGTERM))])
     assert signal.getsignal(signal.SIGTERM) == before
-    assert [path.name for path in found.folder.glob("checkpoint-*")] == ["checkpoint-6"]
-    assert _same_weights(_weights(whole), _weights(fit(snapshots=found)))
+    assert [path.name for path in snapshots.folder.glob("checkpoint-*")] == ["checkpoint-6"]
+    assert _same_weights(_weights(uninterrupted), _weights(fit(snapshots=snapshots)))
 
 
 class _EndInValidation(TrainerCallback):
-    """Send a SIGTERM once a step is validated."""
+    """Send SIGTERM after the validation of a step."""
 
     def __init__(self, step):
         self.step = step
@@ -442,31 +444,31 @@ class _EndInValidation(TrainerCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_sigterm_after_the_last_step_finds_the_training_done(fit, tmp_path):
-    whole, found = fit(), Snapshots(tmp_path / "snapshots", "abc")
-    done = fit(snapshots=found, callbacks=[_EndInValidation(TRAINING["steps"])])
-    assert _same_weights(_weights(whole), _weights(done))
+def test_sigterm_after_the_last_step_does_not_end_the_training(fit, tmp_path):
+    uninterrupted, snapshots = fit(), Snapshots(tmp_path / "snapshots", "abc")
+    done = fit(snapshots=snapshots, callbacks=[_EndInValidation(TRAINING["steps"])])
+    assert _same_weights(_weights(uninterrupted), _weights(done))
 
 
 def test_sigterm_in_a_validation_ends_the_step_after_it(fit, tmp_path):
-    found = Snapshots(tmp_path / "snapshots", "abc")
+    snapshots = Snapshots(tmp_path / "snapshots", "abc")
     with pytest.raises(TerminatedError):
-        fit(validations=2, snapshots=found, callbacks=[_EndInValidation(4)])
-    assert found.newest().name == "checkpoint-5"
+        fit(validations=2, snapshots=snapshots, callbacks=[_EndInValidation(4)])
+    assert snapshots.newest().name == "checkpoint-5"
 
 
-def test_a_torn_snapshot_costs_the_steps_since_the_one_before(fit, tmp_path):
-    whole, found = fit(), Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+def test_previous_snapshot_is_used_if_the_last_is_damaged(fit, tmp_path):
+    uninterrupted, snapshots = fit(), Snapshots(tmp_path / "snapshots", "abc", minutes=0)
     with pytest.raises(_DiedError):
-        fit(snapshots=found, callbacks=[_StopAt(5, _die)])
-    assert sorted(path.name for path in found.folder.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-5"]
-    (found.folder / "checkpoint-5/optimizer.pt").write_bytes(b"torn")
-    assert found.newest().name == "checkpoint-4"
-    assert _same_weights(_weights(whole), _weights(fit(snapshots=found)))
+        fit(snapshots=snapshots, callbacks=[_StopAt(5, _die)])
+    assert sorted(path.name for path in snapshots.folder.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-5"]
+    (snapshots.folder / "checkpoint-5/optimizer.pt").write_bytes(b"torn")
+    assert snapshots.newest().name == "checkpoint-4"
+    assert _same_weights(_weights(uninterrupted), _weights(fit(snapshots=snapshots)))
 
 
-def test_a_snapshot_that_a_full_disk_tears_leaves_nothing(fit, tmp_path, monkeypatch):
-    found = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+def test_full_disk_leaves_no_incomplete_snapshot(fit, tmp_path, monkeypatch):
+    snapshots = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
     save = torch.save
 
     def full(value, path, *rest, **options):
@@ -477,12 +479,12 @@ def test_a_snapshot_that_a_full_disk_tears_leaves_nothing(fit, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         with pytest.raises(OSError, match="No space left"):
-            fit(snapshots=found)
-    assert sorted(path.name for path in found.folder.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-3"]
+            fit(snapshots=snapshots)
+    assert sorted(path.name for path in snapshots.folder.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-3"]
 
 
 @pytest.mark.parametrize("micro_batch", [None, 16, 6])
-def test_lack_of_memory_halves_the_micro_batch_and_leaves_the_batch(fit, monkeypatch, capsys, micro_batch):
+def test_lack_of_memory_halves_the_micro_batch_but_not_the_batch(fit, monkeypatch, capsys, micro_batch):
     options = {"micro_batch": micro_batch, "log_every": 4, "steps": 8}
     expected, batches = fit(**options), []
     run, failures = fine_tuning.Objective._run, iter([True, True])
@@ -494,20 +496,20 @@ def test_lack_of_memory_halves_the_micro_batch_and_leaves_the_batch(fit, monkeyp
         return run(self, batch, *rest)
 
     monkeypatch.setattr(fine_tuning.Objective, "_run", short_of_memory)
-    found = fit(**options)
+    outcome = fit(**options)
     halved = {None: 4, 16: 4, 6: 3}[micro_batch]
-    assert found.facts["micro_batch"] == halved
+    assert outcome.facts["micro_batch"] == halved
     assert f"micro_batch {halved} from here on" in capsys.readouterr().out
     assert batches[-1] <= halved
     assert expected.facts["micro_batch"] == micro_batch
-    for one, other in zip(without_times(expected.history), without_times(found.history), strict=True):
+    for one, other in zip(without_times(expected.history), without_times(outcome.history), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
-    weights = zip(_weights(expected).values(), _weights(found).values(), strict=True)
+    weights = zip(_weights(expected).values(), _weights(outcome).values(), strict=True)
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in weights)
 
 
-def test_a_halved_micro_batch_is_remembered(fit, monkeypatch, tmp_path):
-    found = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+def test_resumed_training_uses_the_halved_micro_batch(fit, monkeypatch, tmp_path):
+    snapshots = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
     run = fine_tuning.Objective._run
 
     def short_of_memory(self, batch, *rest):
@@ -518,8 +520,8 @@ def test_a_halved_micro_batch_is_remembered(fit, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(fine_tuning.Objective, "_run", short_of_memory)
         with pytest.raises(_DiedError):
-            fit(snapshots=found, callbacks=[_StopAt(4, _die)])
-    assert fit(snapshots=found).facts["micro_batch"] == 8
+            fit(snapshots=snapshots, callbacks=[_StopAt(4, _die)])
+    assert fit(snapshots=snapshots).facts["micro_batch"] == 8
 
 
 def test_lack_of_memory_for_a_single_pair_is_an_error(fit, monkeypatch):
@@ -533,7 +535,7 @@ def test_lack_of_memory_for_a_single_pair_is_an_error(fit, monkeypatch):
 
 def test_training_learns_the_toy_pair(fit, new_decoder):
     rows = fit(decoder=new_decoder(spread=0.1), steps=120, log_every=20, learning_rate=1e-2).history
-    # some 300 entries guessed evenly cost 5.7 nats; whoever knows only that digits follow pays ln 10 = 2.3
+    # uniform probabilities over about 300 tokens cost 5.7 nats, and over the ten digits ln 10 = 2.3
     assert rows[0]["lm_loss"] > 3.5
     assert rows[-1]["lm_loss"] < 1.5
     assert rows[-1]["contrastive_loss"] < 0.5 * rows[0]["contrastive_loss"]
@@ -547,9 +549,9 @@ def test_model_is_trained_in_place(fit, new_decoder):
     assert not torch.equal(decoder.get_input_embeddings().weight.cpu(), before)
 
 
-def test_same_seed_gives_the_same_bits(fit, new_decoder):
+def test_same_seed_gives_the_same_weights(fit, new_decoder):
     one, decoder = fit(), new_decoder(spread=0.02)
-    torch.manual_seed(99)  # what was drawn before has no say
+    torch.manual_seed(99)  # earlier random numbers must not matter
     other = fit(decoder=decoder)
     assert _same_weights(_weights(one), _weights(other))
     assert without_times(one.history) == without_times(other.history)
@@ -580,7 +582,7 @@ def test_logged_loss_is_the_weighted_sum(fit):
         assert row["loss"] == pytest.approx(row["lm_loss"] + 0.5 * row["contrastive_loss"], rel=1e-5)
 
 
-def test_validation_loss_is_the_final_models(fit, prompt, examples):
+def test_last_validation_loss_is_that_of_the_final_model(fit, prompt, examples):
     outcome = fit(steps=8, validations=2, batch_size=40)
     losses = {row["step"]: row["valid_loss"] for row in outcome.history if "valid_loss" in row}
     assert losses.keys() == {4, 8}
@@ -590,7 +592,7 @@ def test_validation_loss_is_the_final_models(fit, prompt, examples):
     assert losses[8] == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_validation_changes_nothing_in_training(fit, new_decoder):
+def test_validation_does_not_change_the_training(fit, new_decoder):
     def with_dropout():
         decoder = new_decoder(spread=0.02)
         for module in decoder.modules():
@@ -600,10 +602,10 @@ def test_validation_changes_nothing_in_training(fit, new_decoder):
 
     without, with_it = (_weights(fit(decoder=with_dropout(), validations=n)) for n in (0, 4))
     assert _same_weights(without, with_it)
-    assert not _same_weights(without, _weights(fit()))  # there was a chance to go wrong
+    assert not _same_weights(without, _weights(fit()))  # dropout did draw random numbers
 
 
-def test_systems_see_the_same_pairs_in_the_same_order(fit, monkeypatch):
+def test_all_variants_see_the_same_pairs_in_the_same_order(fit, monkeypatch):
     def order(**method):
         seen = []
         get = Examples.__getitem__
@@ -617,7 +619,7 @@ def test_systems_see_the_same_pairs_in_the_same_order(fit, monkeypatch):
     assert order() == order(skip=OFF) == order(contrastive=OFF) == plain
 
 
-def test_facts_tell_what_was_done(fit):
+def test_facts_describe_the_training(fit):
     outcome = fit(steps=4)
     assert outcome.facts.keys() == {
         "status",
@@ -634,7 +636,7 @@ def test_facts_tell_what_was_done(fit):
     assert outcome.facts["train_seconds"] > 0
 
 
-def test_shortest_run_has_a_row_and_a_loss_to_tell(fit):
+def test_shortest_training_has_a_row_and_a_loss(fit):
     outcome = fit(steps=1, log_every=5)
     assert [row["step"] for row in outcome.history] == [1]
     assert outcome.facts["status"] == "ok"
@@ -642,32 +644,32 @@ def test_shortest_run_has_a_row_and_a_loss_to_tell(fit):
 
 
 @pytest.mark.parametrize("learning_rate", [1e10, math.inf])
-def test_diverging_run_ends_early_and_says_so(fit, learning_rate):
+def test_diverging_training_ends_early_with_its_status(fit, learning_rate):
     outcome = fit(steps=40, log_every=1, learning_rate=learning_rate, warmup=0.0)
     assert (outcome.facts["status"], outcome.facts["train_loss"]) == ("diverged", None)
     assert outcome.facts["train_steps"] < 10
 
 
-def test_diverging_run_that_is_interrupted_at_its_end_ends_where_it_would_have(fit, tmp_path):
+def test_interrupted_diverging_training_has_the_same_result(fit, tmp_path):
     options = {"steps": 40, "log_every": 3, "learning_rate": math.inf, "warmup": 0.0}
-    whole, found = fit(**options), Snapshots(tmp_path / "snapshots", "abc", minutes=0)
-    last = whole.facts["train_steps"]
+    uninterrupted, snapshots = fit(**options), Snapshots(tmp_path / "snapshots", "abc", minutes=0)
+    last = uninterrupted.facts["train_steps"]
     assert last < 40
     with pytest.raises(_DiedError):
-        fit(**options, snapshots=found, callbacks=[_StopAt(last, _die)])
-    resumed = fit(**options, snapshots=found)
-    assert repr(without_times(whole.facts)) == repr(without_times(resumed.facts))
-    assert repr(without_times(whole.history)) == repr(without_times(resumed.history))  # nan is not nan
+        fit(**options, snapshots=snapshots, callbacks=[_StopAt(last, _die)])
+    resumed = fit(**options, snapshots=snapshots)
+    assert repr(without_times(uninterrupted.facts)) == repr(without_times(resumed.facts))
+    assert repr(without_times(uninterrupted.history)) == repr(without_times(resumed.history))  # nan != nan
 
 
-def test_run_whose_weights_are_lost_after_the_last_row_has_diverged(fit):
+def test_training_with_lost_weights_after_the_last_row_has_diverged(fit):
     outcome = fit(steps=1, log_every=1, learning_rate=math.inf, schedule="constant", warmup=0.0)
-    assert math.isfinite(outcome.history[0]["loss"])  # the loss before the one and fatal step
+    assert math.isfinite(outcome.history[0]["loss"])  # the loss before the only step, which destroys the weights
     assert (outcome.facts["status"], outcome.facts["train_loss"]) == ("diverged", None)
 
 
-def test_long_pairs_are_left_out_of_training(fit, examples):
-    assert sorted(examples.lengths())[::75] == [4, 6, 8, 10]  # a token for a digit, 75 pairs of each length
+def test_long_pairs_are_not_used_for_training(fit, examples):
+    assert sorted(examples.lengths())[::75] == [4, 6, 8, 10]  # one token per digit; 75 pairs of each length
     assert fit(steps=1, max_tokens=8).facts["train_pairs"] == 225
 
 
@@ -676,14 +678,14 @@ def test_too_few_short_pairs_are_refused(fit):
         fit(max_tokens=1)
 
 
-def test_a_validation_without_a_pair_is_refused_before_training(fit, examples):
+def test_validation_without_a_pair_is_refused_before_training(fit, examples):
     long = examples.chosen([i for i, length in enumerate(examples.lengths()) if length > 8])
     with pytest.raises(InputError, match=r"at least 1 pair of valid within 8 tokens, found 0 of 75; .* to 0"):
         fit(max_tokens=8, validations=2, valid=long)
     assert fit(steps=1, max_tokens=8, validations=0, valid=long).facts["train_pairs"] == 225
 
 
-def test_frozen_weights_stay(fit, new_decoder):
+def test_frozen_weights_do_not_change(fit, new_decoder):
     decoder = new_decoder(spread=0.02)
     frozen, free = decoders.find_blocks(decoder)[0], decoders.find_blocks(decoder)[1]
     frozen.requires_grad_(False)
@@ -693,7 +695,7 @@ def test_frozen_weights_stay(fit, new_decoder):
     assert not torch.equal(free.fc1.weight.cpu(), before[1])
 
 
-def test_frozen_base_trains_the_skip_alone(fit, decoder):
+def test_frozen_base_trains_only_the_skip(fit, decoder):
     before = {name: weight.clone() for name, weight in decoder.state_dict().items()}
     outcome = fit(decoder=decoder, weights="frozen", steps=4)
     trained = {name for name, weight in outcome.model.named_parameters() if weight.requires_grad}
@@ -706,12 +708,12 @@ def test_lora_is_merged_and_the_skip_trained_in_full(fit, decoder, tmp_path, ids
     before = {name: weight.clone() for name, weight in decoder.state_dict().items()}
     outcome = fit(decoder=decoder, weights="lora", steps=4, learning_rate=1e-2)
     after = {name: weight.cpu() for name, weight in decoder.state_dict().items()}
-    assert after.keys() == before.keys()  # no adapters are left
+    assert after.keys() == before.keys()  # the adapters are gone
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     stack, _ = decoders.find_stack(decoder)
     assert changed
     assert all(name.startswith(stack) for name in changed)
-    for name in changed:  # what was added has the rank asked for
+    for name in changed:  # the change has the configured rank
         assert torch.linalg.matrix_rank(after[name] - before[name], tol=1e-5) <= LORA["rank"]
     assert outcome.model.skip.gate != 0
     outcome.model.cpu().save_pretrained(tmp_path / "model")
@@ -719,13 +721,13 @@ def test_lora_is_merged_and_the_skip_trained_in_full(fit, decoder, tmp_path, ids
     torch.testing.assert_close(logits_of(loaded, ids), logits_of(outcome.model.eval(), ids), rtol=1e-4, atol=1e-4)
 
 
-def test_lora_learns_at_a_layer_too(fit, new_decoder):
+def test_lora_lowers_both_losses(fit, new_decoder):
     rows = fit(decoder=new_decoder(), weights="lora", steps=60, log_every=10, learning_rate=1e-2).history
     assert rows[-1]["lm_loss"] < rows[0]["lm_loss"]
     assert rows[-1]["contrastive_loss"] < rows[0]["contrastive_loss"]
 
 
-def test_token_budget_holds_in_training(fit, monkeypatch):
+def test_batches_stay_within_the_token_limit(fit, monkeypatch):
     seen = []
     forward = fine_tuning.Objective.forward
     monkeypatch.setattr(
@@ -739,14 +741,14 @@ def test_token_budget_holds_in_training(fit, monkeypatch):
 
 
 def test_micro_batches_train_the_same_model(fit):
-    whole, parts = fit(), fit(micro_batch=4)
-    for one, other in zip(whole.history, parts.history, strict=True):
+    full, parts = fit(), fit(micro_batch=4)
+    for one, other in zip(full.history, parts.history, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
-    torch.testing.assert_close(_weights(parts), _weights(whole), rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(_weights(parts), _weights(full), rtol=1e-2, atol=1e-3)
 
 
 def test_micro_batches_repeat_dropout_and_number_format(fit, new_decoder):
-    """What runs a second time for its gradient is what ran the first time: the loss falls as without."""
+    """The second run of a micro-batch repeats the first one: the loss falls as without micro-batches."""
 
     def with_dropout():
         decoder = new_decoder(spread=0.1)
@@ -755,15 +757,15 @@ def test_micro_batches_repeat_dropout_and_number_format(fit, new_decoder):
         return decoder
 
     options = {"steps": 60, "log_every": 20, "learning_rate": 1e-2, "precision": "bf16"}
-    whole, parts = (fit(decoder=with_dropout(), micro_batch=n, **options).history for n in (None, 4))
-    assert parts[-1]["loss"] == pytest.approx(whole[-1]["loss"], rel=0.15)
+    full, parts = (fit(decoder=with_dropout(), micro_batch=n, **options).history for n in (None, 4))
+    assert parts[-1]["loss"] == pytest.approx(full[-1]["loss"], rel=0.15)
     assert parts[-1]["loss"] < 0.8 * parts[0]["loss"]
 
 
 def test_gradient_cosine_is_logged_on_request(fit, new_decoder, prompt, examples, monkeypatch):
     rows = fit(gradient_cosine=True, steps=4, log_every=2).history
     assert all(-1 <= row["gradient_cosine"] <= 1 for row in rows)
-    # the first step, by hand
+    # compute the first step independently
     order = next(iter(LengthGroupedBatches([n + 3 for n in examples.lengths()], 16, 1, 1)))
     objective = _objective(trained_skip(new_decoder(spread=0.02), 1, 3)).train()
     torch.manual_seed(1)
@@ -776,8 +778,8 @@ def test_gradient_cosine_is_logged_on_request(fit, new_decoder, prompt, examples
         outputs[name].backward(retain_graph=True)
         gradients.append({n: w.grad.clone() for n, w in objective.named_parameters() if w.grad is not None})
     shared = [name for name in gradients[0] if name in gradients[1]]
-    one, other = (torch.cat([each[name].flatten() for name in shared]) for each in gradients)
-    assert first == pytest.approx(torch.cosine_similarity(one, other, dim=0).item(), rel=1e-3)
+    translation, contrastive = (torch.cat([part[name].flatten() for name in shared]) for part in gradients)
+    assert first == pytest.approx(torch.cosine_similarity(translation, contrastive, dim=0).item(), rel=1e-3)
 
 
 @pytest.mark.slow
@@ -791,7 +793,7 @@ def test_compiled_blocks_train_the_same_model(fit):
 
 
 def _on_one_of_two(rank, folder, settings, batch, decoder):
-    """Take the gradients of one process's half of a batch, as the Trainer would, and save them."""
+    """Compute the gradients of half of a batch in one of two processes, as the Trainer does, and save them."""
     torch.set_num_threads(1)
     meeting, patience = f"file://{folder}/meeting", timedelta(seconds=300)
     torch.distributed.init_process_group("gloo", meeting, world_size=2, rank=rank, timeout=patience)
@@ -808,23 +810,23 @@ def _on_one_of_two(rank, folder, settings, batch, decoder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("loss", "count"), [("info_nce", 6), ("info_nce", 5), ("triplet", 5)])  # 5: unequal halves
-def test_two_processes_are_one_on_the_joined_batch(new_decoder, prompt, examples, tmp_path, loss, count):
+def test_two_processes_equal_one_process_with_the_joined_batch(new_decoder, prompt, examples, tmp_path, loss, count):
     settings = CONTRASTIVE | {"loss": loss, "weight": 1.0}
     pairs = [examples[i] for i in range(count)]
-    pairs[1] = pairs[0]  # a false negative across processes
+    pairs[1] = pairs[0]  # the same pair in both processes
     batch = Collator(prompt)(pairs)
     model = trained_skip(new_decoder(), 1, 3)
-    whole, expected = _gradients(fine_tuning.Objective(model, settings), batch)
+    joined, expected = _gradients(fine_tuning.Objective(model, settings), batch)
     model.zero_grad()
     torch.multiprocessing.spawn(_on_one_of_two, (str(tmp_path), settings, batch, model), nprocs=2)
     halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
     for outputs, gradients in halves:
         torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(outputs["contrastive_loss"], whole["contrastive_loss"])
-        torch.testing.assert_close(outputs["retrieval_accuracy"], whole["retrieval_accuracy"])
+        torch.testing.assert_close(outputs["contrastive_loss"], joined["contrastive_loss"])
+        torch.testing.assert_close(outputs["retrieval_accuracy"], joined["retrieval_accuracy"])
     mean = (halves[0][0]["loss"] + halves[1][0]["loss"]) / 2
-    torch.testing.assert_close(mean, whole["loss"])
-    assert torch.equal(losses.gathered(torch.arange(3)), torch.arange(3))  # a process alone has all there is
+    torch.testing.assert_close(mean, joined["loss"])
+    assert torch.equal(losses.gathered(torch.arange(3)), torch.arange(3))  # nothing to gather in a single process
 
 
 # The gate
@@ -836,20 +838,20 @@ def test_learned_gate_starts_at_zero_and_moves(fit):
     assert abs(gates[-1]) > 1e-4
 
 
-def test_warmup_gate_climbs_to_one_and_is_kept(fit, tmp_path):
+def test_warmup_gate_rises_to_one_and_is_saved(fit, tmp_path):
     outcome = fit(skip=SKIP | {"gate": "warmup", "warmup_steps": 4}, steps=7, log_every=1)
     assert [row["gate"] for row in outcome.history] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     outcome.model.save_pretrained(tmp_path / "model")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").skip.gate == 1.0
 
 
-def test_warmup_cut_short_leaves_the_gate_where_it_was(fit):
+def test_gate_keeps_its_value_if_training_ends_during_warmup(fit):
     outcome = fit(skip=SKIP | {"gate": "warmup", "warmup_steps": 8}, steps=3, log_every=1)
-    assert outcome.model.skip.gate == 0.25  # of the third step: 2 / 8
+    assert outcome.model.skip.gate == 0.25  # third step: 2 / 8
     assert outcome.history[-1]["gate"] == 0.25
 
 
-def test_skip_takes_its_form_from_the_settings(new_decoder):
+def test_skip_has_the_configured_form(new_decoder):
     skip = SKIP | {"source": 2, "target": 4, "activation": "tanh", "normalize": False, "gate": "warmup"}
     config = fine_tuning.with_skip(new_decoder(), skip).config
     assert (config.skip_source, config.skip_target) == (2, 4)

@@ -1,4 +1,4 @@
-"""The losses equal what explicit loops, transformers and pen and paper say."""
+"""The losses against explicit loops, transformers and values worked out by hand."""
 
 import math
 
@@ -15,7 +15,7 @@ def test_pool_is_a_weighted_sum():
     assert losses.pool(states, weights).tolist() == [[2.0, 3.0], [6.5, 7.5]]
 
 
-def test_pool_keeps_what_half_precision_would_lose():
+def test_pool_computes_in_full_precision():
     states = torch.full((1, 300, 1), 1.0).bfloat16()
     states[0, 0] = 3.0
     with torch.autocast("cpu", torch.bfloat16):
@@ -28,13 +28,13 @@ def test_pool_keeps_what_half_precision_would_lose():
     [losses.cosines, lambda a, b: losses.info_nce(a, b, 0.01), lambda a, b: losses.triplet(a, b, 0.1)],
     ids=["cosines", "info_nce", "triplet"],
 )
-def test_half_precision_around_changes_nothing(measure):
-    vectors = 1 + 0.01 * torch.randn(2, 6, 300)  # near each other, as states of one layer are
+def test_autocast_does_not_change_the_losses(measure):
+    vectors = 1 + 0.01 * torch.randn(2, 6, 300)  # similar to each other, like the states of one layer
     expected = measure(*vectors)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(measure(*vectors), expected)
-    half = [each.bfloat16() for each in vectors]
-    torch.testing.assert_close(measure(*half), measure(*[each.float() for each in half]))
+    half = [side.bfloat16() for side in vectors]
+    torch.testing.assert_close(measure(*half), measure(*[side.float() for side in half]))
 
 
 def _cosine(a, b):
@@ -43,7 +43,7 @@ def _cosine(a, b):
 
 
 def _info_nce_in_loops(sources, targets, temperature, left_out=()):
-    """Average -log(e(i, i) / sum of e(i, j)) over rows and columns; `left_out` holds (i, j) without a term."""
+    """Average -log(e(i, i) / sum of e(i, j)) over rows and columns; pairs (i, j) in `left_out` are skipped."""
     rows, count = [sources.tolist(), targets.tolist()], len(sources)
     total = 0.0
     for anchors, others in (rows, rows[::-1]):
@@ -54,11 +54,11 @@ def _info_nce_in_loops(sources, targets, temperature, left_out=()):
 
 
 def test_info_nce_worked_out_by_hand():
-    # similarities are 1 with the translation and 0 with the other; halving the temperature doubles them:
+    # the similarity is 1 with the translation and 0 with the other; the temperature of 0.5 doubles it:
     # -log(e^2 / (e^2 + e^0)) = log(1 + e^-2) in every row and column
     loss = losses.info_nce(torch.eye(2), torch.eye(2), temperature=0.5)
     assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
-    # the worst case: each source is nearest to the other's translation
+    # the worst case: each source is most similar to the translation of the other
     loss = losses.info_nce(torch.eye(2), torch.eye(2).flip(0), temperature=0.5)
     assert loss.item() == pytest.approx(math.log(1 + math.exp(2)))
 
@@ -79,14 +79,14 @@ def test_info_nce_in_one_direction(direction, axis):
     torch.testing.assert_close(losses.info_nce(sources, targets, 0.3, directions=direction), expected)
 
 
-def test_info_nce_knows_no_length_and_no_order_of_roles():
+def test_info_nce_does_not_depend_on_lengths_or_order_of_sides():
     sources, targets = torch.randn(4, 6), torch.randn(4, 6)
     loss = losses.info_nce(sources, targets, 0.1)
     torch.testing.assert_close(losses.info_nce(3 * sources, 0.2 * targets, 0.1), loss)
     torch.testing.assert_close(losses.info_nce(targets, sources, 0.1), loss)
 
 
-def test_pairs_that_share_a_sentence_are_no_negatives():
+def test_pairs_that_share_a_sentence_are_not_negatives():
     sources, targets = torch.randn(5, 7), torch.randn(5, 7)
     sources[3] = sources[1]
     same = losses.shared_sentences(torch.tensor([0, 1, 2, 1, 4]), torch.arange(5))
@@ -95,8 +95,8 @@ def test_pairs_that_share_a_sentence_are_no_negatives():
     assert losses.info_nce(sources, targets, 0.3).item() > expected + 0.01
 
 
-def test_masked_duplicate_leaves_the_loss_of_the_pair_alone():
-    # pairs 1 and 2 repeat pair 0, so none of the three has a negative left
+def test_masked_duplicates_do_not_change_the_loss_of_a_pair():
+    # pairs 1 and 2 repeat pair 0, so that no pair has a negative
     sources, targets = torch.randn(1, 7).expand(3, 7), torch.randn(1, 7).expand(3, 7)
     same = torch.ones(3, 3, dtype=torch.bool)
     assert losses.info_nce(sources, targets, 0.1, same).item() == 0.0
@@ -110,12 +110,14 @@ def test_gradients_stay_finite_where_negatives_are_masked():
 
 
 def test_triplet_worked_out_by_hand():
-    # distances: source 0 to targets 3 and 5, source 1 to targets 4 and 1; the pairs are 3 and 1 apart
+    # distances to the two targets: source 0 has 3 and 5, source 1 has 1 and 1; the pairs have 3 and 1
     sources, targets = torch.tensor([[0.0], [4.0]]), torch.tensor([[3.0], [5.0]])
-    sources_seek = ((1 + 3 - 5 if 1 + 3 > 5 else 0) + (1 + 1 - 1)) / 2
-    targets_seek = ((1 + 3 - 1) + (1 + 1 - 5 if 1 + 1 > 5 else 0)) / 2
-    one, other = (losses.triplet(sources, targets, 1.0, directions=d) for d in ("source_to_target", "target_to_source"))
-    assert (one.item(), other.item()) == pytest.approx((sources_seek, targets_seek)) == (0.5, 1.5)
+    source_loss = ((1 + 3 - 5 if 1 + 3 > 5 else 0) + (1 + 1 - 1)) / 2
+    target_loss = ((1 + 3 - 1) + (1 + 1 - 5 if 1 + 1 > 5 else 0)) / 2
+    forward, backward = (
+        losses.triplet(sources, targets, 1.0, directions=d) for d in ("source_to_target", "target_to_source")
+    )
+    assert (forward.item(), backward.item()) == pytest.approx((source_loss, target_loss)) == (0.5, 1.5)
     assert losses.triplet(sources, targets, 1.0).item() == pytest.approx(1.0)
 
 
@@ -127,18 +129,18 @@ def test_triplet_equals_the_margin_loss_of_torch():
     torch.testing.assert_close(loss, torch.stack(terms).mean(), rtol=1e-4, atol=1e-5)
 
 
-def test_triplet_sees_small_distances_between_long_vectors():
+def test_triplet_is_exact_for_small_distances_between_long_vectors():
     sources = 100 * torch.randn(64, 90)
     targets = sources + 0.01 * torch.randn(64, 90)
     exact = (sources.double() - targets.double()).norm(dim=1)
     hinge = losses.triplet(sources, targets.flip(0), 0.0, directions="source_to_target")
     table = torch.cdist(sources.double(), targets.flip(0).double())
-    wanted = (table.diagonal()[:, None] - table).clamp(min=0)
+    expected = (table.diagonal()[:, None] - table).clamp(min=0)
     assert exact.max() < 0.2
-    assert hinge.item() == pytest.approx(wanted.sum().item() / (64 * 63), rel=1e-5)
+    assert hinge.item() == pytest.approx(expected.sum().item() / (64 * 63), rel=1e-5)
 
 
-def test_triplet_leaves_shared_sentences_out():
+def test_triplet_ignores_shared_sentences():
     sources, targets = torch.randn(3, 7), torch.randn(3, 7)
     same = losses.shared_sentences(torch.tensor([0, 0, 1]), torch.arange(3))
     table = torch.cdist(sources, targets)
@@ -155,28 +157,28 @@ def test_triplet_of_equal_vectors_has_a_finite_gradient():
 
 
 def test_retrieval_accuracy_counts_both_sides():
-    # sources 0 and 1 find their translations; source 2 is nearest to target 0, which is nearest to source 0;
-    # target 1 finds source 1, and target 2 is nearest to source 1
+    # sources 0 and 1 are nearest to their translations, source 2 is nearest to target 0;
+    # targets 0 and 1 are nearest to their sources, target 2 is nearest to source 1
     sources = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.2]])
     targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 0.9]])
     assert losses.retrieval_accuracy(sources, targets).item() == pytest.approx((2 + 2) / 6)
     assert losses.retrieval_accuracy(sources, sources).item() == 1.0
 
 
-def test_retrieval_accuracy_leaves_shared_sentences_out():
+def test_retrieval_accuracy_ignores_shared_sentences():
     sources, targets = torch.tensor([[1.0, 0.1], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.1]])
     assert losses.retrieval_accuracy(sources, targets).item() == 0.0
     assert losses.retrieval_accuracy(sources, targets, torch.ones(2, 2, dtype=torch.bool)).item() == 1.0
 
 
 def test_shared_sentences_on_either_side():
-    # pairs 0 and 1 share the source, 1 and 2 the target, 3 is alone; 0 and 2 share nothing
+    # pairs 0 and 1 share the source, pairs 1 and 2 the target; no others share a sentence
     same = losses.shared_sentences(torch.tensor([0, 0, 1, 2]), torch.tensor([5, 6, 6, 7]))
     assert same.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
 
 
 def _head(function):
-    """Make a head of a function; its logits depend on the states, if only by nothing."""
+    """Return a head that applies a function; its logits depend on the states, for the gradient."""
 
     def head(states):
         return function(states) + 0 * states.sum()
@@ -185,7 +187,7 @@ def _head(function):
     return head
 
 
-def test_translation_loss_is_that_of_transformers(decoder, ids):
+def test_translation_loss_equals_that_of_transformers(decoder, ids):
     labels = ids.clone()
     labels[0, :4] = labels[1, :7] = labels[2, 9:] = -100
     states = decoder.base_model(ids).last_hidden_state
@@ -193,7 +195,7 @@ def test_translation_loss_is_that_of_transformers(decoder, ids):
     torch.testing.assert_close(loss, decoder(ids, labels=labels).loss)
 
 
-def test_translation_loss_of_an_even_guess_is_the_log_of_the_vocabulary():
+def test_translation_loss_of_uniform_logits_is_the_log_of_the_vocabulary():
     labels = torch.tensor([[-100, 3, 4], [-100, -100, 5]])
     loss = losses.translation_loss(torch.randn(2, 3, 8), labels, _head(lambda states: torch.zeros(len(states), 50)))
     assert loss.item() == pytest.approx(math.log(50))
@@ -201,7 +203,7 @@ def test_translation_loss_of_an_even_guess_is_the_log_of_the_vocabulary():
 
 def test_only_states_that_predict_a_label_reach_the_head():
     states = torch.arange(6.0).view(2, 3, 1)
-    labels = torch.tensor([[-100, 0, 1], [-100, -100, 1]])  # predicted from the states 0, 1 and 4
+    labels = torch.tensor([[-100, 0, 1], [-100, -100, 1]])  # the states 0, 1 and 4 predict them
     seen = []
     losses.translation_loss(
         states, labels, _head(lambda chosen: seen.extend(chosen.flatten().tolist()) or chosen.repeat(1, 2))
@@ -209,7 +211,7 @@ def test_only_states_that_predict_a_label_reach_the_head():
     assert seen == [0.0, 1.0, 4.0]
 
 
-def test_translation_loss_is_taken_in_full_precision():
+def test_translation_loss_is_computed_in_full_precision():
     logits = torch.randn(2, 2000).bfloat16()
     labels = torch.tensor([[-100, 7, 9]])
     loss = losses.translation_loss(torch.zeros(1, 3, 4).bfloat16(), labels, _head(lambda states: logits))
@@ -219,7 +221,7 @@ def test_translation_loss_is_taken_in_full_precision():
 
 
 def _many(decoder, rows=90):
-    """Return states, labels and a plain loss for more rows than fit in a chunk."""
+    """Return states, labels and the loss of torch for more rows than one chunk."""
     states = torch.randn(rows, 9, 32, requires_grad=True)
     labels = torch.randint(0, decoder.config.vocab_size, (rows, 9))
     labels[:, :2] = -100
@@ -240,7 +242,7 @@ def test_chunks_change_neither_loss_nor_gradients(new_decoder):
         torch.testing.assert_close(losses.translation_loss(states, labels, Head(decoder)), plain)
 
 
-def test_logits_exist_a_chunk_at_a_time(new_decoder):
+def test_logits_are_computed_in_chunks(new_decoder):
     decoder, seen = new_decoder(), []
     states, labels, _ = _many(decoder)
     decoder.get_output_embeddings().register_forward_hook(lambda *call: seen.append(call[-1].shape[1]))
@@ -258,14 +260,14 @@ def test_frozen_head_passes_the_gradient_on(new_decoder):
     torch.testing.assert_close(torch.autograd.grad(loss, states), expected)
 
 
-def test_count_may_be_that_of_a_larger_batch(new_decoder):
+def test_token_count_of_a_larger_batch_scales_the_loss(new_decoder):
     decoder = new_decoder()
     states, labels, plain = _many(decoder)
     count = 2 * (labels != -100).sum()
     torch.testing.assert_close(losses.translation_loss(states, labels, Head(decoder), count), plain / 2)
 
 
-def test_batch_without_labels_costs_nothing(new_decoder):
+def test_loss_without_labels_is_zero(new_decoder):
     loss = losses.translation_loss(
         torch.randn(2, 3, 32, requires_grad=True), torch.full((2, 3), -100), Head(new_decoder()), torch.tensor(5.0)
     )

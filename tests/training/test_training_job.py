@@ -1,4 +1,4 @@
-"""A training from files to files: alone, shared by two processes, ended and taken up again, given up."""
+"""Training jobs from files to files: in one process and in two, interrupted, resumed and failed."""
 
 import copy
 import json
@@ -49,17 +49,17 @@ def job(tmp_path, new_decoder, tokenizer, examples):
 
 
 def _shared(job, **changes):
-    """The same by two processes."""
+    """Return the job with two processes."""
     training = job.settings["training"] | {"processes": 2} | changes
     return replace(job, settings=job.settings | {"training": training}, threads=2)
 
 
 def _elsewhere(job, name):
-    """The same with results of its own."""
-    places = {
+    """Return the job with its outputs in another folder."""
+    outputs = {
         key: getattr(job, key).replace("/run/", f"/{name}/") for key in ("model", "history", "record", "snapshots")
     }
-    return replace(job, **places)
+    return replace(job, **outputs)
 
 
 def _weights(job):
@@ -70,7 +70,7 @@ def _files(job):
     return sorted(path.name for path in Path(job.record).parent.iterdir())
 
 
-def test_a_job_leaves_a_model_its_history_and_its_record(job):
+def test_job_writes_model_history_and_record(job):
     training_job.run(job)
     record = atomic.read_json(job.record)
     assert (record["pair"], record["seed"], record["status"], record["train_steps"]) == ("en-de", 1, "ok", STEPS)
@@ -80,8 +80,8 @@ def test_a_job_leaves_a_model_its_history_and_its_record(job):
     assert record["train_tokens"] > 0
 
 
-def test_what_is_done_is_not_done_again_until_it_is_released(job, capfd):
-    """As when Snakemake throws away what a training left, since the translation failed that shared its job."""
+def test_finished_training_is_not_repeated(job, capfd):
+    """Snakemake removes the outputs of a training if the translation in the same cluster job fails."""
     training_job.run(job)
     weights, record = _weights(job), Path(job.record).read_text()
     for path in (job.history, job.record):
@@ -95,12 +95,12 @@ def test_what_is_done_is_not_done_again_until_it_is_released(job, capfd):
     assert atomic.read_json(job.record)["seed"] == 2
 
 
-def test_what_is_done_takes_no_room_twice(job):
+def test_stored_model_shares_its_disk_space(job):
     training_job.run(job)
     assert Path(job.model, "model.safetensors").stat().st_nlink == 2
 
 
-def test_a_tokenizer_with_several_chat_templates_has_a_folder_of_its_own(job, tokenizer):
+def test_tokenizer_with_several_chat_templates_is_saved_with_them(job, tokenizer):
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
     tokenizer.save_pretrained(job.base)
@@ -119,12 +119,12 @@ def test_a_tokenizer_with_several_chat_templates_has_a_folder_of_its_own(job, to
     ],
     ids=["code", "pair", "text", "settings"],
 )
-def test_whatever_decides_the_outcome_is_in_the_fingerprint(job, change):
+def test_fingerprint_depends_on_everything_that_affects_the_result(job, change):
     assert change(job).fingerprint != job.fingerprint
     assert replace(job, threads=7, snapshot_minutes=0, model="elsewhere").fingerprint == job.fingerprint
 
 
-def test_when_the_base_model_was_made_is_not_in_the_fingerprint(job):
+def test_fingerprint_does_not_depend_on_the_date_of_the_base_model(job):
     same = replace(job)
     assert job.fingerprint
     atomic.write_json(Path(job.base) / provenance.RECORD, {"finished": "another day"})
@@ -134,7 +134,7 @@ def test_when_the_base_model_was_made_is_not_in_the_fingerprint(job):
     assert replace(job).fingerprint != job.fingerprint
 
 
-def test_what_is_given_up_is_a_record_with_the_reason_and_no_weights(job):
+def test_failed_training_has_a_record_with_the_reason_and_no_weights(job):
     Path(job.snapshots, "checkpoint-1").mkdir(parents=True)
     training_job.run(job, "RuntimeError: no luck\nTraceback ...")
     record = atomic.read_json(job.record)
@@ -159,14 +159,15 @@ def test_curves_go_to_tensorboard_on_request(job, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_the_same_model_as_one(job):
     training_job.run(job)
-    both = _elsewhere(_shared(job), "both")
-    training_job.run(both)
-    assert _files(both) == ["history.tsv", "model", "snapshots", "training.json"]
-    one, two = (tsv.read(each.history) for each in (job, both))
+    shared = _elsewhere(_shared(job), "shared")
+    training_job.run(shared)
+    assert _files(shared) == ["history.tsv", "model", "snapshots", "training.json"]
+    expected, history = tsv.read(job.history), tsv.read(shared.history)
     for name in ("loss", "lm_loss", "contrastive_loss", "retrieval_accuracy", "gate"):
-        assert two[name].tolist() == pytest.approx(one[name].tolist(), rel=1e-3), name
-    assert two["valid_loss"].dropna().tolist() == pytest.approx(one["valid_loss"].dropna().tolist(), rel=1e-3)
-    weights = [load_file(Path(each.model) / "model.safetensors") for each in (job, both)]
+        assert history[name].tolist() == pytest.approx(expected[name].tolist(), rel=1e-3), name
+    losses = [table["valid_loss"].dropna().tolist() for table in (history, expected)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    weights = [load_file(Path(path) / "model.safetensors") for path in (job.model, shared.model)]
     assert weights[0].keys() == weights[1].keys()
 
 
@@ -182,19 +183,19 @@ with jobs.job(sys.argv[2]):
 
 
 @pytest.mark.slow
-def test_two_processes_that_are_ended_go_on_to_the_same_end(job, tmp_path):
-    whole = _elsewhere(_shared(job, steps=80), "whole")
-    training_job.run(whole)
+def test_two_interrupted_processes_resume_with_the_same_result(job, tmp_path):
+    uninterrupted = _elsewhere(_shared(job, steps=80), "uninterrupted")
+    training_job.run(uninterrupted)
     part, log = _shared(job, steps=80), tmp_path / "log"
 
     def seals():
         return set(Path(part.snapshots).glob("checkpoint-*/seal.json"))
 
-    # The first saves when it is told to end, the second has saved before.
+    # The first attempt saves a snapshot on SIGTERM, the second one before it is killed.
     for ending, minutes in ((signal.SIGTERM, 10), (signal.SIGKILL, 0)):
-        before, one = seals(), replace(part, snapshot_minutes=minutes)
+        before, attempt = seals(), replace(part, snapshot_minutes=minutes)
         log.unlink(missing_ok=True)
-        with subprocess.Popen([sys.executable, "-c", START, json.dumps(asdict(one)), str(log)]) as process:
+        with subprocess.Popen([sys.executable, "-c", START, json.dumps(asdict(attempt)), str(log)]) as process:
             while not (seals() - before or (minutes and log.exists() and re.search(r" [1-9]\d*/80 ", log.read_text()))):
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.05)
@@ -203,13 +204,13 @@ def test_two_processes_that_are_ended_go_on_to_the_same_end(job, tmp_path):
         assert seals() - before
         assert not Path(part.record).exists()
     training_job.run(part)
-    assert _weights(part) == _weights(whole)
+    assert _weights(part) == _weights(uninterrupted)
     for name in ("loss", "valid_loss", "gate"):
-        assert tsv.read(part.history)[name].equals(tsv.read(whole.history)[name])
+        assert tsv.read(part.history)[name].equals(tsv.read(uninterrupted.history)[name])
 
 
 @pytest.mark.slow
-def test_modules_of_the_working_folder_are_not_those_of_several_processes(job, tmp_path, monkeypatch):
+def test_several_processes_ignore_modules_of_the_working_folder(job, tmp_path, monkeypatch):
     for name in ("random", "datasets", "json", "statistics"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the working folder')\n")
     monkeypatch.chdir(tmp_path)
@@ -239,24 +240,24 @@ if os.environ.get("RANK") == "1":
 
 
 @pytest.mark.slow
-def test_lack_of_memory_in_one_of_two_processes_leaves_the_batch(job, tmp_path, monkeypatch):
+def test_lack_of_memory_in_one_of_two_processes_does_not_change_the_batch(job, tmp_path, monkeypatch):
     job = replace(job, snapshot_minutes=0)
-    whole = _elsewhere(_shared(job), "whole")
-    training_job.run(whole)
-    (tmp_path / "sitecustomize.py").write_text(SHORT_OF_MEMORY, encoding="utf-8")  # which Python runs when it starts
+    full = _elsewhere(_shared(job), "full")
+    training_job.run(full)
+    (tmp_path / "sitecustomize.py").write_text(SHORT_OF_MEMORY, encoding="utf-8")  # Python runs it at start
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     short = _shared(job)
     training_job.run(short)
-    one, two = (atomic.read_json(each.record) for each in (whole, short))
-    assert (one["micro_batch"], two["micro_batch"]) == (None, 2)  # of 8 pairs in each process: 4, then 2
-    assert one["train_tokens"] == two["train_tokens"]
-    one, two = (tsv.read(each.history) for each in (whole, short))
+    records = [atomic.read_json(path) for path in (full.record, short.record)]
+    assert [record["micro_batch"] for record in records] == [None, 2]  # each process has 8 pairs: 4, then 2
+    assert records[0]["train_tokens"] == records[1]["train_tokens"]
+    expected, history = tsv.read(full.history), tsv.read(short.history)
     for name in ("loss", "lm_loss", "contrastive_loss", "valid_loss"):
-        assert two[name].dropna().tolist() == pytest.approx(one[name].dropna().tolist(), rel=1e-3), name
+        assert history[name].dropna().tolist() == pytest.approx(expected[name].dropna().tolist(), rel=1e-3), name
 
 
 @pytest.mark.slow
-def test_what_is_wrong_in_several_processes_is_told_as_in_one(job):
+def test_several_processes_raise_the_same_input_error(job):
     with pytest.raises(InputError, match=r"at least a batch of 16 pairs within 1 tokens"):
         training_job.run(_shared(job, max_tokens=1))
     assert not Path(job.model).exists()
@@ -273,7 +274,7 @@ if os.environ.get("RANK") == "1":
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_them_all(job, tmp_path, monkeypatch):
+def test_dead_process_ends_all_processes(job, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(IS_KILLED, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(RuntimeError, match="one of 2 processes was killed"):
@@ -300,14 +301,14 @@ training_job.checkpoints.save = slowly
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_training_that_is_done_is_not_lost_by_being_told_to_end(job, tmp_path, monkeypatch, processes):
+def test_sigterm_during_the_final_save_does_not_lose_the_training(job, tmp_path, monkeypatch, processes):
     (tmp_path / "sitecustomize.py").write_text(SAVES_SLOWLY, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    log, one = tmp_path / "log", job if processes == 1 else _shared(job)
-    with subprocess.Popen([sys.executable, "-c", START, json.dumps(asdict(one)), str(log)]) as process:
+    log, training = tmp_path / "log", job if processes == 1 else _shared(job)
+    with subprocess.Popen([sys.executable, "-c", START, json.dumps(asdict(training)), str(log)]) as process:
         while not (log.exists() and "saves" in log.read_text()):
             assert process.poll() is None, log.read_text()
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
-    assert atomic.read_json(one.record)["status"] == "ok"
+    assert atomic.read_json(training.record)["status"] == "ok"

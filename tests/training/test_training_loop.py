@@ -1,4 +1,4 @@
-"""The loop reports what the model reports, stops when there is nothing left to train, and is the seed's alone."""
+"""The training loop: history, speed, validation, divergence and progress."""
 
 import json
 import math
@@ -13,9 +13,9 @@ from skipclm.training import training_loop
 
 
 class _Scripted(nn.Module):
-    """A model that reports the next number of a list as its loss at each step.
+    """A model whose loss at each step is the next number of a list.
 
-    In evaluation the loss is the mean of the labels, and the tokens it is a mean over are as many as their sum.
+    In evaluation, the loss is the mean of the labels and the number of predicted tokens is their sum.
     """
 
     def __init__(self, values):
@@ -56,15 +56,15 @@ def test_history_holds_means_since_the_last_row(tmp_path):
 
 
 def test_speed_is_tokens_over_seconds(tmp_path, monkeypatch):
-    # the clock is read at the start and at both rows; each window holds 2 steps of 2 rows of 3 tokens
+    # the clock is read at the start and at both rows; between them are 2 steps of 2 rows of 3 tokens
     clock = iter([100.0, 104.0, 104.0, 105.0, 105.0])
     monkeypatch.setattr(training_loop.time, "perf_counter", lambda: next(clock))
     rows = _run(tmp_path, [1.0] * 4, steps=4, log_every=2).history()
     assert _column(rows, "tokens_per_second") == {2: 3.0, 4: 12.0}
 
 
-def test_speed_leaves_validation_out(tmp_path, monkeypatch):
-    # as above, but between the rows the clock is read before and after a validation of 50 seconds
+def test_speed_excludes_validation(tmp_path, monkeypatch):
+    # as above; the clock is also read before and after each validation, which takes 50 seconds
     clock = iter([100.0, 104.0, 104.0, 104.0, 154.0, 155.0, 155.0, 155.0, 205.0])
     monkeypatch.setattr(training_loop.time, "perf_counter", lambda: next(clock))
     rows = _run(tmp_path, [1.0] * 4, steps=4, log_every=2, validations=2).history()
@@ -81,21 +81,21 @@ def test_history_has_no_row_without_a_loss(tmp_path):
     ("steps", "validations", "expected"),
     [(6, 2, [3, 6]), (6, 0, []), (7, 2, [4, 7]), (3, 5, [1, 2, 3]), (6, 4, [2, 4, 6])],
 )
-def test_validation_loss_is_a_mean_over_tokens_as_often_as_asked(tmp_path, steps, validations, expected):
+def test_validation_loss_is_a_mean_over_tokens_at_the_requested_steps(tmp_path, steps, validations, expected):
     rows = _run(tmp_path, [1.0] * steps, steps=steps, log_every=3, validations=validations).history()
-    # a batch of loss 1 over 2 tokens and one of loss 3 over 6
+    # one batch has loss 1 over 2 tokens, the other loss 3 over 6 tokens
     assert _column(rows, "valid_loss") == dict.fromkeys(expected, 2.5)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_training_ends_where_the_loss_is_lost(tmp_path, bad):
+def test_training_ends_when_the_loss_is_not_finite(tmp_path, bad):
     trainer = _run(tmp_path, [1.0, 1.0, bad, 1.0, 1.0], steps=5, log_every=1)
     assert trainer.state.global_step == 3
     assert trainer.diverged()
     assert [math.isfinite(row["loss"]) for row in trainer.history()] == [True, True, False]
 
 
-def test_a_lost_weight_is_noticed_without_a_logged_loss(tmp_path):
+def test_weight_that_is_not_finite_counts_as_diverged(tmp_path):
     trainer = _run(tmp_path, [1.0, 1.0], steps=2, log_every=1)
     assert not trainer.diverged()
     with torch.no_grad():
@@ -104,13 +104,13 @@ def test_a_lost_weight_is_noticed_without_a_logged_loss(tmp_path):
 
 
 def test_learning_rate_warms_up_and_decays(tmp_path):
-    # two of eight steps are warm-up: 0, 1/2; then a line from 1 to 0 over six steps
+    # two of eight steps are warm-up (0, 1/2), followed by a line from 1 to 0 over six steps
     rows = _run(tmp_path, [1.0] * 8, steps=8, log_every=1, schedule="linear", warmup=0.25).history()
     rates = [row["learning_rate"] / 0.1 for row in rows]
     assert rates == pytest.approx([0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
 
 
-def test_bar_shows_loss_and_rate(tmp_path, capsys):
+def test_progress_bar_shows_loss_and_learning_rate(tmp_path, capsys):
     _run(tmp_path, [1.0, 2.0], steps=2, log_every=2)
     shown = capsys.readouterr()
     assert "2/2" in shown.err
@@ -119,7 +119,7 @@ def test_bar_shows_loss_and_rate(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("last", "loss"), [(4.0, 3.5), (float("nan"), None)])
-def test_a_file_says_how_far_a_training_is(tmp_path, last, loss):
+def test_progress_file_has_step_and_loss(tmp_path, last, loss):
     snapshots = Snapshots(tmp_path / "snapshots", "fingerprint")
     file = tmp_path / "snapshots/progress.json"
     file.parent.mkdir()
@@ -133,15 +133,15 @@ def test_training_leaves_no_files(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="an accelerator takes part")
-def test_precision_is_the_one_asked_for(tmp_path):
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="`auto` depends on the accelerator")
+def test_precision_is_the_requested_one(tmp_path):
     settings = {"steps": 1, "batch_size": 1, "learning_rate": 0.1, "seed": 1}
     halves = [training_loop.arguments(tmp_path, precision=name, **settings).bf16 for name in ("fp32", "auto", "bf16")]
     assert halves == [False, False, True]
 
 
-def test_accelerator_without_bf16_is_told(tmp_path, monkeypatch):
+def test_bf16_is_refused_if_the_accelerator_lacks_it(tmp_path, monkeypatch):
     monkeypatch.setattr(training_loop.torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(training_loop, "is_torch_bf16_gpu_available", lambda: False)
-    with pytest.raises(InputError, match=r"training\.precision: bf16 is not supported"):
+    with pytest.raises(InputError, match=r"training\.precision: bf16 is not supported by this accelerator; use fp32"):
         training_loop.arguments(tmp_path, precision="bf16", steps=1, batch_size=1, learning_rate=0.1, seed=1)

@@ -1,4 +1,4 @@
-"""What would fail after a training fails before it, in one line; what works is tried once."""
+"""The trial of the base model before any training: what it accepts and what it refuses."""
 
 import pytest
 import torch
@@ -18,12 +18,12 @@ def _refusal(folder, config=None):
     return str(caught.value)
 
 
-def test_every_decoder_of_the_tests_passes(decoder, save_base):
+def test_all_decoders_of_the_tests_pass(decoder, save_base):
     assert trial.try_base(save_base(decoder), trial_config()) == ["c2-s1-t3", "skip_only", "finetune"]
 
 
 @pytest.mark.parametrize("weights", ["lora", "frozen"])
-def test_the_weights_that_are_trained_are_those_of_the_settings(new_decoder, save_base, weights):
+def test_trial_supports_lora_and_frozen_weights(new_decoder, save_base, weights):
     variants = {"full": {"contrastive": OFF, "training": {"weights": weights}}}
     config = trial_config(
         ablation={"variants": variants}, evaluation={"beams": 2, "length_ratio": 1.0, "length_extra": 3}
@@ -31,7 +31,7 @@ def test_the_weights_that_are_trained_are_those_of_the_settings(new_decoder, sav
     assert trial.try_base(save_base(new_decoder("llama")), config) == ["c2-s1-t3", "full"]
 
 
-def test_the_base_model_is_left_as_it_was(new_decoder, save_base, ids):
+def test_trial_does_not_change_the_base_model(new_decoder, save_base, ids):
     folder = save_base(new_decoder())
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     trial.try_base(folder, trial_config())
@@ -49,15 +49,15 @@ def test_states_of_another_shape_are_refused(save_base, tokenizer):
     )
 
 
-def test_another_loss_than_transformers_own_is_refused(new_decoder, save_base, monkeypatch):
+def test_loss_that_differs_from_transformers_is_refused(new_decoder, save_base, monkeypatch):
     folder = save_base(new_decoder("llama"))
     monkeypatch.setattr(trial.fine_tuning.Objective, "_router_loss", lambda *_: torch.tensor(1.0))
     assert "c2-s1-t3: expected the loss that transformers computes" in _refusal(folder)
 
 
 @pytest.mark.parametrize("architecture", ["jetmoe", "deepseek_v2", "lfm2_moe"])
-def test_router_losses_are_those_of_the_architecture(save_base, tokenizer, architecture):
-    """JetMoe gives the weight another name; the others return router logits, and have no such loss."""
+def test_architectures_with_unusual_router_losses_pass(save_base, tokenizer, architecture):
+    """JetMoe has another name for the weight of the loss; the others return router logits, but have no such loss."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2}
     sizes |= {"num_key_value_heads": 2, "output_router_logits": True, "max_position_embeddings": 64}
     options = {
@@ -73,7 +73,7 @@ def test_router_losses_are_those_of_the_architecture(save_base, tokenizer, archi
     assert trial.try_base(save_base(decoder), trial_config()) == ["c2-s1-t3", "skip_only", "finetune"]
 
 
-def test_a_weight_without_its_gradient_is_refused(save_base, pairs, tokenizer, monkeypatch):
+def test_gradient_that_differs_from_transformers_is_refused(save_base, pairs, tokenizer, monkeypatch):
     decoder, _ = base_model.untrained("modernbert-decoder", pairs[0] + pairs[1], 4, 32, 2, 400, 1)
     folder = save_base(decoder)
     head = trial.decoders.Head.__init__
@@ -86,7 +86,7 @@ def test_a_weight_without_its_gradient_is_refused(save_base, pairs, tokenizer, m
     assert "expected the gradients that transformers computes, found another one of " in _refusal(folder)
 
 
-def test_a_model_that_cannot_be_saved_is_refused(new_decoder, save_base, monkeypatch):
+def test_model_that_cannot_be_saved_is_refused(new_decoder, save_base, monkeypatch):
     folder = save_base(new_decoder("gpt2"))
 
     def fail(*_, **__):
@@ -98,7 +98,7 @@ def test_a_model_that_cannot_be_saved_is_refused(new_decoder, save_base, monkeyp
     assert "(TypeError: validator)" in message
 
 
-def test_a_skip_that_is_lost_on_the_way_is_refused(new_decoder, save_base, monkeypatch):
+def test_skip_that_is_lost_on_loading_is_refused(new_decoder, save_base, monkeypatch):
     folder = save_base(new_decoder("llama"))
     load = checkpoints.load
 
@@ -112,7 +112,7 @@ def test_a_skip_that_is_lost_on_the_way_is_refused(new_decoder, save_base, monke
     assert "expected the same logits after saving and loading, found others" in _refusal(folder)
 
 
-def test_a_cache_that_changes_the_output_is_refused(new_decoder, save_base, monkeypatch):
+def test_cache_that_changes_the_output_is_refused(new_decoder, save_base, monkeypatch):
     decoder = new_decoder("llama")
     folder, generate = save_base(decoder), type(decoder).generate
 
@@ -126,12 +126,12 @@ def test_a_cache_that_changes_the_output_is_refused(new_decoder, save_base, monk
     assert "generates the same with its cache as without, found other logits" in _refusal(folder)
 
 
-def test_a_limit_of_the_settings_is_told(new_decoder, save_base):
+def test_wrong_setting_is_reported(new_decoder, save_base):
     folder = save_base(new_decoder())
     message = _refusal(folder, trial_config(training=TRAINING | {"max_tokens": 300}))
     assert message.startswith("c2-s1-t3: training.max_tokens: expected at most 61")
 
 
-def test_whatever_fails_in_a_trial_is_one_line(new_decoder, save_base, monkeypatch):
+def test_any_error_in_a_trial_is_an_input_error(new_decoder, save_base, monkeypatch):
     monkeypatch.setattr(trial, "_check_states", lambda decoder: logits_of(decoder, "text"))
     assert _refusal(save_base(new_decoder())).startswith("the base model: expected a decoder that can be trained")
