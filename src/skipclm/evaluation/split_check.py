@@ -16,8 +16,8 @@ def check_trainings(split: str, pairs: Examples, trainings: list[dict]) -> list[
     """
     found = []
     for training in trainings:
-        fewest = training["batch_size"] if split == "train" else min(1, training["validations"])
-        usable = pairs.usable(training["max_tokens"], fewest, split)
+        minimum = training["batch_size"] if split == "train" else min(1, training["validations"])
+        usable = pairs.usable(training["max_tokens"], minimum, split)
         found.append(training | {"used": len(usable), "of": len(pairs)})
     return found
 
