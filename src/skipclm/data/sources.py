@@ -28,7 +28,7 @@ def read(source: dict, folder: str | Path, languages: dict, pair: str) -> list[R
     Raises InputError if data is missing, unreadable or misaligned.
     """
     view = View(source, folder, languages, pair)
-    view.need_language(*_LANGUAGE_KEYS[source["kind"]])
+    view.require_language(*_LANGUAGE_KEYS[source["kind"]])
     return _READERS[source["kind"]](view)
 
 
@@ -37,7 +37,7 @@ def files(source: dict, folder: str | Path, languages: dict, pair: str) -> list[
     view = View(source, folder, languages, pair)
     if source["kind"] == "demo":
         return []
-    view.need_language(*_LANGUAGE_KEYS[source["kind"]])
+    view.require_language(*_LANGUAGE_KEYS[source["kind"]])
     for key in ("config", "fields"):
         view.fill(key, view.sides[0])  # raises InputError for an unknown placeholder
     if source["kind"] == "hub":
@@ -124,7 +124,7 @@ def _from_demo(view: View) -> list[Row]:
     missing = set(view.sides) - set(sentences[0] if sentences else view.sides)
     if missing:
         raise InputError(
-            f"the demo corpus speaks {', '.join(sorted(sentences[0]))}, not {', '.join(sorted(missing))}; "
+            f"the demo corpus has {', '.join(sorted(sentences[0]))}, not {', '.join(sorted(missing))}; "
             f"leave {view.pair} out of `pairs` or use another source"
         )
     return [tuple(sentence[language] for language in view.sides) for sentence in sentences]
@@ -137,7 +137,7 @@ def _from_tsv(view: View) -> list[Row]:
         if len(columns) != 2:
             raise InputError(
                 f"{path}, line {number}: expected two columns separated by one tab, found {len(columns)}; "
-                "mend the line, or cut a file of more columns to the two sentences (cut -f 1,2)"
+                "correct the line, or cut a file of more columns to the two sentences (cut -f 1,2)"
             )
         rows.append(tuple(columns))
     _check_header(path, rows, view)
