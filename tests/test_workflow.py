@@ -248,8 +248,8 @@ def test_no_job_before_the_selection_reads_the_test_split(finished):
     ("german", "message"),
     [
         (b"Eins.\nZw\xf6lf\n", "de.txt, line 2: expected UTF-8, found the byte 0xf6"),
-        (b"Eins.\n", "expected as many lines on both sides, found 16 in"),
-        (b"", "expected as many lines on both sides, found 16 in"),
+        (b"Eins.\n", "expected the same number of lines on both sides, found 16 in"),
+        (b"", "expected the same number of lines on both sides, found 16 in"),
         (b"\n" * 16, "corpus.sources.held_out: expected sentence pairs of en-de in lines:en.txt,de.txt, found none"),
     ],
     ids=["not UTF-8", "a line lost", "empty", "blank"],

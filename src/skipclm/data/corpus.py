@@ -11,13 +11,12 @@ The summary counts every row. For a split with its own source, and for the sum o
 read = blank + long + ratio + duplicate + overlap + surplus + pairs, where
 blank, long, ratio, duplicate   rows that `clean` dropped
 overlap                         rows that share a sentence with a split of higher precedence. The order is test, valid,
-                                train. Further test sets come after valid and train and ignore test
+                                train. Further test sets come after valid and train; they may share sentences with test
 surplus                         rows beyond the configured size
-A carved split reads no rows itself: the row of train in the summary has its counts of reading and cleaning.
+A carved split reads no rows itself. In the summary, the row of train includes what was read and cleaned for it.
 
-A test set with its own source and `size: null` loses only the rows with a blank side. A further test
-set also loses the rows that share a sentence with train or valid. From `test` no such row is dropped: train and valid
-lose theirs instead.
+A test set with its own source and `size: null` is not cleaned: only rows with a blank side are dropped. From a further
+test set, overlap with train and valid is dropped as well. `test` has no overlap: train and valid lose the shared rows.
 """
 
 import math
@@ -165,6 +164,7 @@ def group_rows(parts: Parts) -> dict[Sentence, list[tuple[str, Row]]]:
     parent: dict[Sentence, Sentence] = {}
 
     def root(sentence: Sentence) -> Sentence:
+        """Return the sentence that represents the group, and shorten the path to it."""
         while (above := parent.setdefault(sentence, sentence)) != sentence:
             parent[sentence] = parent[above]
             sentence = above
@@ -185,8 +185,8 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
     for pair in pairs:
         with naming(sources.config_key(source, split)):
             raw = sources.read(source, corpus["folder"], languages, pair)
-            is_whole = split not in ("train", "valid") and corpus[split]["size"] is None
-            rows, dropped = without_blanks(raw) if is_whole else clean(raw, **corpus["cleaning"])
+            keeps_all = split not in ("train", "valid") and corpus[split]["size"] is None
+            rows, dropped = without_blanks(raw) if keeps_all else clean(raw, **corpus["cleaning"])
             part = Part(sources.origin(source, languages, pair), rows, Counter(read=len(raw)) + dropped)
             if not rows:
                 raise InputError(
@@ -281,7 +281,7 @@ def _read_built(folder: Path, split: str, pairs: list[str]) -> Parts:
 
 
 def _drop_reason(row: Row, max_bytes: int, max_ratio: float) -> str | None:
-    # `tidy` has removed surrogates, so encoding cannot fail.
+    # `tidy` has removed lone surrogates, so encoding cannot fail.
     short, long = sorted(len(sentence.encode()) for sentence in row)
     if not all(map(is_visible, row)):
         return "blank"

@@ -47,7 +47,7 @@ class Prompt:
         """Return the tokens of `<begin> sentence </s>`, the prompt of a source sentence."""
         return [*self.begin, *ids, self.end]
 
-    def room(self, ids: list[int], context: int | None, length_ratio: float, length_extra: int) -> int:
+    def max_new_tokens(self, ids: list[int], context: int | None, length_ratio: float, length_extra: int) -> int:
         """Return the maximum number of tokens of a translation, with `</s>`; 0 or less if the source is too long.
 
         This is `length_ratio` times the source tokens plus `length_extra`, limited by the model's `context`.
@@ -112,7 +112,7 @@ class Examples(Dataset):
 
     def within(self, max_tokens: int) -> "Examples":
         """Return the pairs with at most `max_tokens` tokens, source and target together."""
-        return self.chosen([i for i, length in enumerate(self.lengths()) if length <= max_tokens])
+        return self.select([i for i, length in enumerate(self.lengths()) if length <= max_tokens])
 
     def usable(self, max_tokens: int, minimum: int, split: str) -> "Examples":
         """Return the pairs within `max_tokens`; raises an `InputError` if there are fewer than `minimum`."""
@@ -130,9 +130,9 @@ class Examples(Dataset):
     def by_length(self) -> "Examples":
         """Return the pairs sorted by length, shortest first. Batches in this order need little padding."""
         lengths = self.lengths()
-        return self.chosen(sorted(range(len(self)), key=lengths.__getitem__))
+        return self.select(sorted(range(len(self)), key=lengths.__getitem__))
 
-    def chosen(self, indices: list[int]) -> "Examples":
+    def select(self, indices: list[int]) -> "Examples":
         """Return the pairs with these indices, in this order."""
         return Examples([self.source[i] for i in indices], [self.target[i] for i in indices], self.keys[indices])
 
@@ -199,7 +199,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         pools = [order[start : start + pool_size] for start in range(0, len(order), pool_size)]
         batches: list[list[int]] = []
         for pool in pools:
-            for batch in batches_within(sorted(pool, key=self.lengths.__getitem__), self._fits):
+            for batch in split_into_batches(sorted(pool, key=self.lengths.__getitem__), self._fits):
                 if len(batch) >= self.processes:
                     batches.append(batch)
                 else:
@@ -212,7 +212,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         return len(batch) <= self.batch_size and is_short
 
 
-def batches_within(order: list[int], fits: Callable[[list[int]], bool]) -> list[list[int]]:
+def split_into_batches(order: list[int], fits: Callable[[list[int]], bool]) -> list[list[int]]:
     """Split items, in order, into the largest batches that `fits` allows.
 
     An item that does not fit even in an empty batch gets a batch of its own.

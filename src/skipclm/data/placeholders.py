@@ -50,7 +50,7 @@ class View:
         if first not in (source, target):
             raise InputError(
                 f"`first` must be a language of the pair {self.pair}, found {first!r}; "
-                "leave it out where the first column is the pair's source language"
+                "leave it out if the first column is the pair's source language"
             )
         return first, target if first == source else source
 
@@ -86,6 +86,7 @@ class View:
         known |= {"language": [language]} if language else {}
 
         def replace(match: re.Match) -> str:
+            """Return the codes that replace one placeholder."""
             if match[1] not in known:
                 raise InputError(
                     f"`{key}: {self.source[key]}` holds {match[0]}; known here: "

@@ -167,7 +167,7 @@ def _from_jsonl(view: View) -> list[Row]:
     for number, line in enumerate(read_lines(path), start=1):
         with naming(f"{path}, line {number}"):
             record = _parse(line) if line.strip() else dict.fromkeys(fields, "")
-            rows.append(tuple(_string(_look_up(record, field), field) for field in fields))
+            rows.append(tuple(_check_string(_look_up(record, field), field) for field in fields))
     return rows
 
 
@@ -189,7 +189,7 @@ def _look_up(record: Any, field: str) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _string(value: Any, field: str) -> str:
+def _check_string(value: Any, field: str) -> str:
     if not isinstance(value, str):
         shown = "nothing" if value is None else repr(value)[:60]
         raise InputError(
@@ -218,7 +218,7 @@ def _load(view: View, language: str | None = None) -> Any:
 
 
 def _local_folder(view: View, language: str | None) -> Path:
-    """Return the local folder that takes the place of a hub data set, if it exists."""
+    """Return the path of the local folder that replaces a hub data set if it exists."""
     return view.root / expand(view.fill("dataset", language))
 
 
@@ -226,15 +226,15 @@ def _texts(table: Any, field: str) -> list[str]:
     texts = []
     for number, value in enumerate(hub.column(table, field), start=1):
         with naming(f"row {number}"):
-            texts.append(_string(value, field))
+            texts.append(_check_string(value, field))
     return texts
 
 
 def _check_aligned(texts: list[list[str]], names: list[str], unit: str) -> None:
     if len(texts[0]) != len(texts[1]):
         raise InputError(
-            f"expected as many {unit} on both sides, found {len(texts[0])} in {names[0]} and {len(texts[1])} "
-            f"in {names[1]}; number n of one must be the translation of number n of the other"
+            f"expected the same number of {unit} on both sides, found {len(texts[0])} in {names[0]} and "
+            f"{len(texts[1])} in {names[1]}; number n of one must be the translation of number n of the other"
         )
 
 

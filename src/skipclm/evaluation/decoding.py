@@ -16,7 +16,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from skipclm.data.examples import Prompt, batches_within, decode, pad
+from skipclm.data.examples import Prompt, decode, pad, split_into_batches
 from skipclm.models import checkpoints, modeling
 from skipclm.models.decoders import find_batching, fuse_attention, has_sortable_cache, router_loss_omitted
 from skipclm.runtime import memory
@@ -49,15 +49,15 @@ def translate(
 ) -> Translated:
     """Translate sentences, given as token ids without special tokens.
 
-    A translation has at most `length_ratio` times the source tokens plus `length_extra` tokens, and never exceeds the
-    model's context. A batch has at most `batch_tokens` tokens: the prompts and the longest possible translations, with
-    padding, times the number of beams. If a batch does not fit in memory, its halves are translated one after the
-    other. If batching changes the output of a model, its batches hold sentences of equal length or single sentences.
-    With `progress`, a bar on standard error counts the batches.
+    A translation has at most `length_ratio` times the source tokens plus `length_extra` tokens. Prompt and translation
+    together fit in the model's context. A batch has at most `batch_tokens` tokens: the prompts and the longest possible
+    translations, with padding, times the number of beams. If a batch does not fit in memory, its halves are translated
+    one after the other. If batching changes the output of a model, its batches hold sentences of equal length or single
+    sentences. With `progress`, a bar on standard error counts the batches.
     """
     prompt, context = Prompt.of(tokenizer), modeling.context(model)
     prompts = [prompt.source(ids) for ids in sources]
-    rooms = [prompt.room(ids, context, length_ratio, length_extra) for ids in sources]
+    limits = [prompt.max_new_tokens(ids, context, length_ratio, length_extra) for ids in sources]
     too_long = [context is not None and len(row) >= context for row in prompts]
     translated = Translated([""] * len(sources), list(too_long), too_long)
     readable = [i for i in range(len(sources)) if not too_long[i]]
@@ -71,22 +71,21 @@ def translate(
 
         def fits(batch: list[int]) -> bool:
             """Tell whether these sentences, the longest first, may share a batch."""
-            # A sentence that would exceed the context gets its own batch: its lower limit would hold for all.
+            # A sentence that could exceed the context gets its own batch: it would reduce the limit of the others.
             longest = lengths[batch[0]]
             is_allowed = batching == "any" or (
                 batching == "equal_length" and _are_equal(len(prompts[i]) for i in batch)
             )
-            is_allowed &= beams == 1 or _are_equal(rooms[i] for i in batch)  # beam search has one limit per batch
+            is_allowed &= beams == 1 or _are_equal(limits[i] for i in batch)  # beam search has one limit per batch
             return (
                 is_allowed and (context is None or longest <= context) and len(batch) * longest * beams <= batch_tokens
             )
 
-        for batch in tqdm(batches_within(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
-            limits = [rooms[i] for i in batch]
-            generated = _generate_in_memory(model, search, [prompts[i] for i in batch], limits)
+        for batch in tqdm(split_into_batches(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
+            generated = _generate_in_memory(model, search, [prompts[i] for i in batch], [limits[i] for i in batch])
             for i, ids in zip(batch, generated, strict=True):
-                translated.texts[i] = decode(tokenizer, [ids[: rooms[i]]])[0]
-                translated.cut[i] = prompt.end not in ids[: rooms[i]]
+                translated.texts[i] = decode(tokenizer, [ids[: limits[i]]])[0]
+                translated.cut[i] = prompt.end not in ids[: limits[i]]
     return translated
 
 
@@ -188,7 +187,7 @@ class _StopWhenHalfFinished(StoppingCriteria):
         generated = ids[:, self.width :]
         return (generated == self.end).any(dim=1) | (self.limits <= generated.shape[1])
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **named: object) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
         """Stop the rows that have ended; stop all rows if at least half have ended."""
         ended = self.ended(input_ids)
         return ended | (2 * ended.sum() >= len(ended))

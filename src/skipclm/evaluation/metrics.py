@@ -52,7 +52,7 @@ class Translations:
         if len(self.hypotheses) != len(self.references):
             raise InputError(
                 f"expected one translation per reference, found {len(self.hypotheses)} translations and "
-                f"{len(self.references)} references; translate the same split again, whole"
+                f"{len(self.references)} references; translate the complete split again"
             )
         for name, others in (("sources", self.sources), ("cut", self.cut)):
             if others is not None and len(others) != len(self.hypotheses):
@@ -85,7 +85,7 @@ class Metric:
 
 def _measure_sacrebleu(build: Callable[[Translations], Scorer], texts: Translations) -> tuple[np.ndarray, str]:
     scorer = build(texts)
-    # The significance tests of sacrebleu use this method too. The signature has the number of references only after it.
+    # The significance tests of sacrebleu use this method too. It also sets the number of references in the signature.
     contributions = scorer._extract_corpus_statistics(texts.hypotheses, [texts.references])
     return np.array(contributions, dtype=float), str(scorer.get_signature())
 

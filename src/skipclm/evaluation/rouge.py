@@ -30,7 +30,10 @@ def scores(hypotheses: list[str], references: list[str], kind: str, language: st
     from rouge_score import rouge_scorer, tokenizers  # slow: imports nltk
 
     class Words(tokenizers.Tokenizer):
+        """The tokenizer of this module, for rouge-score."""
+
         def tokenize(self, text: str) -> list[str]:
+            """Return the tokens of a text."""
             return tokens(text, language)
 
     scorer = rouge_scorer.RougeScorer([kind], tokenizer=Words())

@@ -34,21 +34,23 @@ def round_trip(
     encoded: list[list[int]],
     texts: metrics.Translations,
     names: list[str],
-    rooms: list[int] | None = None,
+    limits: list[int] | None = None,
 ) -> dict:
     """Encode and decode the references and score the result: the best score that any model can reach.
 
-    `encoded` holds the tokens of the references, `rooms` the maximum number of tokens of each translation, with its
+    `encoded` holds the tokens of the references, `limits` the maximum number of tokens of each translation, with its
     end. `texts` holds sources and references, and the references again as hypotheses. Returns `ceiling` (value and
     signature by metric), `changed` (the number of references that decode to another text), an `example` of them,
     `unknown` (the percentage of unknown tokens) and `cut` (the numbers, from 1, of the references that are longer than
     their limit).
     """
     end, unknown = tokenizer.eos_token_id, tokenizer.unk_token_id
-    before_end = [ids[: ids.index(end)] if end in ids else ids for ids in encoded]
-    decoded = decode(tokenizer, before_end)
+    content = [ids[: ids.index(end)] if end in ids else ids for ids in encoded]
+    decoded = decode(tokenizer, content)
     changed = [n for n, pair in enumerate(zip(texts.references, decoded, strict=True), start=1) if len(set(pair)) > 1]
-    best = decode(tokenizer, [ids[:room] for ids, room in zip(before_end, rooms, strict=True)]) if rooms else decoded
+    best = decoded
+    if limits:
+        best = decode(tokenizer, [ids[:limit] for ids, limit in zip(content, limits, strict=True)])
     scores, _ = metrics.measure(replace(texts, hypotheses=best), names)
     examples = [{"line": n, "reference": texts.references[n - 1], "written": decoded[n - 1]} for n in changed[:1]]
     count = sum(map(len, encoded))
@@ -57,9 +59,7 @@ def round_trip(
         "changed": len(changed),
         "example": examples[0] if examples else None,
         "unknown": 100 * sum(ids.count(unknown) for ids in encoded) / count if count and end != unknown else 0.0,
-        "cut": [
-            n for n, (ids, room) in enumerate(zip(before_end, rooms or [], strict=False), start=1) if len(ids) >= room
-        ],
+        "cut": [n for n, (ids, limit) in enumerate(zip(content, limits or [], strict=False), 1) if len(ids) >= limit],
     }
 
 
