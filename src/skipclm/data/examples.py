@@ -158,7 +158,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
 
     A batch has at most `batch_size` pairs. If `batch_tokens` is given, it has at most that many tokens with padding; a
     longer pair forms a batch of its own. With several processes, each gets every n-th pair of a batch, and at least
-    one: a batch never has fewer pairs than there are processes, even above `batch_tokens`. Pairs left over join another
+    one: a batch never has fewer pairs than there are processes, even above `batch_tokens`. Remaining pairs join another
     batch. The batches are shuffled, unlike those of the sampler of transformers, where long batches precede short ones
     and the loss rises and falls with the length.
     """
@@ -185,10 +185,10 @@ class LengthGroupedBatches(Sampler[list[int]]):
         return self.steps
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator, left = torch.Generator().manual_seed(self.seed), self.steps
-        while left:
-            batches = self._one_pass(generator)[:left]
-            left -= len(batches)
+        generator, remaining = torch.Generator().manual_seed(self.seed), self.steps
+        while remaining:
+            batches = self._one_pass(generator)[:remaining]
+            remaining -= len(batches)
             for batch in batches:
                 yield batch[self.process :: self.processes]
 

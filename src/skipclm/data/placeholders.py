@@ -74,7 +74,7 @@ class View:
         return codes[name]
 
     def fill(self, key: str, language: str | None = None) -> str | None:
-        """Return the value of the source's `key`, with placeholders replaced; raises InputError for an unknown one."""
+        """Return the value of the source's `key` with placeholders replaced; raises InputError for unknown ones."""
         (source, target), (first, second) = self.sides, self.columns
         known = {
             "source": [source],

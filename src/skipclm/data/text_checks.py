@@ -72,17 +72,17 @@ def check_text(sentences: Sequence[str]) -> list[str]:
 
     Raises an `InputError` if most of the sentences are markup or contain null characters.
     """
-    filled = [(number, text) for number, text in enumerate(sentences, start=1) if text.strip()]
+    numbered = [(number, text) for number, text in enumerate(sentences, start=1) if text.strip()]
     _check_share(
-        filled,
+        numbered,
         lambda text: "\0" in text,
         "null characters, as in UTF-16 or UTF-32 that was read as UTF-8,",
         "convert the text to UTF-8",
     )
-    _check_share(filled, _TAGGED.fullmatch, "tags", "take the sentences out of the markup")
+    _check_share(numbered, _TAGGED.fullmatch, "tags", "take the sentences out of the markup")
     warnings = []
-    for sign in (*_SIGNS, _csv_sign(filled)):
-        matching = [(number, text) for number, text in filled if sign.matches(text)]
+    for sign in (*_SIGNS, _csv_sign(numbered)):
+        matching = [(number, text) for number, text in numbered if sign.matches(text)]
         if matching:
             number, text = matching[0]
             warnings.append(
@@ -93,14 +93,14 @@ def check_text(sentences: Sequence[str]) -> list[str]:
 
 
 def _check_share(
-    filled: list[tuple[int, str]], matches: Callable[[str], object], description: str, remedy: str
+    numbered: list[tuple[int, str]], matches: Callable[[str], object], description: str, remedy: str
 ) -> None:
     """Raise an `InputError` if most of the numbered sentences match."""
-    matching = [(number, text) for number, text in filled if matches(text)]
-    if len(matching) > _ERROR_SHARE * len(filled):
+    matching = [(number, text) for number, text in numbered if matches(text)]
+    if len(matching) > _ERROR_SHARE * len(numbered):
         number, text = matching[0]
         raise InputError(
-            f"expected sentences, found {description} in {len(matching)} of {len(filled)}, first in number {number}: "
+            f"expected sentences, found {description} in {len(matching)} of {len(numbered)}, first in number {number}: "
             f"{_shorten(text)}; {remedy}"
         )
 
@@ -137,10 +137,10 @@ def _is_quoted(text: str) -> bool:
     return len(text) > 2 and text[0] == text[-1] == '"' and '"' not in text[1:-1].replace('""', "")
 
 
-def _csv_sign(filled: list[tuple[int, str]]) -> _Sign:
+def _csv_sign(numbered: list[tuple[int, str]]) -> _Sign:
     """Return the sign of CSV: any quoted field if nearly all sentences are quoted, else one with doubled quotes."""
-    count = sum(_is_quoted(text) for _, text in filled)
-    is_csv = len(filled) >= _MIN_SENTENCES and count > _QUOTED_SHARE * len(filled)
+    count = sum(_is_quoted(text) for _, text in numbered)
+    is_csv = len(numbered) >= _MIN_SENTENCES and count > _QUOTED_SHARE * len(numbered)
 
     def matches(text: str) -> bool:
         """Tell whether a sentence is probably a quoted field of CSV."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skipclm.errors import InputError
 
-# Byte-order marks. That of UTF-32LE comes first because it begins with that of UTF-16LE.
+# Byte-order marks. The mark of UTF-32LE comes before that of UTF-16LE because it begins with the same bytes.
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32LE",
     codecs.BOM_UTF32_BE: "UTF-32BE",
@@ -72,7 +72,7 @@ def _decompress(data: bytes, name: str) -> bytes:
                 return decompress(data)
             except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise InputError(
-                    f"{name}: expected a whole {form} file, found a damaged one ({error}); fetch or make it again"
+                    f"{name}: expected a complete {form} file, found a damaged one ({error}); fetch or make it again"
                 ) from None
     return data
 
@@ -149,16 +149,12 @@ def _count_ascii(sample: bytes, encoding: str) -> int:
     return sum(map(str.isascii, text)) if is_likely else 0
 
 
-# By the first bytes. None of these patterns matches text in UTF-8; "BZh" without more bytes could.
+# By the first bytes. No text in UTF-8 begins with them; it could begin with only "BZh".
 _COMPRESSED: dict[re.Pattern, tuple[str, Callable[[bytes], bytes]]] = {
     re.compile(rb"\x1f\x8b"): ("gzip", gzip.decompress),
-    re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"): (
-        "bzip2",
-        partial(_join_streams, bz2.BZ2Decompressor),
-    ),  # the second: an empty file
+    # The second alternative is an empty file.
+    re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"): ("bzip2", partial(_join_streams, bz2.BZ2Decompressor)),
     re.compile(rb"\xfd7zXZ\x00"): ("xz", partial(_join_streams, lzma.LZMADecompressor)),
-    re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): (
-        "zstd",
-        _unzstd,
-    ),  # the second form is that of a skippable frame
+    # The second alternative is a skippable frame.
+    re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): ("zstd", _unzstd),
 }

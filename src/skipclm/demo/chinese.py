@@ -2,7 +2,7 @@
 
 from skipclm.demo.words import Inflector, Keywords, Lexeme, UnknownForm, Words, table_by_person
 
-_AGREEING = table_by_person(he="我 你 他 她 我们 他们")
+_PERSON_FORMS = table_by_person(he="我 你 他 她 我们 他们")
 
 
 def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
@@ -25,7 +25,7 @@ def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
 
 
 def _person(person: Lexeme, keywords: Keywords, words: Words) -> str:
-    return _AGREEING["he"][person.agrees] if "he" in keywords else person.forms["zh"][0]
+    return _PERSON_FORMS["he"][person.agrees] if "he" in keywords else person.forms["zh"][0]
 
 
 def _adjective(adjective: Lexeme, keywords: Keywords, words: Words) -> str:

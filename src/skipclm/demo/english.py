@@ -14,7 +14,7 @@ from skipclm.demo.words import (
     table_by_person,
 )
 
-_AGREEING = table_by_person(
+_PERSON_FORMS = table_by_person(
     he="I you he she we they",
     his="my your his her our their",
     **{"is": "am are is is are are"},
@@ -83,13 +83,13 @@ def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
     if "a" in keywords:
         return with_article(phrase)
     owner = first_word(words, "persons", "names")
-    return f"{_AGREEING['his'][owner.agrees]} {phrase}" if owner else phrase
+    return f"{_PERSON_FORMS['his'][owner.agrees]} {phrase}" if owner else phrase
 
 
 def _person(person: Lexeme, keywords: Keywords, words: Words) -> str:
-    agreeing = pick(keywords, _AGREEING, "")
-    if agreeing:
-        return _AGREEING[agreeing][person.agrees]
+    form = pick(keywords, _PERSON_FORMS, "")
+    if form:
+        return _PERSON_FORMS[form][person.agrees]
     if "gen" in keywords:
         return f"{principal_part(person, 'en', 0)}'s"
     return principal_part(person, "en", 1 if "acc" in keywords else 0)
@@ -103,5 +103,5 @@ def _adjective(adjective: Lexeme, keywords: Keywords, words: Words) -> str:
 
 
 # the keywords that a slot may use, besides the names of other slots
-KEYWORDS = {"a", "pl", "at", "to", "acc", "gen", "er", "est", "present", "past", "participle", "ing", *_AGREEING}
+KEYWORDS = {"a", "pl", "at", "to", "acc", "gen", "er", "est", "present", "past", "participle", "ing", *_PERSON_FORMS}
 INFLECTORS: dict[str, Inflector] = {"persons": _person, "nouns": _noun, "verbs": _verb, "adjectives": _adjective}

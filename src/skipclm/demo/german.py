@@ -15,7 +15,7 @@ from skipclm.demo.words import (
     table_by_person,
 )
 
-_AGREEING = table_by_person(
+_PERSON_FORMS = table_by_person(
     er="ich du er sie wir sie",
     sein="mein dein sein ihr unser ihr",
     ist="bin bist ist ist sind sind",
@@ -81,10 +81,10 @@ def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
     if "den" in keywords:  # the relative pronoun; it equals the article, except in the genitive and the dative plural
         return _DER[case].split()[column]
     owner, adjective = first_word(words, "persons", "names"), first_word(words, "adjectives")
-    determiner = _AGREEING["sein"][owner.agrees] if owner else pick(keywords, ("der", "dies", "ein", "kein"), "")
+    determiner = _PERSON_FORMS["sein"][owner.agrees] if owner else pick(keywords, ("der", "dies", "ein", "kein"), "")
     article, ending = endings(determiner, case, column)
-    described = _stem(adjective) + ending if adjective else ""
-    return " ".join(filter(None, [article, described, _decline(noun, case, plural)]))
+    inflected = _stem(adjective) + ending if adjective else ""
+    return " ".join(filter(None, [article, inflected, _decline(noun, case, plural)]))
 
 
 def _decline(noun: Lexeme, case: str, plural: bool) -> str:
@@ -153,7 +153,7 @@ def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
         "final": parts["before"] + finite,
         "particle": parts["particle"],
         "zu": parts["zu"],
-        "aux": _AGREEING[parts["auxiliary"]][agrees],
+        "aux": _PERSON_FORMS[parts["auxiliary"]][agrees],
         "object": parts["object"],
         "done": parts["done"],
         "participle": f"{parts['object']} {parts['done']}".strip(),
@@ -162,9 +162,9 @@ def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
 
 
 def _person(person: Lexeme, keywords: Keywords, words: Words) -> str:
-    agreeing = pick(keywords, _AGREEING, "")
-    if agreeing:
-        return _AGREEING[agreeing][person.agrees]
+    form = pick(keywords, _PERSON_FORMS, "")
+    if form:
+        return _PERSON_FORMS[form][person.agrees]
     case = pick(keywords, _CASES, "nom")
     if person.kind == "names" and case == "gen":
         return f"{principal_part(person, 'de', 0)}s"
@@ -190,7 +190,7 @@ def _adjective(adjective: Lexeme, keywords: Keywords, words: Words) -> str:
 
 # the keywords that a slot may use, besides the names of other slots
 KEYWORDS = {
-    *("der", "dies", "ein", "kein", "den", "pl", "at", "to", "er", "est", *_CASES, *_AGREEING),
+    *("der", "dies", "ein", "kein", "den", "pl", "at", "to", "er", "est", *_CASES, *_PERSON_FORMS),
     *("present", "final", "particle", "zu", "aux", "object", "done", "participle", "imperative"),
 }
 INFLECTORS: dict[str, Inflector] = {"persons": _person, "nouns": _noun, "verbs": _verb, "adjectives": _adjective}

@@ -54,9 +54,9 @@ class Translations:
                 f"expected one translation per reference, found {len(self.hypotheses)} translations and "
                 f"{len(self.references)} references; translate the complete split again"
             )
-        for name, others in (("sources", self.sources), ("cut", self.cut)):
-            if others is not None and len(others) != len(self.hypotheses):
-                raise InputError(f"expected {len(self.hypotheses)} {name}, one per translation, found {len(others)}")
+        for name, values in (("sources", self.sources), ("cut", self.cut)):
+            if values is not None and len(values) != len(self.hypotheses):
+                raise InputError(f"expected {len(self.hypotheses)} {name}, one per translation, found {len(values)}")
         if not self.hypotheses:
             raise InputError("expected lines to score, found none; check that the split is not empty")
 
@@ -267,7 +267,7 @@ def total(name: str, contributions: np.ndarray) -> float:
 
 
 def is_imperfect(name: str, value: float) -> bool:
-    """Tell whether a score is more than one point below the best possible score."""
+    """Tell whether a score is more than one point worse than the best possible score."""
     return abs({1: 100.0, -1: 0.0, 0: value}[METRICS[name].sign()] - value) > 1
 
 

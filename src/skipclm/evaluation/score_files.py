@@ -21,7 +21,7 @@ def identity(wildcards: object) -> dict[str, str | int]:
 def describe(path: str | Path, cut: list[bool], run: dict) -> dict:
     """Return a description of a file of translations.
 
-    It holds `run`, which `identity` returns, the digest, the number of lines, and the numbers, from 1, of the lines
+    It holds the identity `run` (see `identity`), the digest, the number of lines, and the numbers, from 1, of the lines
     that were cut.
     """
     return run | {
