@@ -16,7 +16,7 @@ class ShortOfMemoryError(RuntimeError):
     """One of several processes is out of memory; `micro_batch` is the size that all of them should try next."""
 
     def __init__(self, micro_batch: int) -> None:
-        super().__init__(f"out of memory; micro_batch {micro_batch} may do")
+        super().__init__(f"out of memory; try micro_batch {micro_batch}")
         self.micro_batch = micro_batch
 
 

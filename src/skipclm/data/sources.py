@@ -124,8 +124,8 @@ def _from_demo(view: View) -> list[Row]:
     missing = set(view.sides) - set(sentences[0] if sentences else view.sides)
     if missing:
         raise InputError(
-            f"the demo corpus has {', '.join(sorted(sentences[0]))}, not {', '.join(sorted(missing))}; "
-            f"leave {view.pair} out of `pairs` or use another source"
+            f"expected languages of the demo corpus ({', '.join(sorted(sentences[0]))}), found "
+            f"{', '.join(sorted(missing))}; leave {view.pair} out of `pairs` or use another source"
         )
     return [tuple(sentence[language] for language in view.sides) for sentence in sentences]
 
