@@ -30,7 +30,7 @@ def trained_model() -> tuple[Path, Examples]:
     decoder, tokenizer, _ = base_model.from_scratch(texts, config["model"]["scratch"], folder)
     settings = runs.cell_settings(config, runs.Cell(2, 2, 3))
     pairs = Examples.encoded(tokenizer, source, target)
-    train, held_out = pairs.chosen(list(range(TEST, len(pairs)))), pairs.chosen(list(range(TEST)))
+    train, held_out = pairs.select(list(range(TEST, len(pairs)))), pairs.select(list(range(TEST)))
     outcome = fine_tuning.train(decoder, Prompt.of(tokenizer), settings, train, held_out, 1, folder)
     checkpoints.save(outcome.model, tokenizer, folder / "model", {})
     return folder / "model", held_out

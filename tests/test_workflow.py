@@ -238,7 +238,7 @@ def test_no_job_before_the_selection_reads_the_test_split(finished):
     ("german", "message"),
     [
         (b"Eins.\nZw\xf6lf\n", "de.txt, line 2: expected UTF-8, found the byte 0xf6"),
-        (b"Eins.\n", "expected as many lines on both sides, found 16 in"),
+        (b"Eins.\n", "expected the same number of lines on both sides, found 16 in"),
     ],
     ids=["not UTF-8", "a line lost"],
 )

@@ -1,4 +1,4 @@
-"""What a user can mend, and the words that its messages share; and the end that others put to a job."""
+"""The exceptions of the package, and context managers and words for their messages."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -13,30 +13,30 @@ class InputError(ValueError):
 
 
 class ShortOfMemoryError(RuntimeError):
-    """One of several processes lacks memory; the `micro_batch` is what all of them may try next."""
+    """One of several processes is out of memory; `micro_batch` is the size that all of them should try next."""
 
     def __init__(self, micro_batch: int) -> None:
-        super().__init__(f"out of memory; micro_batch {micro_batch} may do")
+        super().__init__(f"out of memory; try micro_batch {micro_batch}")
         self.micro_batch = micro_batch
 
 
 class TerminatedError(BaseException):
-    """A job was told to end, by SIGTERM, say; a training goes on from its last snapshot when it is started again.
+    """A signal such as SIGTERM ended the job; a restarted training resumes from its last snapshot.
 
-    As little an `Exception` as KeyboardInterrupt is, so that nobody takes it for a fault of what was under way.
+    It is no `Exception`, like KeyboardInterrupt, so that no handler takes it for an error of the job.
     """
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """Say what to do about an unknown name: the nearest of the `known` ones, if any is near."""
-    lower = {each.lower(): each for each in known}
+    """Return the remedy for an unknown name: the closest of the `known` names, if one is close."""
+    lower = {candidate.lower(): candidate for candidate in known}
     nearest = get_close_matches(name.lower(), lower, n=1)
     return f"write {lower[nearest[0]]!r} if that is meant" if nearest else "correct it"
 
 
 @contextmanager
 def reading(place: object) -> Iterator[None]:
-    """Raise an `InputError` where records in a `place` lack what this version of the package looks for in them."""
+    """Raise an `InputError` if the records of a `place` do not have the form that this version expects."""
     try:
         yield
     except InputError:
@@ -50,7 +50,7 @@ def reading(place: object) -> Iterator[None]:
 
 @contextmanager
 def naming(place: str) -> Iterator[None]:
-    """Begin the message of any InputError raised inside with the place it concerns, such as a config key."""
+    """Put the `place`, such as a config key, before the message of any InputError raised inside."""
     try:
         yield
     except InputError as error:

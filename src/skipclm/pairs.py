@@ -2,7 +2,7 @@
 
 
 class Pair(str):
-    """A pair of language codes; a string like any other, so that it can be a key or a part of a path."""
+    """A pair of language codes. It is a string, so it can be a dictionary key or a part of a path."""
 
     __slots__ = ()
 

@@ -283,8 +283,8 @@ def test_each_process_always_has_a_pair():
 
 def test_items_are_split_where_they_no_longer_fit():
     fits = lambda batch: sum(batch) <= 5  # noqa: E731
-    assert examples.batches_within([1, 2, 2, 9, 3, 2, 1], fits) == [[1, 2, 2], [9], [3, 2], [1]]
-    assert examples.batches_within([], fits) == []
+    assert examples.split_into_batches([1, 2, 2, 9, 3, 2, 1], fits) == [[1, 2, 2], [9], [3, 2], [1]]
+    assert examples.split_into_batches([], fits) == []
 
 
 def test_batches_have_pairs_of_similar_length():

@@ -135,7 +135,7 @@ def test_quotes_are_csv_if_nearly_all_sentences_have_them():
     [
         (["<doc>", '<seg id="1">One.</seg>', '<seg id="2">Two.</seg>', "Three."], r"tags in 3 of 4, first in number 1"),
         (['<tuv xml:lang="en"><seg>One.</seg></tuv>', ""], "tags in 1 of 1"),
-        (["O\0n\0e\0", "T\0w\0o\0", "Three"], "code zero, .*UTF-16"),
+        (["O\0n\0e\0", "T\0w\0o\0", "Three"], "null characters, .*UTF-16"),
     ],
 )
 def test_markup_and_utf16_are_refused(sentences, message):

@@ -132,7 +132,7 @@ def test_compressed_text_is_read_by_its_content(tmp_path, form):
 @pytest.mark.parametrize("damage", [lambda data: data[:-6], lambda data: data[:12], lambda data: data + data[:12]])
 def test_damaged_archive_is_an_error_of_one_line(form, damage):
     data = COMPRESS[form]("".join(f"line {number}\n" for number in range(99)).encode())
-    with pytest.raises(InputError, match=rf"^a\.gz: expected a whole {form} file, found a damaged one .*again$"):
+    with pytest.raises(InputError, match=rf"^a\.gz: expected a complete {form} file, found a damaged one .*again$"):
         decode_lines(damage(data), "a.gz")
 
 

@@ -57,7 +57,7 @@ def test_contributions_are_read_back_bit_for_bit(tmp_path):
         loaded = score_files.load_segments(path, {"segments_sha256": atomic.sha256(path)})
         assert loaded.keys() == given.keys()
         assert all(np.array_equal(loaded[name], rows) for name, rows in given.items())
-    with pytest.raises(InputError, match=r"none: expected the segments that the scores beside it were summed from"):
+    with pytest.raises(InputError, match=r"none: expected the segments that the scores beside it were computed from"):
         score_files.load_segments(tmp_path / "none", {"segments_sha256": atomic.sha256(tmp_path / "segments")})
 
 
@@ -66,5 +66,5 @@ def test_only_scored_translations_are_shown(made):
     scores = {"hypotheses_sha256": generation["sha256"]}
     assert score_files.read_scored(path, scores) == ["eins", "", "drei"]
     atomic.write_lines(path, ["one", "", "three"])
-    with pytest.raises(InputError, match=r"expected the translations that the scores beside it are of .* another file"):
+    with pytest.raises(InputError, match=r"expected the translations that the scores beside it belong to .* found"):
         score_files.read_scored(path, scores)

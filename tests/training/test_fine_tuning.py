@@ -679,7 +679,7 @@ def test_too_few_short_pairs_are_refused(fit):
 
 
 def test_validation_without_a_pair_is_refused_before_training(fit, examples):
-    long = examples.chosen([i for i, length in enumerate(examples.lengths()) if length > 8])
+    long = examples.select([i for i, length in enumerate(examples.lengths()) if length > 8])
     with pytest.raises(InputError, match=r"at least 1 pair of valid within 8 tokens, found 0 of 75; .* to 0"):
         fit(max_tokens=8, validations=2, valid=long)
     assert fit(steps=1, max_tokens=8, validations=0, valid=long).facts["train_pairs"] == 225

@@ -27,8 +27,8 @@ with jobs.job(snakemake.log[0]):
         sources, references = (read_lines(path) for path in (snakemake.input.source, snakemake.input.target))
         texts = metrics.Translations(references, references, sources, *Pair(wildcards.pair).languages, **params.options)
         prompt = examples.Prompt.of(tokenizer)
-        rooms = [prompt.room(ids, context, **params.lengths) for ids in pairs.source]
-        check |= split_check.round_trip(tokenizer, pairs.target, texts, params.metrics, rooms)
+        limits = [prompt.max_new_tokens(ids, context, **params.lengths) for ids in pairs.source]
+        check |= split_check.round_trip(tokenizer, pairs.target, texts, params.metrics, limits)
         texts = replace(texts, hypotheses=sources, references=sources)
         check["source"] = split_check.round_trip(tokenizer, pairs.source, texts, ["chrf"])
     check["trainings"] = split_check.check_trainings(wildcards.split, pairs, params.trainings)

@@ -23,7 +23,7 @@ with (
     hypotheses, cut = score_files.read_hypotheses(snakemake.input.hypotheses, generation, identity)
     sources, references = (read_lines(path) for path in (snakemake.input.sources, snakemake.input.references))
     scores, segments = {}, {}
-    if generation["status"] in score_files.TRANSLATES:
+    if generation["status"] in score_files.TRANSLATED_STATUSES:
         neural = {Path(path).suffixes[-2][1:]: atomic.read_json(path) for path in snakemake.input.neural}
         options |= {"cut": cut, "neural": neural}
         texts = metrics.Translations(hypotheses, references, sources, *Pair(run.pair).languages, **options)

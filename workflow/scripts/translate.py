@@ -23,7 +23,7 @@ hypotheses, generation = outputs = Path(snakemake.output.hypotheses), Path(snake
 
 def translate(run: dict) -> decoding.Translated:
     """Translate the split; return no translations if the run diverged or failed."""
-    if run["status"] not in score_files.TRANSLATES:
+    if run["status"] not in score_files.TRANSLATED_STATUSES:
         return decoding.Translated([], [], [])
     torch.set_num_threads(snakemake.threads)
     model, tokenizer = checkpoints.load(snakemake.input.model)
@@ -56,5 +56,5 @@ with (
         description = score_files.describe(hypotheses, translated.cut, identity)
         facts = {"status": run["status"], "reason": run.get("reason"), "options": options}
         atomic.write_json(generation, facts | description | provenance.environment())
-        if run["status"] in score_files.TRANSLATES:
+        if run["status"] in score_files.TRANSLATED_STATUSES:
             snapshots.store(outputs, stored, fingerprint)

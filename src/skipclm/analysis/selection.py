@@ -6,7 +6,7 @@ import pandas as pd
 
 from skipclm.errors import InputError
 from skipclm.evaluation.metrics import METRICS, check_names
-from skipclm.evaluation.score_files import TRANSLATES
+from skipclm.evaluation.score_files import TRANSLATED_STATUSES
 from skipclm.pairs import Pair
 from skipclm.text import tidy
 
@@ -184,7 +184,7 @@ def _grid_row(run: dict, names: list[str]) -> dict:
 
 def _metric(run: dict, name: str) -> tuple[float | None, str | None]:
     """Return a run's value and signature, both None if the run has none or the metric did not run."""
-    if run["status"] not in TRANSLATES:
+    if run["status"] not in TRANSLATED_STATUSES:
         return None, None
     if name not in run["metrics"]:
         raise InputError(

@@ -1,4 +1,4 @@
-"""A small tokenizer for a base model from scratch, with XGLM's special tokens."""
+"""Train a small tokenizer for a new base model, with the special tokens of XGLM."""
 
 import json
 from collections.abc import Iterable
@@ -6,18 +6,18 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]  # ids 0 to 3, as XGLM has them
+SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]  # ids 0 to 3, as in XGLM
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
 def train(sentences: Iterable[str], vocabulary: int, max_tokens: int) -> PreTrainedTokenizerFast:
-    """Train a byte-pair encoding of at most `vocabulary` entries; like XGLM's, it puts `</s>` before a text.
+    """Train a byte-pair encoding with at most `vocabulary` entries. Like XGLM's, it puts `</s>` before a text.
 
-    Characters that the sentences lack are encoded as bytes, so nothing is ever unknown.
+    Characters that are not in the training sentences are encoded as bytes, so no token is unknown.
     """
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.NFC()
-    # Without spaces between words, Chinese would otherwise fill a small vocabulary with whole phrases.
+    # Split Chinese, which has no spaces, into characters. Otherwise whole phrases would fill a small vocabulary.
     characters = pre_tokenizers.Split(Regex(r"\p{Han}"), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [characters, pre_tokenizers.Metaspace(prepend_scheme="first"), pre_tokenizers.Punctuation()]
@@ -45,7 +45,7 @@ def train(sentences: Iterable[str], vocabulary: int, max_tokens: int) -> PreTrai
 
 
 def _with_plain_bytes(tokenizer: Tokenizer) -> Tokenizer:
-    """Make the bytes ordinary entries: the trainer marks them as special, and special ones are lost in decoding."""
+    """Make the bytes ordinary tokens. The trainer marks them as special, and decoding skips special tokens."""
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in SPECIAL_TOKENS]
     return Tokenizer.from_str(json.dumps(state))

@@ -1,22 +1,22 @@
 """Clean parallel text and split it so that no sentence of any language is in two splits.
 
 Reads   the sources of `corpus.train`, `corpus.valid`, `corpus.test` and `corpus.more_tests`
-Writes  <pair>/<split>.<language>, one sentence a line, summary.tsv, and summary.<name>.tsv of each further test set;
-        `warnings` there says what in the text that was read is likely to be no text, see `text_checks`
+Writes  <pair>/<split>.<language>, one sentence per line; summary.tsv; summary.<name>.tsv for each further test set.
+        The column `warnings` reports input that is probably not plain text, see `text_checks`
 
-All pairs are split together: with English on one side of each, a sentence held out of en-de must not be
-trained on in en-tr either.
+All pairs are split together. Pairs often share a language: a test sentence of en-de must not be in the training data of
+en-tr either.
 
-Every row is accounted for. Of a split with its own source, and of train together with the splits carved from
-it, read = blank + long + ratio + duplicate + overlap + surplus + pairs, where
-blank, long, ratio, duplicate   did not pass the cleaning (see `clean`)
-overlap                         shares a sentence with a split of higher precedence: test, valid, train, and after
-                                valid and train, whatever test holds, further test sets
-surplus                         was left over when the size asked for was reached
-Carved splits read nothing themselves: what was read and cleaned for them stands in train's row.
+The summary counts every row. For a split with its own source, and for the sum of train and the splits carved from it,
+read = blank + long + ratio + duplicate + overlap + surplus + pairs, where
+blank, long, ratio, duplicate   rows that `clean` dropped
+overlap                         rows that share a sentence with a split of higher precedence. The order is test, valid,
+                                train. Further test sets come after valid and train; they may share sentences with test
+surplus                         rows beyond the configured size
+A carved split reads no rows itself. In the summary, the row of train includes what was read and cleaned for it.
 
-A test set with a source of its own and `size: null` is kept whole, line by line: of it, only rows with a blank side are
-dropped, and from further test sets what train or valid has. Train and valid give way to `test`.
+A test set with its own source and `size: null` is not cleaned: only rows with a blank side are dropped. From a further
+test set, overlap with train and valid is dropped as well. `test` has no overlap: train and valid lose the shared rows.
 """
 
 import math
@@ -43,17 +43,20 @@ COLUMNS = (
     *("source_tokens", "target_tokens", "source_sha256", "target_sha256", "warnings"),
 )
 
-LOOKED_AT = 200  # pairs of a source, to tell the languages of its sides
-ENOUGH = 20  # fewer pairs tell nothing of one side by itself
-CERTAIN = 0.8  # share of sentences in the other side's language that leaves no doubt
-DOUBTFUL = 0.3  # share of sentences in another language that is more than the identifier's mistakes
+SAMPLE_SIZE = 200  # pairs of a source that language identification examines, at most
+MIN_SENTENCES = 20  # with fewer, the language of one side is not checked
+ERROR_SHARE = 0.8  # a larger share of sentences in the language of the other side is an error
+WARNING_SHARE = 0.3  # a larger share of sentences in another language is a warning; the identifier makes mistakes
 
 Sentence = tuple[str, str]  # language, key of the text (see `text.key`)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one pair in one split, where they are from, how many were read and dropped for what, and warnings."""
+    """The rows of one pair in one split.
+
+    `origin` is a label of the source. `counts` says how many rows were read, and how many were dropped for each reason.
+    """
 
     origin: str
     rows: list[Row]
@@ -61,11 +64,11 @@ class Part:
     warnings: tuple[str, ...] = ()
 
     def keep(self, rows: list[Row], reason: str) -> "Part":
-        """Return a part with only `rows`, the others counted as dropped for `reason`."""
+        """Return a part with only `rows`; the other rows count as dropped for `reason`."""
         return replace(self, rows=rows, counts=self.counts + Counter({reason: len(self.rows) - len(rows)}))
 
     def history(self) -> str:
-        """Return the counts in words, for messages."""
+        """Return the counts as text for messages, such as "16 read, 1 blank"."""
         return ", ".join(f"{self.counts[name]} {name}" for name in ("read", *DROPS) if self.counts[name])
 
 
@@ -75,7 +78,7 @@ Parts = dict[str, Part]  # by pair
 def build_corpus(corpus: dict, languages: dict, pairs: list[str], folder_out: str | Path) -> None:
     """Read, clean and split every pair, then write `<pair>/<split>.<language>` and `summary.tsv`.
 
-    Nothing is written before everything is split, so an InputError leaves `folder_out` as it was.
+    All splits are complete before the first file is written, so an InputError leaves `folder_out` unchanged.
     """
     sources.check_files(corpus, languages, pairs)
     parts = {split: _load(corpus, split, languages, pairs) for split in SPLITS if corpus[split]["source"]}
@@ -87,42 +90,42 @@ def build_corpus(corpus: dict, languages: dict, pairs: list[str], folder_out: st
 def add_test(corpus: dict, name: str, languages: dict, pairs: list[str], folder: str | Path) -> None:
     """Add a further test set to the corpus in `folder`: `<pair>/<name>.<language>` and `summary.<name>.tsv`.
 
-    `corpus` holds folder, seed and cleaning, and under `name` the set's source and size. The other splits stay as they
-    are, so that nothing is trained anew for one more test: what shares a sentence with train or valid is left out
-    here, and counted; with `size: null` all other rows stay. Raises InputError as `build_corpus` does.
+    `corpus` holds folder, seed and cleaning, and under `name` the source and size of the test set. The other splits do
+    not change, so no model has to be trained again. The test set drops, and counts, the rows that share a sentence with
+    train or valid; with `size: null` it keeps all others. Raises InputError as `build_corpus` does.
     """
     sources.check_files(corpus, languages, pairs, [name])
     built = {split: _read_built(Path(folder), split, pairs) for split in ("train", "valid")}
-    seen = set.union(*map(_sentences, built.values()))
-    parts = _resize(_without(_load(corpus, name, languages, pairs), seen), name, corpus[name]["size"], corpus["seed"])
+    parts = _drop_overlap(_load(corpus, name, languages, pairs), set.union(*map(_sentences, built.values())))
+    parts = _resize(parts, name, corpus[name]["size"], corpus["seed"])
     _write(Path(folder), {name: parts}, f"summary.{name}.tsv")
 
 
 def clean(pairs: Iterable[Row], max_bytes: int, max_ratio: float) -> tuple[list[Row], Counter]:
-    """Return the rows worth keeping, in order, and how many were dropped as blank, long, ratio or duplicate.
+    """Return the clean rows, in order, and how many were dropped as blank, long, ratio or duplicate.
 
-    Sentences become NFC with single spaces. Lengths are UTF-8 bytes, for in bytes a Chinese character counts
-    like the three letters it stands for: a row is `long` if a side has more than `max_bytes`, and fails by
-    `ratio` if one side is more than `max_ratio` times the other. A `duplicate` repeats both sides of a row, but for
-    characters that cannot be seen.
+    Sentences become NFC with single spaces. Lengths are in UTF-8 bytes: a Chinese character has three bytes and stands
+    for about three letters. A row is `long` if a side has more than `max_bytes`. It is dropped by `ratio` if one side
+    is more than `max_ratio` times as long as the other. A `duplicate` repeats both sides of an earlier row; invisible
+    characters are not compared.
     """
-    kept, dropped = {}, Counter()
+    rows, dropped = {}, Counter()
     for source, target in pairs:
         row = tidy(source), tidy(target)
         keys = key(row[0]), key(row[1])
-        fault = _fault(row, max_bytes, max_ratio) or ("duplicate" if keys in kept else None)
-        if fault:
-            dropped[fault] += 1
+        reason = _drop_reason(row, max_bytes, max_ratio) or ("duplicate" if keys in rows else None)
+        if reason:
+            dropped[reason] += 1
         else:
-            kept[keys] = row
-    return list(kept.values()), dropped
+            rows[keys] = row
+    return list(rows.values()), dropped
 
 
 def without_blanks(pairs: Iterable[Row]) -> tuple[list[Row], Counter]:
-    """Return all rows but those with a blank side, in order and tidy, and how many are blank."""
+    """Return the rows without a blank side, in order and with `tidy` applied, and how many rows were blank."""
     rows = [(tidy(source), tidy(target)) for source, target in pairs]
-    kept = [row for row in rows if all(map(is_visible, row))]
-    return kept, Counter(blank=len(rows) - len(kept))
+    visible = [row for row in rows if all(map(is_visible, row))]
+    return visible, Counter(blank=len(rows) - len(visible))
 
 
 def split_corpus(
@@ -130,37 +133,38 @@ def split_corpus(
 ) -> dict[str, Parts]:
     """Return train, valid and test, by split and pair, such that no sentence is in two of them.
 
-    `parts` holds the splits that have a source, train always; the others are carved from train. Sizes are per
-    pair, None for all. Test has precedence over valid and valid over train. Train is shuffled; a split with
-    its own source keeps that order; a carved one is in the random order in which it was dealt, so that its
-    first n rows are a fair sample too. Raises InputError where a pair has too few rows.
+    `parts` holds the splits that have a source; train always has one. The other splits are carved from train. Sizes are
+    per pair; None means all rows. Test has precedence over valid, and valid over train. Train is shuffled. A split with
+    its own source keeps the order of the source. A carved split is in random order, so its first n rows are a random
+    sample too. Raises InputError if a pair has too few rows.
 
-    Carving deals whole groups, see `group_rows`. Groups of more than `largest_group` rows stay in train:
-    short everyday sentences have many translations, which translate many others, and so they percolate into
-    giant groups, any of which could fill a test set with one topic, or cost it a large surplus.
+    Carving moves whole groups, see `group_rows`. Groups of more than `largest_group` rows stay in train. Such groups
+    form because short everyday sentences have many translations, which in turn have many translations. One of them
+    could fill a test set with one topic, or leave a large surplus.
     """
-    pool, held, result = parts["train"], set(), {}
+    pool, reserved, result = parts["train"], set(), {}
     for split in ("test", "valid"):
         if split in parts:
-            result[split] = _resize(_without(parts[split], held), split, sizes[split], seed)
+            result[split] = _resize(_drop_overlap(parts[split], reserved), split, sizes[split], seed)
         else:
             result[split], pool = _carve(pool, split, sizes[split], seed, largest_group)
-        held = _sentences(result[split])
-        pool = _without(pool, held)
+        reserved = _sentences(result[split])
+        pool = _drop_overlap(pool, reserved)
     train = _resize(pool, "train", sizes["train"], seed)
     result["train"] = {pair: _shuffle(part, seed) for pair, part in train.items()}
     return {split: result[split] for split in SPLITS}
 
 
 def group_rows(parts: Parts) -> dict[Sentence, list[tuple[str, Row]]]:
-    """Return the rows of all pairs in groups that share no sentence, each under its smallest sentence.
+    """Return the rows of all pairs in groups that share no sentence; the key of a group is its smallest sentence.
 
-    Rows that have a sentence in common, in any language, are in one group, and so on from row to row: the
-    connected components of the graph of sentences. Within a group, rows keep their order.
+    The groups are the connected components of a graph: its nodes are the sentences of all languages, its edges the
+    rows. Within a group, rows keep their order.
     """
     parent: dict[Sentence, Sentence] = {}
 
     def root(sentence: Sentence) -> Sentence:
+        """Return the sentence that represents the group, and shorten the path to it."""
         while (above := parent.setdefault(sentence, sentence)) != sentence:
             parent[sentence] = parent[above]
             sentence = above
@@ -181,8 +185,8 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
     for pair in pairs:
         with naming(sources.config_key(source, split)):
             raw = sources.read(source, corpus["folder"], languages, pair)
-            is_whole = split not in ("train", "valid") and corpus[split]["size"] is None
-            rows, dropped = without_blanks(raw) if is_whole else clean(raw, **corpus["cleaning"])
+            keeps_all = split not in ("train", "valid") and corpus[split]["size"] is None
+            rows, dropped = without_blanks(raw) if keeps_all else clean(raw, **corpus["cleaning"])
             part = Part(sources.origin(source, languages, pair), rows, Counter(read=len(raw)) + dropped)
             if not rows:
                 raise InputError(
@@ -197,49 +201,49 @@ def _load(corpus: dict, split: str, languages: dict, pairs: list[str]) -> Parts:
 
 
 def _text_warnings(raw: list[Row], pair: str) -> list[str]:
-    """Say what in the rows of a source, as they were read, is likely to be no text."""
-    found = []
+    """Return warnings about raw rows that are probably not plain text."""
+    warnings = []
     for language, sentences in zip(Pair(pair).languages, zip(*raw, strict=True), strict=True):
         with naming(f"{language} of {pair}"):
-            found += [f"{language}: {warning}" for warning in text_checks.check_text(sentences)]
-    return found
+            warnings += [f"{language}: {warning}" for warning in text_checks.check_text(sentences)]
+    return warnings
 
 
 def _check_languages(rows: list[Row], pair: str, languages: list[str]) -> list[str]:
-    """Say which side is likely to be in another of the `languages` than in its own.
+    """Return a warning for each side that is probably in another one of `languages`.
 
-    Raises an `InputError` if the sides are swapped, if one is in the other's language, or if they are the same text.
+    Raises an `InputError` if the sides are swapped, if both are in the same language, or if both are the same text.
     """
-    looked_at = rows[:: math.ceil(len(rows) / LOOKED_AT)]
-    copies = sum(is_copy(target, source) for source, target in looked_at)
-    if len(looked_at) >= ENOUGH and copies > len(looked_at) / 2:
+    sample = rows[:: math.ceil(len(rows) / SAMPLE_SIZE)]
+    copies = sum(is_copy(target, source) for source, target in sample)
+    if len(sample) >= MIN_SENTENCES and copies > len(sample) / 2:
         raise InputError(
-            f"expected sentences and translations, found the same text on both sides in {copies} of {len(looked_at)} "
-            "pairs looked at; correct the source's files or fields"
+            f"expected sentences and translations, found the same text on both sides in {copies} of {len(sample)} "
+            "sampled pairs; correct the source's files or fields"
         )
-    _check_swapped(looked_at, pair)
+    _check_swapped(sample, pair)
     return [
         warning
         for number, language in enumerate(Pair(pair).languages)
-        for warning in _check_side([row[number] for row in looked_at], language, pair, languages)
+        for warning in _check_side([row[number] for row in sample], language, pair, languages)
     ]
 
 
 def _check_side(sentences: list[str], language: str, pair: str, languages: list[str]) -> list[str]:
-    """Do for one side what `_check_languages` does; `sentences` are the ones that are looked at."""
-    known = [each for each in languages if language_id.knows(each)]
-    if len(sentences) < ENOUGH or language not in known:
+    """Check the language of one side, given a sample of its sentences; see `_check_languages`."""
+    known = [name for name in languages if language_id.knows(name)]
+    if len(sentences) < MIN_SENTENCES or language not in known:
         return []
     sides = Pair(pair).languages
     (other,) = set(sides) - {language}
     wrong = [text for text in sentences if other in known and language_id.is_wrong_language(text, language, sides)]
-    if len(wrong) > CERTAIN * len(sentences):
+    if len(wrong) > ERROR_SHARE * len(sentences):
         raise InputError(
             f"expected {language} on its side of {pair}, found {other} in {len(wrong)} of {len(sentences)} "
-            f"sentences looked at, such as {wrong[0]!r}; correct the source's files or fields"
+            f"sampled sentences, such as {wrong[0]!r}; correct the source's files or fields"
         )
     wrong = [text for text in sentences if language_id.is_wrong_language(text, language, known)]
-    if len(wrong) <= DOUBTFUL * len(sentences):
+    if len(wrong) <= WARNING_SHARE * len(sentences):
         return []
     return [
         f"{language}: {len(wrong)} of {len(sentences)} sentences looked at seem to be in another language, such as "
@@ -247,8 +251,8 @@ def _check_side(sentences: list[str], language: str, pair: str, languages: list[
     ]
 
 
-def _check_swapped(looked_at: list[Row], pair: str) -> None:
-    """Raise an `InputError` if most of the text is in each other's language."""
+def _check_swapped(sample: list[Row], pair: str) -> None:
+    """Raise an `InputError` if most rows have each side in the language of the other."""
     languages = Pair(pair).languages
     if not all(map(language_id.knows, languages)):
         return
@@ -257,13 +261,13 @@ def _check_swapped(looked_at: list[Row], pair: str) -> None:
             language_id.is_wrong_language(text, language, languages)
             for text, language in zip(row, languages, strict=True)
         )
-        for row in looked_at
+        for row in sample
     ]
     if sum(swapped) > len(swapped) / 2:
         source, target = languages
         raise InputError(
             f"expected {source} first and {target} second, found them swapped in "
-            f"{sum(swapped)} of {len(swapped)} pairs looked at, such as {' / '.join(looked_at[swapped.index(True)])}; "
+            f"{sum(swapped)} of {len(swapped)} sampled pairs, such as {' / '.join(sample[swapped.index(True)])}; "
             "swap the columns or files, or correct the source's keys (for tsv, `first`)"
         )
 
@@ -276,8 +280,8 @@ def _read_built(folder: Path, split: str, pairs: list[str]) -> Parts:
     return parts
 
 
-def _fault(row: Row, max_bytes: int, max_ratio: float) -> str | None:
-    # Surrogates are gone by now, so encoding cannot fail.
+def _drop_reason(row: Row, max_bytes: int, max_ratio: float) -> str | None:
+    # `tidy` has removed lone surrogates, so encoding cannot fail.
     short, long = sorted(len(sentence.encode()) for sentence in row)
     if not all(map(is_visible, row)):
         return "blank"
@@ -296,25 +300,25 @@ def _sentences(parts: Parts) -> set[Sentence]:
 
 
 def _rank(seed: int, *texts: str) -> bytes:
-    # A random order that is a matter of the text itself: it is the same for every input order, process and
-    # pair, and a sentence more or less in the corpus leaves the others where they were.
+    # A hash of the text gives a random order that does not depend on input order, process or pair. Adding or removing
+    # a sentence does not change the order of the others.
     return blake2b("\0".join((str(seed), *map(key, texts))).encode(), digest_size=16).digest()
 
 
-def _without(parts: Parts, held: set[Sentence]) -> Parts:
+def _drop_overlap(parts: Parts, reserved: set[Sentence]) -> Parts:
     return {
-        pair: part.keep([row for row in part.rows if held.isdisjoint(_keys(pair, row))], "overlap")
+        pair: part.keep([row for row in part.rows if reserved.isdisjoint(_keys(pair, row))], "overlap")
         for pair, part in parts.items()
     }
 
 
 def _resize(parts: Parts, split: str, size: int | None, seed: int) -> Parts:
-    place = split if split in SPLITS else f"more_tests.{split}"
-    keys = [f"corpus.{each}.size" for each in (SPLITS if split == "train" else (place,))]
+    section = split if split in SPLITS else f"more_tests.{split}"
+    keys = [f"corpus.{name}.size" for name in (SPLITS if split == "train" else (section,))]
     for pair, part in parts.items():
         if len(part.rows) < (size or 1):
             raise InputError(
-                f"corpus.{place}.size: expected at least {size or 1} pairs of {pair}, found {len(part.rows)} "
+                f"corpus.{section}.size: expected at least {size or 1} pairs of {pair}, found {len(part.rows)} "
                 f"({part.history()}); lower {' or '.join(keys)}, or add text"
             )
     if size is None:
@@ -323,7 +327,7 @@ def _resize(parts: Parts, split: str, size: int | None, seed: int) -> Parts:
 
 
 def _sample(rows: list[Row], size: int, seed: int) -> list[Row]:
-    # By source sentence first: pairs that share their English then keep the same part of it.
+    # Rank by source sentence first, so that pairs with the same English side keep the same sentences.
     chosen = set(sorted(rows, key=lambda row: (_rank(seed, row[0]), _rank(seed, *row)))[:size])
     return [row for row in rows if row in chosen]
 
@@ -333,43 +337,43 @@ def _shuffle(part: Part, seed: int) -> Part:
 
 
 def _carve(pool: Parts, split: str, size: int, seed: int, largest_group: int) -> tuple[Parts, Parts]:
-    dealt = {pair: [] for pair in pool}  # may hold more than `size`
+    drawn = {pair: [] for pair in pool}  # groups are drawn whole, so a pair may have more than `size` rows
     groups = group_rows(pool)
-    for name in sorted(groups, key=lambda sentence: _rank(seed, *sentence)):
-        group = groups[name]
-        if len(group) > largest_group or all(len(dealt[pair]) >= size for pair, _ in group):
+    for smallest in sorted(groups, key=lambda sentence: _rank(seed, *sentence)):
+        group = groups[smallest]
+        if len(group) > largest_group or all(len(drawn[pair]) >= size for pair, _ in group):
             continue
         for pair, row in group:
-            dealt[pair].append(row)
-    _check_carved(pool, dealt, split, size, largest_group)
+            drawn[pair].append(row)
+    _check_carved(pool, drawn, split, size, largest_group)
     carved, rest = {}, {}
     for pair, part in pool.items():
-        gone = set(dealt[pair])
-        carved[pair] = Part("carved from train", dealt[pair]).keep(dealt[pair][:size], "surplus")
-        rest[pair] = replace(part, rows=[row for row in part.rows if row not in gone])
+        drawn_rows = set(drawn[pair])
+        carved[pair] = Part("carved from train", drawn[pair]).keep(drawn[pair][:size], "surplus")
+        rest[pair] = replace(part, rows=[row for row in part.rows if row not in drawn_rows])
     return carved, rest
 
 
-def _check_carved(pool: Parts, dealt: dict[str, list[Row]], split: str, size: int, largest: int) -> None:
-    for pair, rows in dealt.items():
+def _check_carved(pool: Parts, drawn: dict[str, list[Row]], split: str, size: int, largest: int) -> None:
+    for pair, rows in drawn.items():
         if len(rows) < size:
-            stay = len(pool[pair].rows) - len(rows)
+            in_train = len(pool[pair].rows) - len(rows)
             raise InputError(
                 f"corpus.{split}.size: expected at least {size} pairs of {pair} to carve from train, "
-                f"found {len(rows)} ({pool[pair].history()}; {stay} more are in groups of over {largest} pairs that "
-                "share sentences, which stay in train); lower corpus.valid.size or corpus.test.size, raise "
+                f"found {len(rows)} ({pool[pair].history()}; {in_train} more are in groups of over {largest} pairs "
+                "that share sentences, which stay in train); lower corpus.valid.size or corpus.test.size, raise "
                 "corpus.largest_group, or add text"
             )
 
 
 def _count_tokens(lines: list[str]) -> int:
-    """Count tokens as sacrebleu's `zh` does: words and punctuation, and each Chinese character, in any language."""
+    """Count tokens of any language with sacrebleu's `zh` tokenizer: words, punctuation and Chinese characters."""
     tokenize = BLEU(tokenize="zh").tokenizer
     return sum(len(tokenize(line).split()) for line in lines)
 
 
 def _write(folder: Path, parts: dict[str, Parts], summary: str) -> None:
-    """Write every part's sentences, and a table of what became of its rows."""
+    """Write the sentences of every part, and the summary table of row counts."""
     pairs = next(iter(parts.values()))
     rows = [_write_part(folder, pair, split, parts[split][pair]) for pair in pairs for split in parts]
     tsv.write(folder / summary, pd.DataFrame(rows, columns=COLUMNS))
@@ -377,7 +381,7 @@ def _write(folder: Path, parts: dict[str, Parts], summary: str) -> None:
 
 def _write_part(folder: Path, pair: str, split: str, part: Part) -> dict:
     row = {"pair": pair, "split": split, "pairs": len(part.rows)}
-    row |= {"origin": tidy(part.origin), "warnings": tidy("; ".join(part.warnings))}  # names of files may hold tabs
+    row |= {"origin": tidy(part.origin), "warnings": tidy("; ".join(part.warnings))}  # file names may contain tabs
     row |= {name: part.counts[name] for name in ("read", *DROPS)}
     for number, (side, language) in enumerate(zip(("source", "target"), Pair(pair).languages, strict=True)):
         lines = [sentences[number] for sentences in part.rows]

@@ -1,21 +1,21 @@
-"""Tell in which language a sentence is, by py3langid."""
+"""Identify the language of a sentence with py3langid."""
 
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 
-LETTERS = 2  # fewer tell no language
+LETTERS = 2  # a text with fewer letters has no language
 
 
 def identifier_signature(languages: Sequence[str]) -> str:
-    """Say what tells languages apart, and among which."""
+    """Return the signature of the identifier: its version and the candidate languages."""
     return f"among:{'-'.join(sorted(languages))}|by:py3langid-{version('py3langid')}"
 
 
 def is_wrong_language(hypothesis: str, language: str, languages: Sequence[str]) -> bool:
-    """Tell whether a text is likelier to be in another of `languages` (ISO 639-1) than in `language`.
+    """Tell whether the identifier finds another one of `languages` (ISO 639-1) more likely than `language`.
 
-    A text without letters is in none, and not wrong.
+    Returns False for a text with fewer than LETTERS letters.
     """
     if sum(character.isalpha() for character in hypothesis) < LETTERS:
         return False
@@ -23,14 +23,14 @@ def is_wrong_language(hypothesis: str, language: str, languages: Sequence[str]) 
 
 
 def knows(language: str) -> bool:
-    """Tell whether the identifier knows a language."""
+    """Tell whether the identifier supports a language."""
     return language in _identifier().labels
 
 
 @cache
 def _identifier(languages: tuple[str, ...] = ()) -> object:
-    """Return the identifier among some languages, or all that it knows; its `labels` name them."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # a second
+    """Return the identifier for these languages, or for all that it supports; `labels` lists those."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # slow: takes a second
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
     if languages:

@@ -1,11 +1,11 @@
-"""Say what a source of text means for one pair: its files, and its names at the hub.
+"""Resolve a source of text for one pair: its files, and its names on the hub.
 
-A source's `path`, `dataset`, `config` and `fields` may hold placeholders, each replaced by the code that the
-corpus uses for a language (`codes` names an entry of `languages.*.codes`):
-{source}, {target}     the pair's two languages
-{first}, {second}      the languages of a tab-separated file's columns
+`path`, `dataset`, `config` and `fields` of a source may contain placeholders. Each is replaced by the code that the
+source uses for a language (`codes` names an entry of `languages.*.codes`):
+{source}, {target}     the two languages of the pair
+{first}, {second}      the languages of the columns of a tab-separated file
 {alphabetical}         both codes, sorted and joined by a hyphen
-{language}             either language, where each has a file, a dataset or a field of its own
+{language}             one of the two languages, if each has its own file, dataset or field
 """
 
 import os
@@ -30,7 +30,7 @@ def sides(pair: str, languages: dict) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class View:
-    """One source as one pair sees it: placeholders filled, paths resolved."""
+    """A source for one pair, with placeholders replaced and paths resolved."""
 
     source: dict
     folder: str | Path
@@ -39,18 +39,18 @@ class View:
 
     @property
     def sides(self) -> tuple[str, str]:
-        """The pair's source and target language."""
+        """The source and the target language of the pair."""
         return sides(self.pair, self.languages)
 
     @property
     def columns(self) -> tuple[str, str]:
-        """The languages of a tab-separated file's first and second column."""
+        """The languages of the first and the second column of a tab-separated file."""
         source, target = self.sides
         first = self.source.get("first") or source
         if first not in (source, target):
             raise InputError(
                 f"`first` must be a language of the pair {self.pair}, found {first!r}; "
-                "leave it out where the first column is the pair's source language"
+                "leave it out if the first column is the pair's source language"
             )
         return first, target if first == source else source
 
@@ -74,7 +74,7 @@ class View:
         return codes[name]
 
     def fill(self, key: str, language: str | None = None) -> str | None:
-        """Return the source's `key` with its placeholders replaced."""
+        """Return the value of the source's `key` with placeholders replaced; raises InputError for unknown ones."""
         (source, target), (first, second) = self.sides, self.columns
         known = {
             "source": [source],
@@ -86,18 +86,19 @@ class View:
         known |= {"language": [language]} if language else {}
 
         def replace(match: re.Match) -> str:
+            """Return the codes that replace one placeholder."""
             if match[1] not in known:
                 raise InputError(
                     f"`{key}: {self.source[key]}` holds {match[0]}; known here: "
                     + ", ".join(f"{{{name}}}" for name in known)
                 )
-            return "-".join(sorted(self.code(each) for each in known[match[1]]))
+            return "-".join(sorted(self.code(name) for name in known[match[1]]))
 
-        # A brace after a dollar belongs to an environment variable.
+        # `${...}` is an environment variable, not a placeholder.
         return self.source.get(key) and re.sub(r"(?<!\$)\{(\w+)\}", replace, self.source[key])
 
     def path(self, language: str | None = None) -> Path:
-        """Return the source's file, or its file of one language."""
+        """Return the file of the source, or its file for one language."""
         return self.root / expand(self.fill("path", language))
 
     def paths(self) -> list[Path]:
@@ -105,21 +106,21 @@ class View:
         return [self.path(language) for language in self.sides]
 
     def has_language(self, *keys: str) -> bool:
-        """Tell whether any of the source's `keys` holds the placeholder {language}."""
+        """Tell whether any of the source's `keys` contains the placeholder {language}."""
         return any("{language}" in (self.source.get(key) or "") for key in keys)
 
-    def need_language(self, *keys: str) -> None:
-        """Raise InputError unless one of the source's `keys`, if there are any, holds {language}."""
+    def require_language(self, *keys: str) -> None:
+        """Raise InputError if `keys` are given and none of them contains {language} in the source."""
         if keys and not self.has_language(*keys):
             names = " or ".join(f"`{key}`" for key in keys)
-            found = ", ".join(repr(self.source.get(key)) for key in keys)
+            values = ", ".join(repr(self.source.get(key)) for key in keys)
             raise InputError(
-                f"expected {{language}} in {names}, found {found}; without it both sides are the same text"
+                f"expected {{language}} in {names}, found {values}; without it both sides are the same text"
             )
 
 
 def expand(path: str | Path) -> Path:
-    """Replace ~ and environment variables; raise InputError for a variable that is not set or a user without a home."""
+    """Expand ~ and environment variables; raises InputError for an unset variable or a user without a home folder."""
     for name in re.findall(r"\$\{?(\w+)", str(path)):
         if name not in os.environ:
             raise InputError(
@@ -135,6 +136,6 @@ def expand(path: str | Path) -> Path:
 
 
 def check_name(path: str | Path) -> None:
-    """Refuse a path that Snakemake would take for a pattern (InputError)."""
+    """Raise InputError for a path with braces, which Snakemake reads as wildcards."""
     if set("{}") & set(str(path)):
         raise InputError(f"expected a path without braces, which mean wildcards to Snakemake, found {path}; rename it")

@@ -1,8 +1,8 @@
-"""Read parallel text from wherever it lies: files of three kinds, the hub, the built-in demo.
+"""Read parallel text from files of three kinds, the Hugging Face hub or the built-in demo.
 
-Files are plain or compressed (see `text_files`). A blank line is a row of two blank sides in files of every kind.
+Files are plain or compressed (see `text_files`). In files of every kind, a blank line is a row with two blank sides.
 
-A source is a mapping with a `kind`; `placeholders` explains how its other keys are read.
+A source is a mapping with a `kind`. `placeholders` describes its other keys.
 """
 
 import json
@@ -23,39 +23,39 @@ Row = tuple[str, str]  # a sentence and its translation
 
 
 def read(source: dict, folder: str | Path, languages: dict, pair: str) -> list[Row]:
-    """Return the (source sentence, target sentence) rows of `pair` as they stand, uncleaned, in order.
+    """Return the rows (source sentence, target sentence) of `pair`, in order and without cleaning.
 
-    Raises InputError for anything missing, unreadable or misaligned.
+    Raises InputError if data is missing, unreadable or misaligned.
     """
     view = View(source, folder, languages, pair)
-    view.need_language(*_LANGUAGE_KEYS[source["kind"]])
+    view.require_language(*_LANGUAGE_KEYS[source["kind"]])
     return _READERS[source["kind"]](view)
 
 
 def files(source: dict, folder: str | Path, languages: dict, pair: str) -> list[Path]:
-    """Return the local files that `source` reads for `pair`, without opening them (none for demo)."""
+    """Return the local files that `source` reads for `pair`, without opening them; an empty list for the demo."""
     view = View(source, folder, languages, pair)
     if source["kind"] == "demo":
         return []
-    view.need_language(*_LANGUAGE_KEYS[source["kind"]])
+    view.require_language(*_LANGUAGE_KEYS[source["kind"]])
     for key in ("config", "fields"):
-        view.fill(key, view.sides[0])  # refuses a placeholder that there is not
+        view.fill(key, view.sides[0])  # raises InputError for an unknown placeholder
     if source["kind"] == "hub":
-        folders = {_place(view, language) for language in view.sides}
-        return sorted(path for place in folders for path in place.rglob("*") if path.is_file())
+        folders = {_local_folder(view, language) for language in view.sides}
+        return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     return view.paths() if source["kind"] == "lines" else [view.path()]
 
 
 def check_files(corpus: dict, languages: dict, pairs: list[str], splits: Iterable[str] = SPLITS) -> None:
-    """Raise InputError for the first file of a split that is missing or not a pair's own, naming its config key."""
+    """Raise InputError, with the config key, for the first file that is missing or shared by unrelated pairs."""
     for pair in pairs:
         sides(pair, languages)
     for split in splits:
         source, owners = corpus[split]["source"], {}
         for pair in pairs if source else []:
             with naming(config_key(source, split)):
-                found = files(source, corpus["folder"], languages, pair)
-            for path in found:
+                paths = files(source, corpus["folder"], languages, pair)
+            for path in paths:
                 with naming(f"{config_key(source, split)}.path"):
                     _check_file(path, pair, corpus["folder"])
                     if source["kind"] == "tsv":
@@ -65,12 +65,12 @@ def check_files(corpus: dict, languages: dict, pairs: list[str], splits: Iterabl
 def _check_file(path: Path, pair: str, folder: str) -> None:
     check_name(path)
     try:
-        found = path.is_file()
+        is_file = path.is_file()
     except OSError as error:
         raise InputError(
             f"{path} (for {pair}) cannot be reached: {error.strerror}; correct the path or its permissions"
         ) from None
-    if not found:
+    if not is_file:
         raise InputError(
             f"{_what_is_at(path)} {path} (for {pair}); correct the path, or corpus.folder, which is {folder!r}"
         )
@@ -79,7 +79,7 @@ def _check_file(path: Path, pair: str, folder: str) -> None:
 
 
 def _what_is_at(path: Path) -> str:
-    """Say what there is instead of a file."""
+    """Describe what exists at a path that is not a file."""
     if path.is_dir():
         return "expected a file, found the folder"
     if path.exists():
@@ -90,7 +90,7 @@ def _what_is_at(path: Path) -> str:
 
 
 def _check_owner(path: Path, pair: str, owners: dict[Path, str]) -> None:
-    """Refuse one file of sentence pairs for pairs of other languages; de-en may well read that of en-de."""
+    """Raise InputError if pairs of different languages share a file; de-en may read the file of en-de."""
     owner = owners.setdefault(path, pair)
     if owner not in (pair, Pair(pair).reverse):
         raise InputError(
@@ -100,12 +100,12 @@ def _check_owner(path: Path, pair: str, owners: dict[Path, str]) -> None:
 
 
 def config_key(source: dict, split: str) -> str:
-    """Return where a user finds `source` in the config: under its `name` if it has one, else at its split."""
+    """Return the config key of `source`: that of its `name` if it has one, else that of the split."""
     return f"corpus.sources.{source['name']}" if source.get("name") else f"corpus.{split}.source"
 
 
 def origin(source: dict, languages: dict, pair: str) -> str:
-    """Return a short label of where rows come from, such as "tsv:eng-deu.tsv"."""
+    """Return a short label of the origin of the rows, such as "tsv:eng-deu.tsv"."""
     view = View(source, "", languages, pair)
     if source["kind"] == "demo":
         return "demo"
@@ -124,8 +124,8 @@ def _from_demo(view: View) -> list[Row]:
     missing = set(view.sides) - set(sentences[0] if sentences else view.sides)
     if missing:
         raise InputError(
-            f"the demo corpus speaks {', '.join(sorted(sentences[0]))}, not {', '.join(sorted(missing))}; "
-            f"leave {view.pair} out of `pairs` or use another source"
+            f"expected languages of the demo corpus ({', '.join(sorted(sentences[0]))}), found "
+            f"{', '.join(sorted(missing))}; leave {view.pair} out of `pairs` or use another source"
         )
     return [tuple(sentence[language] for language in view.sides) for sentence in sentences]
 
@@ -137,12 +137,12 @@ def _from_tsv(view: View) -> list[Row]:
         if len(columns) != 2:
             raise InputError(
                 f"{path}, line {number}: expected two columns separated by one tab, found {len(columns)}; "
-                "mend the line, or cut a file of more columns to the two sentences (cut -f 1,2)"
+                "correct the line, or cut a file of more columns to the two sentences (cut -f 1,2)"
             )
         rows.append(tuple(columns))
     _check_header(path, rows, view)
-    turned = view.columns != view.sides
-    return [(second, first) for first, second in rows] if turned else rows
+    is_swapped = view.columns != view.sides
+    return [(second, first) for first, second in rows] if is_swapped else rows
 
 
 def _from_lines(view: View) -> list[Row]:
@@ -167,7 +167,7 @@ def _from_jsonl(view: View) -> list[Row]:
     for number, line in enumerate(read_lines(path), start=1):
         with naming(f"{path}, line {number}"):
             record = _parse(line) if line.strip() else dict.fromkeys(fields, "")
-            rows.append(tuple(_string(_look_up(record, field), field) for field in fields))
+            rows.append(tuple(_check_string(_look_up(record, field), field) for field in fields))
     return rows
 
 
@@ -179,33 +179,33 @@ def _parse(line: str) -> Any:
 
 
 def _look_up(record: Any, field: str) -> Any:
-    """Return what is at a dotted path, or None. A key that has dots itself goes before a path."""
+    """Return the value at a dotted path, or None. A key that itself contains dots takes precedence."""
     if not isinstance(record, dict):
         return None
     if field in record:
         return record[field]
-    dots = [place for place, character in enumerate(field) if character == "."]
-    found = (_look_up(record.get(field[:place]), field[place + 1 :]) for place in reversed(dots))
-    return next((value for value in found if value is not None), None)
+    dots = [index for index, character in enumerate(field) if character == "."]
+    values = (_look_up(record.get(field[:dot]), field[dot + 1 :]) for dot in reversed(dots))
+    return next((value for value in values if value is not None), None)
 
 
-def _string(value: Any, field: str) -> str:
+def _check_string(value: Any, field: str) -> str:
     if not isinstance(value, str):
-        found = "nothing" if value is None else repr(value)[:60]
+        shown = "nothing" if value is None else repr(value)[:60]
         raise InputError(
-            f"expected a string at `{field}`, found {found}; correct `fields` or the data (from CSV, words such as NA "
+            f"expected a string at `{field}`, found {shown}; correct `fields` or the data (from CSV, words such as NA "
             "are read as nothing and digits as numbers: write it as JSONL or TSV)"
         )
     return value
 
 
 def _from_hub(view: View) -> list[Row]:
-    apart = view.has_language("dataset", "config")
-    tables = [_load(view, language) for language in view.sides] if apart else [_load(view)] * 2
+    has_two_tables = view.has_language("dataset", "config")
+    tables = [_load(view, language) for language in view.sides] if has_two_tables else [_load(view)] * 2
     fields = [view.fill("fields", language) for language in view.sides]
     texts = [_texts(table, name) for table, name in zip(tables, fields, strict=True)]
     join = view.source.get("join")
-    if apart and join:
+    if has_two_tables and join:
         return hub.join_rows(texts, [hub.column(table, join) for table in tables], view.sides, join)
     _check_aligned(texts, [f"{view.source['dataset']} ({language})" for language in view.sides], "rows")
     return list(zip(*texts, strict=True))
@@ -214,11 +214,11 @@ def _from_hub(view: View) -> list[Row]:
 def _load(view: View, language: str | None = None) -> Any:
     name, config = view.fill("dataset", language), view.fill("config", language)
     revision = view.source.get("revision")
-    return hub.load_table(name, config, view.source["split"], revision, _place(view, language))
+    return hub.load_table(name, config, view.source["split"], revision, _local_folder(view, language))
 
 
-def _place(view: View, language: str | None) -> Path:
-    """Return where a hub data set would lie if it were a local folder."""
+def _local_folder(view: View, language: str | None) -> Path:
+    """Return the path of the local folder that replaces a hub data set if it exists."""
     return view.root / expand(view.fill("dataset", language))
 
 
@@ -226,19 +226,19 @@ def _texts(table: Any, field: str) -> list[str]:
     texts = []
     for number, value in enumerate(hub.column(table, field), start=1):
         with naming(f"row {number}"):
-            texts.append(_string(value, field))
+            texts.append(_check_string(value, field))
     return texts
 
 
 def _check_aligned(texts: list[list[str]], names: list[str], unit: str) -> None:
     if len(texts[0]) != len(texts[1]):
         raise InputError(
-            f"expected as many {unit} on both sides, found {len(texts[0])} in {names[0]} and {len(texts[1])} "
-            f"in {names[1]}; number n of one must be the translation of number n of the other"
+            f"expected the same number of {unit} on both sides, found {len(texts[0])} in {names[0]} and "
+            f"{len(texts[1])} in {names[1]}; number n of one must be the translation of number n of the other"
         )
 
 
-# Where a source says how its two languages differ, unless a row holds both in columns.
+# By kind, the keys of which at least one must contain {language}. A tsv row and the demo hold both languages.
 _LANGUAGE_KEYS = {
     "demo": (),
     "tsv": (),

@@ -1,6 +1,6 @@
-"""Find what was taken for sentences and is none: headers, markup, quotes and escapes of file formats, wrong decoding.
+"""Detect input that is not plain text: headers, markup, quotes and escapes of file formats, wrong decoding.
 
-What leaves no doubt is refused. The rest may be text for once, and is warned of.
+A certain case raises an error. A doubtful case, which may be correct text, gives a warning.
 """
 
 import re
@@ -25,13 +25,13 @@ _HEADERS = frozenset(
     "language id sources targets inputs outputs mt hypothesis premise instruction response quelle ziel übersetzung "
     f"kaynak hedef çeviri {_LANGUAGES}".split()
 )
-# Region or script: en-US, eng_Latn, English (US); or the letter of one of two columns: sentence_A.
+# A region or script, as in en-US, eng_Latn and English (US), or the letter of a column, as in sentence_A.
 _SUBTAG = re.compile(r"(?<=[a-z])[-_](?:[A-Z]{1,2}|[A-Z][a-z]{3})\b|\s*\([A-Z]{2}\)")
-_MOST = 0.5  # share of the sentences that makes a form certain
-_QUOTED = 0.9  # share of the sentences in quotes that is more than dialogue has
-_FEW = 5  # fewer sentences tell nothing by their share
+_ERROR_SHARE = 0.5  # a larger share of such sentences is an error
+_QUOTED_SHARE = 0.9  # a larger share of sentences in quotes is CSV and not dialogue
+_MIN_SENTENCES = 5  # with fewer sentences, the share of quoted ones is not used
 
-# The bytes of the characters that Windows-1252 has where Latin-1 has control characters; of five bytes it has none.
+# Characters of Windows-1252 and their bytes, where Latin-1 has control characters. Five bytes have no character.
 _WINDOWS = {
     ord(bytes([byte]).decode("cp1252")): byte for byte in set(range(0x80, 0xA0)) - {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 }
@@ -46,21 +46,21 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 
 class _Sign(NamedTuple):
-    """What tells that a sentence is not as its readers would see it."""
+    """A sign that a sentence is not plain text: a test, and the words of the warning."""
 
-    shows: Callable[[str], object]
-    what: str
+    matches: Callable[[str], object]
+    description: str
     remedy: str
 
 
 def check_header(row: tuple[str, str], names: Collection[str]) -> None:
-    """Raise an `InputError` if the first row of a file names its columns.
+    """Raise an `InputError` if the first row of a file is a header.
 
-    `names` are what the source calls the pair's languages.
+    `names` are the names of the pair's languages in the config and in the source.
     """
     known = _HEADERS | {word for name in names for word in _words(name)}
     are_names = all(0 < len(words) <= 3 and words <= known for words in map(_words, row))
-    are_numbers = row == ("0", "1")  # what pandas calls columns without names
+    are_numbers = row == ("0", "1")  # the column names that pandas writes by default
     if are_numbers or (are_names and len({cell.strip().casefold() for cell in row}) > 1):
         raise InputError(
             f"expected sentences from the first line on, found the header {' / '.join(row)}; remove it (tail -n +2)"
@@ -68,53 +68,56 @@ def check_header(row: tuple[str, str], names: Collection[str]) -> None:
 
 
 def check_text(sentences: Sequence[str]) -> list[str]:
-    """Return warnings of what in raw sentences of one language is not text; the first such sentence is shown.
+    """Return a warning for each sign that raw sentences of one language are not plain text, with the first example.
 
-    Raises an `InputError` where most of them are markup, or have letters with characters of code zero between.
+    Raises an `InputError` if most of the sentences are markup or contain null characters.
     """
-    filled = [(number, text) for number, text in enumerate(sentences, start=1) if text.strip()]
-    _refuse_most(
-        filled,
+    numbered = [(number, text) for number, text in enumerate(sentences, start=1) if text.strip()]
+    _check_share(
+        numbered,
         lambda text: "\0" in text,
-        "characters of code zero, as of UTF-16 or UTF-32 that was read as UTF-8",
+        "null characters, as in UTF-16 or UTF-32 that was read as UTF-8,",
         "convert the text to UTF-8",
     )
-    _refuse_most(filled, _TAGGED.fullmatch, "tags", "take the sentences out of the markup")
-    found = []
-    for sign in (*_SIGNS, _quotes(filled)):
-        shown = [(number, text) for number, text in filled if sign.shows(text)]
-        if shown:
-            number, text = shown[0]
-            found.append(
-                f"{len(shown)} of {len(sentences)} sentences {sign.what}, first number {number}: {_short(text)}; "
-                f"{sign.remedy}"
+    _check_share(numbered, _TAGGED.fullmatch, "tags", "take the sentences out of the markup")
+    warnings = []
+    for sign in (*_SIGNS, _csv_sign(numbered)):
+        matching = [(number, text) for number, text in numbered if sign.matches(text)]
+        if matching:
+            number, text = matching[0]
+            warnings.append(
+                f"{len(matching)} of {len(sentences)} sentences {sign.description}, first number {number}: "
+                f"{_shorten(text)}; {sign.remedy}"
             )
-    return found
+    return warnings
 
 
-def _refuse_most(filled: list[tuple[int, str]], shows: Callable[[str], object], what: str, remedy: str) -> None:
-    shown = [each for each in filled if shows(each[1])]
-    if len(shown) > _MOST * len(filled):
-        number, text = shown[0]
+def _check_share(
+    numbered: list[tuple[int, str]], matches: Callable[[str], object], description: str, remedy: str
+) -> None:
+    """Raise an `InputError` if most of the numbered sentences match."""
+    matching = [(number, text) for number, text in numbered if matches(text)]
+    if len(matching) > _ERROR_SHARE * len(numbered):
+        number, text = matching[0]
         raise InputError(
-            f"expected sentences, found {what} in {len(shown)} of {len(filled)}, first in number {number}: "
-            f"{_short(text)}; {remedy}"
+            f"expected sentences, found {description} in {len(matching)} of {len(numbered)}, first in number {number}: "
+            f"{_shorten(text)}; {remedy}"
         )
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
 def _words(cell: str) -> set[str]:
-    """Return the words of a column's name, without numbers that end them: none if it ends like a sentence."""
+    """Return the words of a column name, without trailing digits; an empty set if it ends like a sentence."""
     name = _SUBTAG.sub("", key(tidy(cell))).casefold()
     words = {word.rstrip("0123456789") for word in re.findall(r"[^\W_]+", name)}
     return set() if cell.rstrip().endswith((".", "!", "?", "。")) else words
 
 
 def _is_mojibake(text: str) -> bool:
-    """Tell whether a text is UTF-8 that was read as Latin-1 or Windows-1252: whether the way back gives UTF-8."""
+    """Tell whether a text is UTF-8 that was decoded as Latin-1 or Windows-1252: encoding it so gives valid UTF-8."""
     if text.isascii():
         return False
     try:
@@ -129,20 +132,21 @@ def _has_entity(text: str) -> bool:
 
 
 def _is_quoted(text: str) -> bool:
-    """Tell whether a text is in double quotes, with only double ones of them within, as a field of CSV may be."""
+    """Tell whether a text has the form of a quoted CSV field: in double quotes, with each inner quote doubled."""
     text = text.strip()
     return len(text) > 2 and text[0] == text[-1] == '"' and '"' not in text[1:-1].replace('""', "")
 
 
-def _quotes(filled: list[tuple[int, str]]) -> _Sign:
-    """Return the sign of CSV: quotes around a sentence if nearly all have them, else such with double ones within."""
-    count = sum(_is_quoted(text) for _, text in filled)
-    is_format = len(filled) >= _FEW and count > _QUOTED * len(filled)
+def _csv_sign(numbered: list[tuple[int, str]]) -> _Sign:
+    """Return the sign of CSV: any quoted field if nearly all sentences are quoted, else one with doubled quotes."""
+    count = sum(_is_quoted(text) for _, text in numbered)
+    is_csv = len(numbered) >= _MIN_SENTENCES and count > _QUOTED_SHARE * len(numbered)
 
-    def shows(text: str) -> bool:
-        return _is_quoted(text) and (is_format or '""' in text.strip()[1:-1])
+    def matches(text: str) -> bool:
+        """Tell whether a sentence is probably a quoted field of CSV."""
+        return _is_quoted(text) and (is_csv or '""' in text.strip()[1:-1])
 
-    return _Sign(shows, "are in quotes of CSV", "write the file without them, by a reader of CSV")
+    return _Sign(matches, "are in quotes of CSV", "write the file without them, by a reader of CSV")
 
 
 _SIGNS = (

@@ -1,4 +1,4 @@
-"""Read the lines of text files: plain or compressed, in UTF-8 and in nothing else."""
+"""Read the lines of text files, plain or compressed. The only encoding is UTF-8."""
 
 import bz2
 import codecs
@@ -12,17 +12,17 @@ from pathlib import Path
 
 from skipclm.errors import InputError
 
-# Longer marks first: that of UTF-16LE begins that of UTF-32LE.
+# Byte-order marks. The mark of UTF-32LE comes before that of UTF-16LE because it begins with the same bytes.
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32LE",
     codecs.BOM_UTF32_BE: "UTF-32BE",
     codecs.BOM_UTF16_LE: "UTF-16LE",
     codecs.BOM_UTF16_BE: "UTF-16BE",
 }
-_SAMPLE = 1 << 16  # bytes that are looked at, to tell the encoding
-_PRINTABLE = 0.99  # share of the characters in a text of the right encoding
-_CONTROL = 0.2  # share of control characters; text in UTF-16 that is read as UTF-8 has more
-_ESCAPE = re.compile(rb"\x1b[$(][@A-Z(-/]")  # switches the character set in ISO-2022-JP and its like
+_SAMPLE = 1 << 16  # size in bytes of the sample that the encoding is detected from
+_PRINTABLE = 0.99  # minimum share of printable characters if the encoding is right
+_CONTROL = 0.2  # share of control characters; UTF-16 that is decoded as UTF-8 has more
+_ESCAPE = re.compile(rb"\x1b[$(][@A-Z(-/]")  # changes the character set in ISO-2022-JP and similar encodings
 _CANNOT_BE_TEXT = {
     re.compile(rb"version https://git-lfs"): ("a pointer of Git LFS", "fetch the file itself (git lfs pull)"),
     re.compile(rb"PK\x03\x04"): ("a zip archive or an office document", "take the text out of it"),
@@ -32,7 +32,7 @@ _CANNOT_BE_TEXT = {
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Return the lines of a file as `decode_lines` does; raises an `InputError` if it cannot be read."""
+    """Return the lines of a file, see `decode_lines`; raises an `InputError` if the file cannot be read."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -41,11 +41,12 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def decode_lines(data: bytes, name: str) -> list[str]:
-    r"""Return the lines of a text in UTF-8, without a byte-order mark and line ends; errors call it by its `name`.
+    r"""Return the lines of a text in UTF-8, without byte-order mark and line ends; `name` is used in error messages.
 
-    The text may be compressed by gzip, bzip2, xz or zstd, which its first bytes tell. Only "\n" and "\r\n" end a line:
-    `str.splitlines` would also cut at the separators that web text holds inside sentences (U+2028, U+0085, form feeds),
-    and two files would lose their alignment. Raises an `InputError` for damaged and for other files and encodings.
+    The text may be compressed with gzip, bzip2, xz or zstd, which is detected from the first bytes. Only "\n" and
+    "\r\n" end a line. `str.splitlines` would also split at U+2028, U+0085 and form feeds, which web text contains
+    inside sentences, and parallel files would lose their alignment. Raises an `InputError` for damaged files and for
+    other file types and encodings.
     """
     data = _decompress(data, name)
     _check_form(data, name)
@@ -56,7 +57,7 @@ def decode_lines(data: bytes, name: str) -> list[str]:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{name}, line {line}: expected UTF-8, found the byte 0x{data[error.start]:02x}; "
-            "convert the file (iconv -f ... -t utf-8) or mend the line"
+            "convert the file (iconv -f ... -t utf-8) or correct the line"
         ) from None
     if lines[-1] == "":
         lines.pop()
@@ -64,22 +65,23 @@ def decode_lines(data: bytes, name: str) -> list[str]:
 
 
 def _decompress(data: bytes, name: str) -> bytes:
-    """Return the content of compressed data, and other data as they are."""
+    """Return the content of compressed data; return other data unchanged."""
     for start, (form, decompress) in _COMPRESSED.items():
         if start.match(data):
             try:
                 return decompress(data)
             except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise InputError(
-                    f"{name}: expected a whole {form} file, found a damaged one ({error}); fetch or make it again"
+                    f"{name}: expected a complete {form} file, found a damaged one ({error}); fetch or make it again"
                 ) from None
     return data
 
 
 def _join_streams(new_decompressor: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor], data: bytes) -> bytes:
-    """Return the content of streams that follow each other, padded with zeros perhaps.
+    """Return the content of concatenated streams, which may have zeros as padding.
 
-    `bz2.decompress` and `lzma.decompress` leave out everything from a damaged stream on if it is not the first.
+    `bz2.decompress` and `lzma.decompress` raise no error for a damaged stream after the first. They silently drop it
+    and all later ones.
     """
     parts = []
     while data:
@@ -92,13 +94,13 @@ def _join_streams(new_decompressor: Callable[[], bz2.BZ2Decompressor | lzma.LZMA
 
 
 def _unzstd(data: bytes) -> bytes:
-    import pyarrow  # a third of a second
+    import pyarrow  # slow: takes a third of a second
 
     return pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd").read()
 
 
 def _check_form(data: bytes, name: str) -> None:
-    """Raise an `InputError` for what is no text in UTF-8, but can be named."""
+    """Raise an `InputError` if the data are of another known file type or encoding."""
     for start, (form, remedy) in _CANNOT_BE_TEXT.items():
         if start.match(data):
             raise InputError(f"{name}: expected text, found {form}; {remedy}")
@@ -109,7 +111,7 @@ def _check_form(data: bytes, name: str) -> None:
 
 
 def _other_encoding(data: bytes) -> str | None:
-    """Return the encoding that a text is in, if it is not UTF-8 and leaves no doubt."""
+    """Return the encoding of a text if it is certainly not UTF-8, else None."""
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
             return encoding
@@ -118,9 +120,9 @@ def _other_encoding(data: bytes) -> str | None:
         return "ISO-2022-JP"
     if b"\0" not in sample or _reads_as_utf8(sample):
         return None
-    ascii_in = {encoding: _count_ascii(sample, encoding) for encoding in _MARKS.values()}
-    likeliest = max(ascii_in, key=ascii_in.__getitem__)
-    return likeliest if ascii_in[likeliest] else None
+    ascii_counts = {encoding: _count_ascii(sample, encoding) for encoding in _MARKS.values()}
+    likeliest = max(ascii_counts, key=ascii_counts.__getitem__)
+    return likeliest if ascii_counts[likeliest] else None
 
 
 def _reads_as_utf8(sample: bytes) -> bool:
@@ -133,13 +135,13 @@ def _reads_as_utf8(sample: bytes) -> bool:
 
 
 def _count_ascii(sample: bytes, encoding: str) -> int:
-    r"""Return the ASCII characters in a sample of text in UTF-16 or UTF-32, line ends mostly; 0 if it is likely none.
+    r"""Return the number of ASCII characters in a sample that is decoded as UTF-16 or UTF-32; 0 if that is unlikely.
 
-    They are what has bytes of zero. Where text in UTF-8 has some within, its line ends are none in UTF-16, and its
-    spaces become characters that cannot be printed.
+    Mostly ASCII characters, such as line ends, have zero bytes in these encodings. UTF-8 text with zero bytes does not
+    pass as UTF-16: it loses its line ends, and its spaces become unprintable characters.
     """
     try:
-        text = codecs.getincrementaldecoder(encoding)().decode(sample)  # the last character may be cut
+        text = codecs.getincrementaldecoder(encoding)().decode(sample)  # the sample may end inside a character
     except UnicodeDecodeError:
         return 0
     printable = sum(character.isprintable() or character in "\t\r\n\ufeff\u3000\xa0\u200c\u200d" for character in text)
@@ -147,13 +149,12 @@ def _count_ascii(sample: bytes, encoding: str) -> int:
     return sum(map(str.isascii, text)) if is_likely else 0
 
 
-# By their first bytes, none of which begins a text in UTF-8; "BZh" alone would.
+# By the first bytes. No text in UTF-8 begins with them; it could begin with only "BZh".
 _COMPRESSED: dict[re.Pattern, tuple[str, Callable[[bytes], bytes]]] = {
     re.compile(rb"\x1f\x8b"): ("gzip", gzip.decompress),
-    re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"): (
-        "bzip2",
-        partial(_join_streams, bz2.BZ2Decompressor),
-    ),  # the second is an empty file's
+    # The second alternative is an empty file.
+    re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"): ("bzip2", partial(_join_streams, bz2.BZ2Decompressor)),
     re.compile(rb"\xfd7zXZ\x00"): ("xz", partial(_join_streams, lzma.LZMADecompressor)),
-    re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): ("zstd", _unzstd),  # the second is a skippable frame's
+    # The second alternative is a skippable frame.
+    re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): ("zstd", _unzstd),
 }

@@ -2,11 +2,11 @@
 
 from skipclm.demo.words import Inflector, Keywords, Lexeme, UnknownForm, Words, table_by_person
 
-_AGREEING = table_by_person(he="我 你 他 她 我们 他们")
+_PERSON_FORMS = table_by_person(he="我 你 他 她 我们 他们")
 
 
 def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
-    """Give a noun ("本 书": 书), its classifier (cl: 本), its place (at: 在公园里) or conveyance (by: 坐火车)."""
+    """Return a noun ("本 书": 书), its classifier (cl: 本), its place (at: 在公园里) or vehicle (by: 坐火车)."""
     classifier, _, word = noun.forms["zh"][0].rpartition(" ")
     if "at" in keywords:
         return noun.extras.get("zh_at", f"在{word}")
@@ -25,11 +25,11 @@ def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
 
 
 def _person(person: Lexeme, keywords: Keywords, words: Words) -> str:
-    return _AGREEING["he"][person.agrees] if "he" in keywords else person.forms["zh"][0]
+    return _PERSON_FORMS["he"][person.agrees] if "he" in keywords else person.forms["zh"][0]
 
 
 def _adjective(adjective: Lexeme, keywords: Keywords, words: Words) -> str:
-    """Give the plain form, the one before a noun (attr: 漂亮的) or the predicate (is: 很漂亮, 是红色的)."""
+    """Return the plain form, the form before a noun (attr: 漂亮的) or the predicate (is: 很漂亮, 是红色的)."""
     parts = adjective.forms["zh"]
     if "attr" in keywords:
         return parts[1] if len(parts) > 1 else parts[0]
@@ -38,6 +38,6 @@ def _adjective(adjective: Lexeme, keywords: Keywords, words: Words) -> str:
     return parts[0]
 
 
-# what a slot may ask for beside the names of other slots
+# the keywords that a slot may use, besides the names of other slots
 KEYWORDS = {"cl", "at", "by", "he", "done", "attr", "is"}
 INFLECTORS: dict[str, Inflector] = {"persons": _person, "nouns": _noun, "verbs": _verb, "adjectives": _adjective}

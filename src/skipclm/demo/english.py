@@ -14,7 +14,7 @@ from skipclm.demo.words import (
     table_by_person,
 )
 
-_AGREEING = table_by_person(
+_PERSON_FORMS = table_by_person(
     he="I you he she we they",
     his="my your his her our their",
     **{"is": "am are is is are are"},
@@ -25,12 +25,12 @@ _AGREEING = table_by_person(
 
 
 def with_article(phrase: str) -> str:
-    """Put "a" or "an" before an English phrase; the words of this lexicon follow the spelling."""
+    """Put "a" or "an" before an English phrase. The first letter decides, which is enough for this lexicon."""
     return ("an " if phrase[0].lower() in "aeiou" else "a ") + phrase
 
 
 def add_s(word: str) -> str:
-    """Add the -s of plurals and of the third person: book, books; watch, watches; story, stories."""
+    """Add the -s of the plural or the third person: book, books; watch, watches; story, stories."""
     if re.search(r"[^aeiou]y$", word):
         return word[:-1] + "ies"
     if word.endswith(("s", "x", "z", "ch", "sh", "o")):
@@ -53,23 +53,23 @@ def _third_person(word: str) -> str:
 
 
 def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
-    """Principal parts are base, past, participle, -ing; a regular verb needs only the base."""
+    """Return a verb form. Principal parts are base, past, participle and -ing; a regular verb needs only the base."""
     parts = verb.forms["en"]
     head, _, rest = parts[0].partition(" ")
-    wanted = pick(keywords, ("present", "past", "participle", "ing"), "base")
+    form = pick(keywords, ("present", "past", "participle", "ing"), "base")
     subject = first_word(words, "persons", "names")
-    if wanted == "past" or wanted == "participle":
-        index = 1 if wanted == "past" else 2
+    if form in ("past", "participle"):
+        index = 1 if form == "past" else 2
         return parts[index] if len(parts) > 1 else _add_ed(head)
-    if wanted == "ing":
+    if form == "ing":
         return parts[3] if len(parts) > 3 else f"{_add_ing(head)} {rest}".strip()
-    if wanted == "present" and (subject is None or subject.agrees in ("he", "she")):
+    if form == "present" and (subject is None or subject.agrees in ("he", "she")):
         return f"{_third_person(head)} {rest}".strip()
     return parts[0]
 
 
 def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
-    """Give a noun as it stands, in the plural, with a/an, with a possessor, or as a place (at, to)."""
+    """Return a noun: the plain form, the plural, or the noun with a/an, with a possessor, or as a place (at, to)."""
     parts = noun.forms["en"]
     if "at" in keywords:
         return noun.extras.get("en_at", f"in the {parts[0]}")
@@ -83,13 +83,13 @@ def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
     if "a" in keywords:
         return with_article(phrase)
     owner = first_word(words, "persons", "names")
-    return f"{_AGREEING['his'][owner.agrees]} {phrase}" if owner else phrase
+    return f"{_PERSON_FORMS['his'][owner.agrees]} {phrase}" if owner else phrase
 
 
 def _person(person: Lexeme, keywords: Keywords, words: Words) -> str:
-    agreeing = pick(keywords, _AGREEING, "")
-    if agreeing:
-        return _AGREEING[agreeing][person.agrees]
+    form = pick(keywords, _PERSON_FORMS, "")
+    if form:
+        return _PERSON_FORMS[form][person.agrees]
     if "gen" in keywords:
         return f"{principal_part(person, 'en', 0)}'s"
     return principal_part(person, "en", 1 if "acc" in keywords else 0)
@@ -102,6 +102,6 @@ def _adjective(adjective: Lexeme, keywords: Keywords, words: Words) -> str:
     return adjective.forms["en"][("", "er", "est").index(degree)]
 
 
-# what a slot may ask for beside the names of other slots
-KEYWORDS = {"a", "pl", "at", "to", "acc", "gen", "er", "est", "present", "past", "participle", "ing", *_AGREEING}
+# the keywords that a slot may use, besides the names of other slots
+KEYWORDS = {"a", "pl", "at", "to", "acc", "gen", "er", "est", "present", "past", "participle", "ing", *_PERSON_FORMS}
 INFLECTORS: dict[str, Inflector] = {"persons": _person, "nouns": _noun, "verbs": _verb, "adjectives": _adjective}

@@ -15,7 +15,7 @@ from skipclm.demo.words import (
     table_by_person,
 )
 
-_AGREEING = table_by_person(
+_PERSON_FORMS = table_by_person(
     er="ich du er sie wir sie",
     sein="mein dein sein ihr unser ihr",
     ist="bin bist ist ist sind sind",
@@ -49,10 +49,10 @@ _CONTRACTIONS = {
 
 
 def endings(determiner: str, case: str, column: int) -> tuple[str, str]:
-    """Return a determiner in its form and the ending of an adjective after it.
+    """Return the inflected determiner and the ending of an adjective after it.
 
-    `determiner` is "der", "dies", a stem declined like "ein" (kein, mein, unser ...), or "" for none. One rule
-    gives all of strong, weak and mixed: an adjective is strong exactly where no ending stands before it.
+    `determiner` is "der", "dies", a stem declined like "ein" (kein, mein, unser ...), or "" for none. One rule covers
+    strong, weak and mixed declension: an adjective has the strong ending if the determiner has none.
     """
     strong, weak = _STRONG[case].split()[column], _WEAK[case].split()[column]
     if not determiner:
@@ -64,12 +64,12 @@ def endings(determiner: str, case: str, column: int) -> tuple[str, str]:
 
 
 def contract(sentence: str) -> str:
-    """Join prepositions and articles as German does: in dem, im; zu der, zur."""
+    """Contract prepositions and articles: in dem, im; zu der, zur."""
     return re.sub(r"\b(in|an|bei|von|zu) (dem|das|der)\b", lambda m: _CONTRACTIONS.get(m[0], m[0]), sentence)
 
 
 def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
-    """Give a noun with its article or possessor and its adjective, in case and number."""
+    """Return a noun with its article or possessor and its adjective, in a case and number."""
     singular = noun.forms["de"][0]
     place = pick(keywords, ("at", "to"), "")
     if place:
@@ -78,17 +78,17 @@ def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
         return f"{preposition} {_noun(noun, ('der', case), ())}"
     case, plural = pick(keywords, _CASES, "nom"), "pl" in keywords
     column = 3 if plural else GENDERS[singular.split()[0]]
-    if "den" in keywords:  # the relative pronoun, which is the article outside the genitive and dative plural
+    if "den" in keywords:  # the relative pronoun; it equals the article, except in the genitive and the dative plural
         return _DER[case].split()[column]
     owner, adjective = first_word(words, "persons", "names"), first_word(words, "adjectives")
-    determiner = _AGREEING["sein"][owner.agrees] if owner else pick(keywords, ("der", "dies", "ein", "kein"), "")
+    determiner = _PERSON_FORMS["sein"][owner.agrees] if owner else pick(keywords, ("der", "dies", "ein", "kein"), "")
     article, ending = endings(determiner, case, column)
-    described = _stem(adjective) + ending if adjective else ""
-    return " ".join(filter(None, [article, described, _decline(noun, case, plural)]))
+    inflected = _stem(adjective) + ending if adjective else ""
+    return " ".join(filter(None, [article, inflected, _decline(noun, case, plural)]))
 
 
 def _decline(noun: Lexeme, case: str, plural: bool) -> str:
-    """Decline the noun itself: weak masculines and the dative plural change it; no frame needs its genitive."""
+    """Decline the noun itself: weak masculine nouns and the dative plural change. No frame needs the genitive."""
     if case == "gen":
         raise UnknownForm("nouns have no genitive in de; only persons and names do")
     if not plural:
@@ -101,7 +101,7 @@ def _decline(noun: Lexeme, case: str, plural: bool) -> str:
 
 
 def present(infinitive: str, third: str, agrees: str) -> str:
-    """Conjugate one verb word from its infinitive and its third person: lesen, liest gives ich lese, du liest."""
+    """Conjugate a verb from its infinitive and its third person: lesen and liest give ich lese, du liest."""
     if agrees in ("we", "they"):
         return infinitive
     if agrees == "I":
@@ -113,11 +113,11 @@ def present(infinitive: str, third: str, agrees: str) -> str:
 
 
 @cache
-def _take_apart(verb: Lexeme) -> dict[str, str]:
-    """Take "das Zimmer aufräumen / räumt das Zimmer auf / hat das Zimmer aufgeräumt" apart.
+def _split_verb(verb: Lexeme) -> dict[str, str]:
+    """Split a verb such as "das Zimmer aufräumen / räumt das Zimmer auf / hat das Zimmer aufgeräumt" into parts.
 
-    particle: what follows the finite verb in a main clause ("das Zimmer auf"); before: the same with its
-    space or without, as it precedes the verb at the end of a clause ("das Zimmer auf", "Fußball ").
+    particle: the words after the finite verb in a main clause ("das Zimmer auf"); before: the same words before the
+    verb at the end of a clause, with a space if one separates them from the verb ("das Zimmer auf", "Fußball ").
     """
     infinitive, third, perfect = (principal_part(verb, "de", index) for index in range(3))
     finite, _, particle = third.partition(" ")
@@ -141,10 +141,10 @@ def _take_apart(verb: Lexeme) -> dict[str, str]:
 
 
 def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
-    """Give a finite form (present, final, aux), its particle, an infinitive, or a piece of the perfect."""
+    """Return a finite form (present, final, aux), the particle, an infinitive, or a part of the perfect."""
     if "imperative" in keywords:
         return verb.extras["de_imperative"]
-    parts = _take_apart(verb)
+    parts = _split_verb(verb)
     subject = first_word(words, "persons", "names")
     agrees = subject.agrees if subject else "he"
     finite = present(parts["base"], parts["third"], agrees)
@@ -153,7 +153,7 @@ def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
         "final": parts["before"] + finite,
         "particle": parts["particle"],
         "zu": parts["zu"],
-        "aux": _AGREEING[parts["auxiliary"]][agrees],
+        "aux": _PERSON_FORMS[parts["auxiliary"]][agrees],
         "object": parts["object"],
         "done": parts["done"],
         "participle": f"{parts['object']} {parts['done']}".strip(),
@@ -162,9 +162,9 @@ def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
 
 
 def _person(person: Lexeme, keywords: Keywords, words: Words) -> str:
-    agreeing = pick(keywords, _AGREEING, "")
-    if agreeing:
-        return _AGREEING[agreeing][person.agrees]
+    form = pick(keywords, _PERSON_FORMS, "")
+    if form:
+        return _PERSON_FORMS[form][person.agrees]
     case = pick(keywords, _CASES, "nom")
     if person.kind == "names" and case == "gen":
         return f"{principal_part(person, 'de', 0)}s"
@@ -188,9 +188,9 @@ def _adjective(adjective: Lexeme, keywords: Keywords, words: Words) -> str:
     return " ".join([_DER["nom"].split()[column], form + "e", _decline(noun, "nom", False)])
 
 
-# what a slot may ask for beside the names of other slots
+# the keywords that a slot may use, besides the names of other slots
 KEYWORDS = {
-    *("der", "dies", "ein", "kein", "den", "pl", "at", "to", "er", "est", *_CASES, *_AGREEING),
+    *("der", "dies", "ein", "kein", "den", "pl", "at", "to", "er", "est", *_CASES, *_PERSON_FORMS),
     *("present", "final", "particle", "zu", "aux", "object", "done", "participle", "imperative"),
 }
 INFLECTORS: dict[str, Inflector] = {"persons": _person, "nouns": _noun, "verbs": _verb, "adjectives": _adjective}

@@ -33,9 +33,9 @@ _VERBALS = {"to": "mAK", "to_acc": "mAyI", "lets": "(y)AlIm", "doing": "(y)An"}
 def attach(word: str, *suffixes: str, soft: str = "", harmony: str = "") -> str:
     """Attach Turkish suffixes one by one, with vowel harmony, buffer letters and consonant changes.
 
-    A is a/e, I is ı/i/u/ü, D is d/t, K is k, or ğ before a vowel; (y), (n), (s) stand after vowels only and
-    (I) after consonants only. `soft` is the stem before a vowel (kitap: kitab), `harmony` the vowel that an
-    irregular word pretends to end in (saat: e).
+    In a suffix, A is a/e, I is ı/i/u/ü, D is d/t, K is k, or ğ before a vowel. (y), (n) and (s) appear only after
+    vowels, (I) only after consonants. `soft` is the stem before a vowel (kitap: kitab). `harmony` is the vowel that
+    decides the harmony of an irregular word (saat: e).
     """
     for suffix in suffixes:
         if soft and re.match(r"\([yns]\)[AI]|\(?[AI]", suffix):
@@ -48,16 +48,16 @@ def attach(word: str, *suffixes: str, soft: str = "", harmony: str = "") -> str:
 
 
 def _fit(word: str, suffix: str, harmony: str) -> str:
-    """Spell one suffix as it stands after `word`."""
+    """Return the spelling of one suffix after `word`."""
     after_vowel = word[-1] in _HIGH_VOWEL
     suffix = re.sub(r"\((.)\)", lambda m: m[1] if after_vowel != (m[1] == "I") else "", suffix)
     spelled = ""
     for letter in suffix:
-        sound = harmony if harmony and not re.search("[aeıiuüoö]", spelled) else word + spelled
+        context = harmony if harmony and not re.search("[aeıiuüoö]", spelled) else word + spelled
         if letter == "A":
-            letter = "a" if _last_vowel(sound) in "aıou" else "e"
+            letter = "a" if _last_vowel(context) in "aıou" else "e"
         elif letter == "I":
-            letter = _HIGH_VOWEL[_last_vowel(sound)]
+            letter = _HIGH_VOWEL[_last_vowel(context)]
         elif letter == "D":
             letter = "t" if (word + spelled)[-1] in "fstkçşhpK" else "d"
         spelled += letter
@@ -82,7 +82,7 @@ def _stem(word: Lexeme) -> tuple[str, dict[str, str]]:
 
 
 def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
-    """Give a noun in number, possession and case; `was` makes it a predicate (parktaydım)."""
+    """Return a noun with number, possession and case; `was` makes it a predicate (parktaydım)."""
     owner = first_word(words, "persons", "names")
     suffixes: tuple[str, ...] = ("lAr",) if "pl" in keywords else ()
     cases = _CASES
@@ -99,7 +99,7 @@ def _noun(noun: Lexeme, keywords: Keywords, words: Words) -> str:
 
 
 def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
-    """Give a finite form in a tense and person, a verbal noun, or the participle -DIK with its owner."""
+    """Return a finite form in a tense and person, a verbal noun, or the participle -DIK with its possessor."""
     subject = first_word(words, "persons", "names")
     suffixes: tuple[str, ...] = ("mA",) if "not" in keywords else ()
     tense, verbal = pick(keywords, _TENSES, ""), pick(keywords, _VERBALS, "")
@@ -119,7 +119,7 @@ def _verb(verb: Lexeme, keywords: Keywords, words: Words) -> str:
 
 
 def _person(person: Lexeme, keywords: Keywords, words: Words) -> str:
-    """Give a person or city in a case; pronouns list theirs, names take an apostrophe; `for` is "için"."""
+    """Return a person or city in a case. Pronouns list their forms, names take an apostrophe, `for` is "için"."""
     if "not" in keywords:
         was = "was" in keywords
         return attach("değil", *["(y)DI"] * was, *_endings("k" if was else "z", person))
@@ -148,7 +148,7 @@ def _number(number: Lexeme, keywords: Keywords, words: Words) -> str:
     return attach(number.forms["tr"][0], *(_CASES[keyword] for keyword in keywords if keyword in _CASES))
 
 
-# what a slot may ask for beside the names of other slots
+# the keywords that a slot may use, besides the names of other slots
 KEYWORDS = {"pl", "was", "for", "citizen", "is", "not", "that", "ask", *_CASES, *_OWNED, *_TENSES, *_VERBALS}
 INFLECTORS: dict[str, Inflector] = {
     "persons": _person,

@@ -1,4 +1,4 @@
-"""Words of the built-in corpus, and what the grammars of its languages share."""
+"""Words of the built-in corpus, and functions that the grammars of its languages share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ PERSONS = ("I", "you", "he", "she", "we", "they")
 
 @dataclass(frozen=True, eq=False)
 class Lexeme:
-    """One word in all languages: `forms["de"]` holds its principal parts, `extras` its peculiarities."""
+    """One word in all languages: `forms["de"]` holds its principal parts, `extras` its irregular forms."""
 
     name: str
     kind: str
@@ -23,7 +23,7 @@ class Lexeme:
 
 
 class UnknownForm(ValueError):
-    """A slot asks for a form that its word does not have."""
+    """A slot requests a form that its word does not have."""
 
 
 Words = tuple[Lexeme, ...]
@@ -37,17 +37,17 @@ def table_by_person(**rows: str) -> dict[str, dict[str, str]]:
 
 
 def first_word(words: Words, *kinds: str) -> Lexeme | None:
-    """Return the first word that is of one of the kinds."""
+    """Return the first word of one of these kinds, or None."""
     return next((word for word in words if word.kind in kinds), None)
 
 
-def pick(keywords: Keywords, allowed: tuple[str, ...] | dict, otherwise: str) -> str:
-    """Return the first keyword that is allowed here."""
-    return next((keyword for keyword in keywords if keyword in allowed), otherwise)
+def pick(keywords: Keywords, allowed: tuple[str, ...] | dict, default: str) -> str:
+    """Return the first keyword that is in `allowed`, else `default`."""
+    return next((keyword for keyword in keywords if keyword in allowed), default)
 
 
 def principal_part(word: Lexeme, language: str, index: int) -> str:
-    """Return one principal part; a word given by a single form has it everywhere."""
+    """Return one principal part; a word with a single form has this form for every part."""
     parts = word.forms[language]
     if len(parts) > 1 and index >= len(parts):
         raise UnknownForm(f"{word.name!r} has {len(parts)} forms in {language}, form {index + 1} is needed")

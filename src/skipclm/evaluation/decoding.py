@@ -16,7 +16,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from skipclm.data.examples import Prompt, batches_within, decode, pad
+from skipclm.data.examples import Prompt, decode, pad, split_into_batches
 from skipclm.models import checkpoints, modeling
 from skipclm.models.decoders import find_batching, fuse_attention, has_sortable_cache, router_loss_omitted
 from skipclm.runtime import memory
@@ -24,10 +24,10 @@ from skipclm.runtime import memory
 
 @dataclass(frozen=True)
 class Translated:
-    """Translations in the order of their sources, each on one line.
+    """Translations in the order of the sources, one line per source.
 
-    `cut` says which ended at the limit of length. `too_long` says which sources leave no room for a translation within
-    the positions of the model: their translations are empty, and count as cut.
+    `cut` marks the translations that reached the length limit. `too_long` marks the sources that leave no room for a
+    translation in the model's context. Their translations are empty and count as cut.
     """
 
     texts: list[str]
@@ -49,48 +49,49 @@ def translate(
 ) -> Translated:
     """Translate sentences, given as token ids without special tokens.
 
-    A translation has at most `length_ratio` tokens for each source token and `length_extra` more, and ends where the
-    model reads no further. As many sentences are translated at a time as `batch_tokens` leaves room for: prompts and
-    what may follow them, with padding, times the beams; where memory is short, one half after the other. A model that
-    translates a sentence differently beside others gets sentences of one length at a time, or single ones. With
-    `progress`, a bar on standard error counts the batches.
+    A translation has at most `length_ratio` times the source tokens plus `length_extra` tokens. Prompt and translation
+    together fit in the model's context. A batch has at most `batch_tokens` tokens: the prompts and the longest possible
+    translations, with padding, times the number of beams. If a batch does not fit in memory, its halves are translated
+    one after the other. If batching changes the output of a model, its batches hold sentences of equal length or single
+    sentences. With `progress`, a bar on standard error counts the batches.
     """
     prompt, context = Prompt.of(tokenizer), modeling.context(model)
     prompts = [prompt.source(ids) for ids in sources]
-    rooms = [prompt.room(ids, context, length_ratio, length_extra) for ids in sources]
+    limits = [prompt.max_new_tokens(ids, context, length_ratio, length_extra) for ids in sources]
     too_long = [context is not None and len(row) >= context for row in prompts]
-    found = Translated([""] * len(sources), list(too_long), too_long)
+    translated = Translated([""] * len(sources), list(too_long), too_long)
     readable = [i for i in range(len(sources)) if not too_long[i]]
     lengths = [
         len(row) + int(length_ratio * len(ids)) + length_extra for row, ids in zip(prompts, sources, strict=True)
     ]
-    by_length = sorted(readable, key=lengths.__getitem__, reverse=True)  # little padding, and little waiting
+    by_length = sorted(readable, key=lengths.__getitem__, reverse=True)  # needs little padding
     with _neutral_generation(model, prompt):
         decoder = modeling.decoder_of(model)
         batching, search = find_batching(decoder), _Search(prompt, beams, has_sortable_cache(decoder))
 
         def fits(batch: list[int]) -> bool:
-            longest = lengths[batch[0]]  # beyond the context, its room is cut, and would be for others too
+            """Tell whether these sentences, the longest first, may share a batch."""
+            # A sentence that could exceed the context gets its own batch: it would reduce the limit of the others.
+            longest = lengths[batch[0]]
             is_allowed = batching == "any" or (
                 batching == "equal_length" and _are_equal(len(prompts[i]) for i in batch)
             )
-            is_allowed &= beams == 1 or _are_equal(rooms[i] for i in batch)  # a beam search ends for all at a time
+            is_allowed &= beams == 1 or _are_equal(limits[i] for i in batch)  # beam search has one limit per batch
             return (
                 is_allowed and (context is None or longest <= context) and len(batch) * longest * beams <= batch_tokens
             )
 
-        for batch in tqdm(batches_within(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
-            limits = [rooms[i] for i in batch]
-            generated = _generate_in_memory(model, search, [prompts[i] for i in batch], limits)
+        for batch in tqdm(split_into_batches(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
+            generated = _generate_in_memory(model, search, [prompts[i] for i in batch], [limits[i] for i in batch])
             for i, ids in zip(batch, generated, strict=True):
-                found.texts[i] = decode(tokenizer, [ids[: rooms[i]]])[0]
-                found.cut[i] = prompt.end not in ids[: rooms[i]]
-    return found
+                translated.texts[i] = decode(tokenizer, [ids[: limits[i]]])[0]
+                translated.cut[i] = prompt.end not in ids[: limits[i]]
+    return translated
 
 
 @dataclass(frozen=True)
 class _Search:
-    """How to generate; `sorts_cache` says whether the model's cache can be put into another order."""
+    """Generation settings. `sorts_cache`: the rows of the model's cache can be reordered."""
 
     prompt: Prompt
     beams: int
@@ -103,7 +104,7 @@ def _are_equal(values: Iterable[int]) -> bool:
 
 @contextmanager
 def _neutral_generation(model: PreTrainedModel, prompt: Prompt) -> Iterator[None]:
-    """Leave out what a checkpoint says of generation, such as a penalty on repetition, and dropout."""
+    """Disable dropout and ignore the checkpoint's generation settings, such as a repetition penalty."""
     decoder = modeling.decoder_of(model)
     fuse_attention(decoder)
     config, training = decoder.generation_config, model.training
@@ -120,7 +121,7 @@ def _neutral_generation(model: PreTrainedModel, prompt: Prompt) -> Iterator[None
 def _generate_in_memory(
     model: PreTrainedModel, search: _Search, prompts: list[list[int]], limits: list[int]
 ) -> list[list[int]]:
-    """Return what `_generate` does; if memory does not suffice, one half of the prompts after the other."""
+    """Return the output of `_generate`. If it runs out of memory, generate for each half of the prompts in turn."""
     try:
         return _generate(model, search, prompts, limits)
     except RuntimeError as error:
@@ -128,28 +129,28 @@ def _generate_in_memory(
             raise
     memory.release()
     half = math.ceil(len(prompts) / 2)
-    said = f"out of memory with {len(prompts)} sentences at a time: now {half}"
-    print(said, file=sys.stderr)  # for standard output may be for translations
-    parts = ((prompts[:half], limits[:half]), (prompts[half:], limits[half:]))
-    return [ids for part in parts for ids in _generate_in_memory(model, search, *part)]
+    message = f"out of memory with {len(prompts)} sentences at a time: now {half}"
+    print(message, file=sys.stderr)  # the command line writes translations to standard output
+    halves = ((prompts[:half], limits[:half]), (prompts[half:], limits[half:]))
+    return [ids for arguments in halves for ids in _generate_in_memory(model, search, *arguments)]
 
 
 def _generate(model: PreTrainedModel, search: _Search, prompts: list[list[int]], limits: list[int]) -> list[list[int]]:
-    """Return what the model puts after each prompt, at least up to its limit or `</s>`, and perhaps padding."""
+    """Return the tokens after each prompt, at least up to its limit or `</s>`. More tokens or padding may follow."""
     ids = pad(prompts, search.prompt.pad, left=True).to(model.device)
     mask = pad([[1] * len(row) for row in prompts], 0, left=True).to(model.device)
     if search.beams == 1:
         return _greedy(model, search, ids, mask, torch.tensor(limits, device=model.device))
     options = {"max_new_tokens": max(limits), "num_beams": search.beams, "do_sample": False}
-    written = model.generate(input_ids=ids, attention_mask=mask, use_cache=search.sorts_cache, **options)
-    return written[:, ids.shape[1] :].tolist()
+    sequences = model.generate(input_ids=ids, attention_mask=mask, use_cache=search.sorts_cache, **options)
+    return sequences[:, ids.shape[1] :].tolist()
 
 
 def _greedy(model: PreTrainedModel, search: _Search, ids: Tensor, mask: Tensor, limits: Tensor) -> list[list[int]]:
-    """Generate, and each time that half of the sentences have ended go on with the others alone.
+    """Generate greedily. Each time half of the rows have finished, remove them from the batch.
 
-    Otherwise a batch costs as much as if all were as long as the longest. `ids` and `mask` (rows, tokens) are prompts
-    padded on the left, `limits` (rows,) how much may follow.
+    Without this, every row costs as much as the longest. `ids` and `mask` (rows, tokens) hold the prompts, padded on
+    the left. `limits` (rows,) holds the maximum number of new tokens.
     """
     width, cache = ids.shape[1], None
     rows, finished = torch.arange(len(ids), device=ids.device), [[] for _ in ids]
@@ -165,10 +166,10 @@ def _greedy(model: PreTrainedModel, search: _Search, ids: Tensor, mask: Tensor, 
             return_dict_in_generate=True,
         )
         ended = criterion.ended(output.sequences)
-        for row, written in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
-            finished[row] = written
+        for row, generated in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
+            finished[row] = generated
         rows, limits, ids = rows[~ended], limits[~ended], output.sequences[~ended]
-        cache = output.past_key_values if search.sorts_cache else None  # without it the model reads again what there is
+        cache = output.past_key_values if search.sorts_cache else None  # without a cache, it is computed again
         if cache is not None:
             cache.reorder_cache((~ended).nonzero().flatten())
         mask = torch.cat([mask[~ended], mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
@@ -176,17 +177,17 @@ def _greedy(model: PreTrainedModel, search: _Search, ids: Tensor, mask: Tensor, 
 
 
 class _StopWhenHalfFinished(StoppingCriteria):
-    """Stop when half of the sentences have ended: by `</s>` after the prompt's `width`, or at their limit."""
+    """Stop when half of the rows have ended: with `</s>` after the `width` tokens of the prompt, or at their limit."""
 
     def __init__(self, width: int, limits: Tensor, end: int) -> None:
         self.width, self.limits, self.end = width, limits, end
 
     def ended(self, ids: Tensor) -> Tensor:
-        """Tell which rows have ended."""
-        written = ids[:, self.width :]
-        return (written == self.end).any(dim=1) | (self.limits <= written.shape[1])
+        """Return a mask (rows,) of the rows that have ended."""
+        generated = ids[:, self.width :]
+        return (generated == self.end).any(dim=1) | (self.limits <= generated.shape[1])
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **named: object) -> Tensor:
-        """Stop rows that have ended, and all if they are half of them."""
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
+        """Stop the rows that have ended; stop all rows if at least half have ended."""
         ended = self.ended(input_ids)
         return ended | (2 * ended.sum() >= len(ended))

@@ -1,7 +1,7 @@
-"""Metrics: a registry, and scores with the signature that makes each repeatable.
+"""A registry of metrics. Each score comes with a signature that makes it reproducible.
 
-All are on the scale from 0 to 100. Each metric first says what every segment contributes, and then makes a score of
-sums of such contributions, so that any choice of segments has its score: what tests of significance ask for.
+All scores are on the scale from 0 to 100. A metric first computes the statistics of each segment, called its
+contributions, and then a score from their sum. Significance tests can therefore score any selection of segments.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ from skipclm.text import is_copy
 
 
 class NotRunError(Exception):
-    """A metric cannot run here; the message says why. Other metrics can."""
+    """One metric cannot run; the message gives the reason. The other metrics still run."""
 
 
 @dataclass(frozen=True)
 class Translations:
-    """The translations of a split, and what else a metric may look at; lists are of equal length.
+    """The translations of a split, and the other input of metrics. All lists have the same length.
 
-    `cut` says which translations ended at the limit of length. `languages` are those that a wrong language is sought
-    among. `spbleu_model` is sacrebleu's sentencepiece file of FLORES-200, and `neural` holds by metric what was
-    measured elsewhere: `segments` and `signature`, or `not_run`.
+    `cut` marks the translations that reached the length limit. `languages` are the candidates of language
+    identification. `spbleu_model` is sacrebleu's sentencepiece model file of FLORES-200. `neural` holds, by metric,
+    results that were computed by another job: `segments` and `signature`, or `not_run`.
     """
 
     hypotheses: list[str]
@@ -48,15 +48,15 @@ class Translations:
     neural: dict[str, dict] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise an `InputError` unless there are as many lines on each side, and some."""
+        """Raise an `InputError` if the lists are empty or differ in length."""
         if len(self.hypotheses) != len(self.references):
             raise InputError(
                 f"expected one translation per reference, found {len(self.hypotheses)} translations and "
-                f"{len(self.references)} references; translate the same split again, whole"
+                f"{len(self.references)} references; translate the complete split again"
             )
-        for name, others in (("sources", self.sources), ("cut", self.cut)):
-            if others is not None and len(others) != len(self.hypotheses):
-                raise InputError(f"expected {len(self.hypotheses)} {name}, one per translation, found {len(others)}")
+        for name, values in (("sources", self.sources), ("cut", self.cut)):
+            if values is not None and len(values) != len(self.hypotheses):
+                raise InputError(f"expected {len(self.hypotheses)} {name}, one per translation, found {len(values)}")
         if not self.hypotheses:
             raise InputError("expected lines to score, found none; check that the split is not empty")
 
@@ -65,8 +65,8 @@ class Translations:
 class Metric:
     """One metric.
 
-    `measure` returns what each segment contributes, (segments, k), and a signature; `total` turns sums of such
-    contributions (n, k) into n scores. `better` is `higher`, `lower` or, where neither is, empty.
+    `measure` returns the contributions of the segments (segments, k) and a signature. `total` turns n sums of
+    contributions (n, k) into n scores. `better` is `higher`, `lower`, or empty if neither is better.
     """
 
     name: str
@@ -76,34 +76,34 @@ class Metric:
     total: Callable[[np.ndarray], np.ndarray]
 
     def sign(self) -> int:
-        """Return 1 if more is better, -1 if less is, 0 if neither."""
+        """Return 1 if higher is better, -1 if lower is better, 0 if neither is."""
         return {"higher": 1, "lower": -1, "": 0}[self.better]
 
 
 # sacrebleu
 
 
-def _by_sacrebleu(build: Callable[[Translations], Scorer], texts: Translations) -> tuple[np.ndarray, str]:
+def _measure_sacrebleu(build: Callable[[Translations], Scorer], texts: Translations) -> tuple[np.ndarray, str]:
     scorer = build(texts)
-    # As sacrebleu's own tests of significance do; scoring first, since the signature counts references.
+    # The significance tests of sacrebleu use this method too. It also sets the number of references in the signature.
     contributions = scorer._extract_corpus_statistics(texts.hypotheses, [texts.references])
     return np.array(contributions, dtype=float), str(scorer.get_signature())
 
 
-def _totals_of(scorer: Scorer, sums: np.ndarray) -> np.ndarray:
+def _compute_totals(scorer: Scorer, sums: np.ndarray) -> np.ndarray:
     return np.array([scorer._compute_score_from_stats(row.tolist()).score for row in np.atleast_2d(sums)])
 
 
 def _sacrebleu(name: str, label: str, better: str, build: Callable[[Translations], Scorer], plain: Scorer) -> Metric:
-    """Return a metric of sacrebleu; `plain` is one of its scorers that makes scores of sums, whatever the language."""
-    return Metric(name, label, better, partial(_by_sacrebleu, build), partial(_totals_of, plain))
+    """Return a metric of sacrebleu. `plain` is a scorer that computes scores from sums, for any language."""
+    return Metric(name, label, better, partial(_measure_sacrebleu, build), partial(_compute_totals, plain))
 
 
 def _build_bleu(tokenizer: str) -> BLEU:
     _check_known("BLEU tokenizer", tokenizer, BLEU.TOKENIZERS)
     try:
         return BLEU(tokenize=tokenizer)
-    except (RuntimeError, ImportError, OSError) as error:  # some need extra packages or files
+    except (RuntimeError, ImportError, OSError) as error:  # some tokenizers need extra packages or files
         raise InputError(
             f"expected a BLEU tokenizer that runs, found that {tokenizer!r} does not: {str(error).strip()}"
         ) from error
@@ -125,7 +125,7 @@ def _build_spbleu(texts: Translations) -> BLEU:
 
 
 def _build_ter(texts: Translations) -> TER:
-    """Return TER, whose words are characters where there are no spaces; otherwise a sentence would be one word."""
+    """Return TER. Languages without spaces are split into characters; otherwise a sentence would be one word."""
     by_character = texts.bleu_tokenizer in ("zh", "char", "ja-mecab")
     return TER(normalized=by_character, asian_support=by_character)
 
@@ -134,68 +134,71 @@ def _build_ter(texts: Translations) -> TER:
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:
-    """Return 100 times the first column over the second, which counts segments or tokens; 0 where that is 0."""
+    """Return 100 times the first column over the second, a number of segments or tokens; 0 if that is 0."""
     sums = np.atleast_2d(sums)
     return 100 * np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=sums[:, 1] != 0)
 
 
-def _each(values: Sequence[float]) -> np.ndarray:
+def _with_counts(values: Sequence[float]) -> np.ndarray:
+    """Return contributions (segments, 2) for `_mean`: the value of a segment, and 1."""
     return np.stack([np.asarray(values, dtype=float), np.ones(len(values))], axis=1)
 
 
-def _by_rouge(kind: str, texts: Translations) -> tuple[np.ndarray, str]:
+def _measure_rouge(kind: str, texts: Translations) -> tuple[np.ndarray, str]:
     language = texts.target_language
-    return _each(rouge.scores(texts.hypotheses, texts.references, kind, language)), rouge.signature(language)
+    return _with_counts(rouge.scores(texts.hypotheses, texts.references, kind, language)), rouge.signature(language)
 
 
-def _by_model(name: str, texts: Translations) -> tuple[np.ndarray, str]:
-    found = texts.neural.get(name, {"not_run": "it was not asked for"})
-    if "not_run" in found:
-        raise NotRunError(found["not_run"])
-    if not np.isfinite(found["segments"]).all():
+def _measure_neural(name: str, texts: Translations) -> tuple[np.ndarray, str]:
+    result = texts.neural.get(name, {"not_run": "it was not asked for"})
+    if "not_run" in result:
+        raise NotRunError(result["not_run"])
+    if not np.isfinite(result["segments"]).all():
         raise NotRunError("it gave no number for some translations")
-    if len(found["segments"]) != len(texts.hypotheses):
+    if len(result["segments"]) != len(texts.hypotheses):
         raise InputError(
             f"{name}: expected a score for each of {len(texts.hypotheses)} translations, found "
-            f"{len(found['segments'])}; score them again"
+            f"{len(result['segments'])}; score them again"
         )
-    return _each(found["segments"]), found["signature"]
+    return _with_counts(result["segments"]), result["signature"]
 
 
-def _share(tell: Callable[[Translations], list[bool]], signature: str, texts: Translations) -> tuple[np.ndarray, str]:
-    return _each(tell(texts)), signature
+def _measure_rate(
+    detect: Callable[[Translations], list[bool]], signature: str, texts: Translations
+) -> tuple[np.ndarray, str]:
+    return _with_counts(detect(texts)), signature
 
 
-def _by_language(texts: Translations) -> tuple[np.ndarray, str]:
+def _measure_wrong_language(texts: Translations) -> tuple[np.ndarray, str]:
     language, languages = texts.target_language, texts.languages or (texts.source_language, texts.target_language)
     languages = [name for name in languages if language_id.knows(name)]
     if language not in languages:
         raise NotRunError(f"the identifier does not know the language {language}")
-    found = [language_id.is_wrong_language(line, language, languages) for line in texts.hypotheses]
-    return _each(found), language_id.identifier_signature(languages)
+    is_wrong = [language_id.is_wrong_language(line, language, languages) for line in texts.hypotheses]
+    return _with_counts(is_wrong), language_id.identifier_signature(languages)
 
 
-def _by_length(texts: Translations) -> tuple[np.ndarray, str]:
+def _measure_length_ratio(texts: Translations) -> tuple[np.ndarray, str]:
     scorer = _build_bleu(texts.bleu_tokenizer)
     contributions = np.array(scorer._extract_corpus_statistics(texts.hypotheses, [texts.references]), dtype=float)
-    return contributions[:, :2], f"tokens:{texts.bleu_tokenizer}"  # tokens of hypotheses and of references
+    return contributions[:, :2], f"tokens:{texts.bleu_tokenizer}"  # columns: tokens of the hypothesis, of the reference
 
 
-def _by_limit(texts: Translations) -> tuple[np.ndarray, str]:
+def _measure_cut(texts: Translations) -> tuple[np.ndarray, str]:
     if texts.cut is None:
         raise NotRunError("the translations do not say which of them were cut")
-    return _each(texts.cut), "at:limit-of-length"
+    return _with_counts(texts.cut), "at:limit-of-length"
 
 
-def _copied(texts: Translations) -> list[bool]:
+def _detect_copies(texts: Translations) -> list[bool]:
     return [is_copy(*pair) for pair in zip(texts.hypotheses, texts.sources, strict=True)]
 
 
-def _looping(texts: Translations) -> list[bool]:
+def _detect_loops(texts: Translations) -> list[bool]:
     return [segment_errors.is_loop(*pair) for pair in zip(texts.hypotheses, texts.references, strict=True)]
 
 
-def _empty(texts: Translations) -> list[bool]:
+def _detect_empty(texts: Translations) -> list[bool]:
     return [segment_errors.is_empty(hypothesis) for hypothesis in texts.hypotheses]
 
 
@@ -213,36 +216,37 @@ METRICS = {
         _sacrebleu("chrf1", "chrF1", "higher", lambda _: CHRF(beta=1), CHRF(beta=1)),
         _sacrebleu("ter", "TER", "lower", _build_ter, TER()),
         *(
-            _mean_metric(kind.lower(), kind.replace("rouge", "ROUGE-"), "higher", partial(_by_rouge, kind))
+            _mean_metric(kind.lower(), kind.replace("rouge", "ROUGE-"), "higher", partial(_measure_rouge, kind))
             for kind in rouge.KINDS
         ),
-        _mean_metric("comet", "COMET", "higher", partial(_by_model, "comet")),
-        _mean_metric("xcomet", "XCOMET", "higher", partial(_by_model, "xcomet")),
-        _mean_metric("empty", "empty", "lower", partial(_share, _empty, "letters-or-digits:0")),
-        _mean_metric("copied", "copied", "lower", partial(_share, _copied, "case:lc|equal:source")),
-        _mean_metric("wrong_language", "wrong language", "lower", _by_language),
+        _mean_metric("comet", "COMET", "higher", partial(_measure_neural, "comet")),
+        _mean_metric("xcomet", "XCOMET", "higher", partial(_measure_neural, "xcomet")),
+        _mean_metric("empty", "empty", "lower", partial(_measure_rate, _detect_empty, "letters-or-digits:0")),
+        _mean_metric("copied", "copied", "lower", partial(_measure_rate, _detect_copies, "case:lc|equal:source")),
+        _mean_metric("wrong_language", "wrong language", "lower", _measure_wrong_language),
         _mean_metric(
             "looping",
             "looping",
             "lower",
-            partial(_share, _looping, f"repeats:{segment_errors.REPEATS}|span:{segment_errors.SPAN}"),
+            partial(_measure_rate, _detect_loops, f"repeats:{segment_errors.REPEATS}|span:{segment_errors.SPAN}"),
         ),
-        _mean_metric("length_ratio", "length ratio", "", _by_length),
-        _mean_metric("cut", "cut short", "lower", _by_limit),
+        _mean_metric("length_ratio", "length ratio", "", _measure_length_ratio),
+        _mean_metric("cut", "cut short", "lower", _measure_cut),
     )
 }
 NEURAL = ("comet", "xcomet")
-NEURAL_CORES = 16  # for one of them, without a GPU
-# How often a translation goes wrong in a way that an average hides.
+NEURAL_CORES = 16  # CPU cores of a job that scores one neural metric without a GPU
+# Metrics of errors in single translations, which an average score hides.
 RATES = ("empty", "copied", "wrong_language", "looping", "length_ratio", "cut")
 
 
 def measure(texts: Translations, names: Sequence[str]) -> tuple[dict[str, dict], dict[str, np.ndarray]]:
     """Score translations by several metrics.
 
-    Returns by name {"value": 23.4..., "signature": "nrefs:1|..."}, unrounded on the scale from 0 to 100, or
-    {"value": None, "signature": None, "not_run": "why"}; and, of those that ran, the segments' contributions
-    (segments, k). Raises an `InputError` for unequal or no lines, or an unknown metric.
+    Returns two dictionaries by metric. The first holds {"value": 23.4..., "signature": "nrefs:1|..."}, unrounded on the
+    scale from 0 to 100, or {"value": None, "signature": None, "not_run": "reason"}. The second holds the contributions
+    of the segments (segments, k) for the metrics that ran. Raises an `InputError` if the lists of lines are empty or
+    differ in length, or if a metric is unknown.
     """
     check_names(names)
     texts.check()
@@ -258,17 +262,17 @@ def measure(texts: Translations, names: Sequence[str]) -> tuple[dict[str, dict],
 
 
 def total(name: str, contributions: np.ndarray) -> float:
-    """Return the score of segments' contributions (segments, k)."""
+    """Return the score from the contributions of segments (segments, k)."""
     return float(METRICS[name].total(contributions.sum(axis=0))[0])
 
 
 def is_imperfect(name: str, value: float) -> bool:
-    """Tell whether a score is more than a point away from the best that there is."""
+    """Tell whether a score is more than one point worse than the best possible score."""
     return abs({1: 100.0, -1: 0.0, 0: value}[METRICS[name].sign()] - value) > 1
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse an empty list, a metric named twice, or one that is not in METRICS (InputError)."""
+    """Raise InputError if the list is empty, names a metric twice, or names one that is not in METRICS."""
     if not names:
         raise InputError(f"expected at least one metric, found none; name some of {', '.join(METRICS)}")
     for name in names:
@@ -278,10 +282,10 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def check_bleu_tokenizer(name: str) -> None:
-    """Refuse a tokenizer that sacrebleu's BLEU does not have, or that cannot run here (InputError)."""
+    """Raise InputError if sacrebleu's BLEU does not have the tokenizer, or cannot run it on this machine."""
     _check_known("BLEU tokenizer", name, BLEU.TOKENIZERS)
     if name in SPM_MODELS:
-        _check_downloaded(name)  # otherwise sacrebleu downloads the model when it scores
+        _check_downloaded(name)  # sacrebleu would download the model during scoring
     _build_bleu(name)
 
 
@@ -301,7 +305,7 @@ def _check_downloaded(name: str) -> None:
 
 
 def check_spbleu_model(path: str | Path) -> None:
-    """Refuse a file that sentencepiece cannot load, where sentencepiece is installed (InputError)."""
+    """Raise InputError if sentencepiece is installed and cannot load the file."""
     if find_spec("sentencepiece") is None:
         return
     from sentencepiece import SentencePieceProcessor
@@ -313,7 +317,7 @@ def check_spbleu_model(path: str | Path) -> None:
 
 
 def label(name: str) -> str:
-    """Return a metric's name for people; one we do not know keeps its own."""
+    """Return the display name of a metric; an unknown metric has its own name."""
     return METRICS[name].label if name in METRICS else name
 
 

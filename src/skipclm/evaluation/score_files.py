@@ -1,4 +1,4 @@
-"""Files of translations and of their scores: nothing is scored but what was translated, and segments are kept."""
+"""Files of translations and scores. Digests ensure that scores and translations belong together."""
 
 from pathlib import Path
 
@@ -9,35 +9,39 @@ from skipclm.data.text_files import read_lines
 from skipclm.errors import InputError
 from skipclm.runtime import atomic
 
-TRANSLATES = ("ok", "untrained")  # of the statuses of a run; one that diverged or failed has no translations
+TRANSLATED_STATUSES = ("ok", "untrained")  # a run that diverged or failed has no translations
 IDENTITY = ("stage", "pair", "run", "seed", "split")
 
 
 def identity(wildcards: object) -> dict[str, str | int]:
-    """Return which run translated or was scored, and what, from a rule's wildcards."""
+    """Return the identity of a run and split, as IDENTITY lists it, from a rule's wildcards."""
     return {key: getattr(wildcards, key) for key in IDENTITY} | {"seed": int(wildcards.seed)}
 
 
-def describe(path: str | Path, cut: list[bool], of: dict) -> dict:
-    """Return what identifies a file of translations: whose, its digest and lines, and which lines were cut (from 1)."""
-    return of | {
+def describe(path: str | Path, cut: list[bool], run: dict) -> dict:
+    """Return a description of a file of translations.
+
+    It holds the identity `run` (see `identity`), the digest, the number of lines, and the numbers, from 1, of the lines
+    that were cut.
+    """
+    return run | {
         "sha256": atomic.sha256(path),
         "lines": len(cut),
         "cut": [number for number, is_cut in enumerate(cut, start=1) if is_cut],
     }
 
 
-def read_hypotheses(path: str | Path, generation: dict, of: dict) -> tuple[list[str], list[bool]]:
-    """Return the translations of a file, and which were cut.
+def read_hypotheses(path: str | Path, generation: dict, run: dict) -> tuple[list[str], list[bool]]:
+    """Return the translations of a file, and for each whether it was cut.
 
-    Raises an `InputError` if `generation` is not of the run and split `of`, or the file not the one that it describes:
-    another run's, or one that has lost a line or was edited.
+    `generation` is the description of the file, `run` the expected identity of run and split. Raises an `InputError` if
+    the description is of another run or split, or if the file does not match it, for example because it was edited.
     """
-    found = {key: generation.get(key) for key in of}
-    if found != of:
+    described = {key: generation.get(key) for key in run}
+    if described != run:
         raise InputError(
-            f"{path}: expected translations of {' '.join(map(str, of.values()))}, found beside it the description of "
-            f"{' '.join(map(str, found.values()))}; remove both, so that they are translated again"
+            f"{path}: expected translations of {' '.join(map(str, run.values()))}, found beside it the description of "
+            f"{' '.join(map(str, described.values()))}; remove both, so that they are translated again"
         )
     lines = read_lines(path)
     if len(lines) != generation["lines"] or atomic.sha256(path) != generation["sha256"]:
@@ -51,26 +55,26 @@ def read_hypotheses(path: str | Path, generation: dict, of: dict) -> tuple[list[
 
 
 def read_scored(path: str | Path, scores: dict) -> list[str]:
-    """Return the translations of a file; raise an `InputError` if it is not the one that the `scores` are of."""
+    """Return the translations of a file; raises an `InputError` if the `scores` belong to another file."""
     if atomic.sha256(path) != scores["hypotheses_sha256"]:
         raise InputError(
-            f"{path}: expected the translations that the scores beside it are of (sha256 "
+            f"{path}: expected the translations that the scores beside it belong to (sha256 "
             f"{scores['hypotheses_sha256'][:12]}...), found another file; remove it, so that they are made again"
         )
     return read_lines(path)
 
 
 def save_segments(path: str | Path, contributions: dict[str, np.ndarray]) -> None:
-    """Write what each segment contributes to each metric, arrays (segments, k), as one safetensors file."""
+    """Write the contributions of the segments to each metric, arrays (segments, k), as one safetensors file."""
     with atomic.new_file(path) as temporary:
         save_file({name: np.ascontiguousarray(rows) for name, rows in contributions.items()}, temporary)
 
 
 def load_segments(path: str | Path, scores: dict) -> dict[str, np.ndarray]:
-    """Read what `save_segments` wrote; raise an `InputError` if it is not the file that the `scores` came from."""
+    """Read a file of `save_segments`; raises an `InputError` if the `scores` were computed from another file."""
     if atomic.sha256(path) != scores["segments_sha256"]:
         raise InputError(
-            f"{path}: expected the segments that the scores beside it were summed from (sha256 "
+            f"{path}: expected the segments that the scores beside it were computed from (sha256 "
             f"{scores['segments_sha256'][:12]}...), found another file; remove it, so that the run is scored again"
         )
     return load_file(path)

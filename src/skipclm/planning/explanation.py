@@ -84,7 +84,7 @@ def _run(path: Path, score: dict, metric: str) -> str:
     """Describe the run of one seed."""
     entry = score["metrics"].get(metric, {})
     value = entry.get("not_run") or (entry and f"{entry['value']:.4f}")
-    if score["status"] not in score_files.TRANSLATES:
+    if score["status"] not in score_files.TRANSLATED_STATUSES:
         value = ": ".join(filter(None, (score["status"], score.get("reason"))))
     generation = atomic.read_record(path.with_name(f"{score['split']}.generation.json"), sha256=str)
     lines = [f"seed {score['seed']}: {value}", f"  translations: sha256 {generation['sha256']}"]

@@ -169,7 +169,7 @@ def _check(config: dict) -> None:
         folder = Path("results") / config["experiment"] / run.folder
         for split in run.splits:
             score = atomic.read_json(folder / f"{split}.scores.json")
-            if score["status"] not in score_files.TRANSLATES:
+            if score["status"] not in score_files.TRANSLATED_STATUSES:
                 raise InputError(
                     f"expected a few steps of each training to succeed, found that {run.name} {score['status']}: "
                     f"{score['reason'] or 'lower its learning rate'}"

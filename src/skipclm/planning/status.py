@@ -61,7 +61,7 @@ def state(results: Path, config: dict, run: Run) -> str:
     if not all(path.exists() for path in paths) or not _is_trained(results, config, run):
         return "left"
     scores = [atomic.read_record(path, status=str, metrics=dict) for path in paths]
-    measured = [score["metrics"].keys() for score in scores if score["status"] in score_files.TRANSLATES]
+    measured = [score["metrics"].keys() for score in scores if score["status"] in score_files.TRANSLATED_STATUSES]
     if not all(set(config["evaluation"]["metrics"]) <= metrics for metrics in measured):
         return "left"
     return "failed" if any(score["status"] == "failed" for score in scores) else "done"
