@@ -131,8 +131,8 @@ def interval(differences: np.ndarray, resampled: np.ndarray, segments: int) -> t
     is the variance over seeds, plus the variance over segments, minus their interaction, which the variance over seeds
     already contains. There are few seeds and many segments, so the two variances have t distributions with different
     degrees of freedom. The quantile is the mean of the quantiles of Cochran (1964), which is conservative, and of
-    Satterthwaite (1946), which is anti-conservative. With one seed, the variance over seeds is unknown and is left out. With
-    one segment, all three values are NaN.
+    Satterthwaite (1946), which is anti-conservative. With one seed, the variance over seeds is unknown and is left
+    out. With one segment, all three values are NaN.
     """
     if segments < 2:
         return float("nan"), float("nan"), float("nan")
