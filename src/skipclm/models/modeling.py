@@ -71,7 +71,7 @@ class SkipConnection(nn.Module):
             self.register_buffer("gate", torch.zeros(()))
 
     def forward(self, state: Tensor) -> Tensor:
-        """Map the source state (batch, tokens, width) to the tensor added before the target block, of the same shape."""
+        """Map a source state (batch, tokens, width) to the tensor added before the target block, of the same shape."""
         if self.normalize:
             state = nn.functional.layer_norm(state, state.shape[-1:])
         return self.gate * self.activation(self.linear(state))
