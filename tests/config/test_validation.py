@@ -441,7 +441,7 @@ def put_training_leftovers(folder):
             replace_config('{"architectures": ["BertForMaskedLM"]}'),
             "which has the architecture BertForMaskedLM in config.json; choose a model with",
         ),
-        (replace_config("{}"), "which has the architecture none in config.json; choose a model with"),
+        (replace_config("{}"), "which has no architecture in config.json; choose a model with"),
         (remove("*.safetensors"), "which has no weights (model.safetensors); download or save them there"),
         (put_training_leftovers, "which has no weights (model.safetensors); download or save them there"),
         (remove("tokenizer*"), "which has no tokenizer (tokenizer.json); save the tokenizer beside the model"),

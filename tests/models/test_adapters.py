@@ -22,7 +22,7 @@ def test_frozen_decoder_learns_nothing(new_decoder):
 
 @pytest.mark.parametrize(("architecture", "known"), [("llama", "q_proj, k_proj"), ("gpt2", "c_attn, c_proj")])
 def test_name_that_no_module_has_is_refused(new_decoder, architecture, known):
-    with pytest.raises(InputError, match=f"found 'quarry_proj'; it has {known}"):
+    with pytest.raises(InputError, match=f"found 'quarry_proj'; the model has {known}"):
         adapters.adapt(new_decoder(architecture), "lora", LORA | {"modules": ["quarry_proj"]})
 
 
@@ -33,6 +33,6 @@ def test_some_name_that_no_module_has_is_refused(new_decoder):
 
 @pytest.mark.parametrize("name", ["lm_head", "embed_tokens"])
 def test_embeddings_that_are_the_head_too_have_no_adapters(new_decoder, name):
-    with pytest.raises(InputError, match=f"share their weights with no other, found '{name}'"):
+    with pytest.raises(InputError, match=f"that do not share their weights, found '{name}'"):
         adapters.adapt(new_decoder("llama"), "lora", LORA | {"modules": ["q_proj", name]})
     adapters.adapt(new_decoder("llama", tied=False), "lora", LORA | {"modules": ["q_proj", name]})

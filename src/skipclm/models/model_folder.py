@@ -93,9 +93,10 @@ def _check_architecture(settings: dict, problem: str) -> None:
         raise InputError(f"{problem}, which has no list of names under architectures in config.json; save it again")
     endings = ("ForCausalLM", "LMHeadModel", *(["ForConditionalGeneration"] if is_multimodal else []))
     if not any(name.endswith(endings) for name in names):
+        architecture = f"the architecture {', '.join(names)}" if names else "no architecture"
         raise InputError(
-            f"{problem}, which has the architecture {', '.join(names) or 'none'} in config.json; choose a model with "
-            "an architecture named ...ForCausalLM"
+            f"{problem}, which has {architecture} in config.json; choose a model with an architecture named "
+            "...ForCausalLM"
         )
 
 
