@@ -133,7 +133,7 @@ def ablation_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
     _check_unique(runs)
     rows = [
         (
-            *(run["pair"], run["split"], run["run"], run["seed"], name, *_metric(run, name)),
+            *(run["pair"], run["split"], run["run"], run["seed"], name, *_value_and_signature(run, name)),
             *(run["status"], _note(run, name), run["sentences"]),
         )
         for run in ordered
@@ -177,7 +177,7 @@ def _grid_row(run: dict, names: list[str]) -> dict:
             f"expected grid runs scored on valid, found {run['run']} ({run['pair']}) scored on test; "
             "score the grid on valid, since selecting layers on the test set biases the test scores"
         )
-    scores = {name: _metric(run, name) for name in names}
+    scores = {name: _value_and_signature(run, name) for name in names}
     return {
         **{key: run[key] for key in ("pair", "seed", "status")},
         **{name: run["layers"][name] for name in TRIPLE},
@@ -188,7 +188,7 @@ def _grid_row(run: dict, names: list[str]) -> dict:
     }
 
 
-def _metric(run: dict, name: str) -> tuple[float | None, str | None]:
+def _value_and_signature(run: dict, name: str) -> tuple[float | None, str | None]:
     """Return a run's value and signature, both None if the run has no translations or the metric did not run."""
     if run["status"] not in TRANSLATES:
         return None, None

@@ -8,7 +8,7 @@ import pandas as pd
 from skipclm.evaluation.metrics import METRICS
 
 
-def lay_out(
+def translation_table(
     sources: list[str],
     references: list[str],
     hypotheses: dict[str, list[str]],

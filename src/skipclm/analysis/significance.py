@@ -149,6 +149,7 @@ def interval(differences: np.ndarray, resampled: np.ndarray, segments: int) -> t
     satterthwaite_freedom = variances.sum() ** 2 / (variances**2 / freedom).sum()
 
     def margin(p: float) -> float:
+        """Return the half-width of the confidence interval at the level 1 - p."""
         cochran = variances @ stats.t.isf(p / 2, freedom) / variances.sum()
         satterthwaite = stats.t.isf(p / 2, satterthwaite_freedom)
         return (cochran + satterthwaite) / 2 * variances.sum() ** 0.5

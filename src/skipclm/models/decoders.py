@@ -52,7 +52,7 @@ def find_blocks(decoder: PreTrainedModel) -> nn.ModuleList:
 
 def body_of(decoder: PreTrainedModel) -> nn.Module:
     """Return the decoder without its head; it returns the final states. Raises a `ValueError` like `find_stack`."""
-    # Not base_model_prefix, which is not the name of the body in all models.
+    # `base_model_prefix` is the same name in most models, but not in all.
     return decoder.get_submodule(find_stack(decoder)[0].partition(".")[0])
 
 
@@ -68,8 +68,8 @@ def first_blocks(decoder: PreTrainedModel, count: int) -> nn.Module:
 def share_lookup(decoder: PreTrainedModel, *ids: Tensor) -> list[PreTrainedModel]:
     """Return one copy of the decoder for each of `ids` (rows, tokens), with the embeddings of these ids precomputed.
 
-    All ids share one embedding lookup: the gradient of every lookup has the size of the whole embedding matrix, however
-    few the tokens. The copies share all weights with the decoder.
+    All ids share one embedding lookup, because the gradient of every lookup has the size of the whole embedding matrix.
+    The copies share all weights with the decoder.
     """
     embedding = decoder.get_input_embeddings()
     path = next(path for path, module in decoder.named_modules() if module is embedding)

@@ -207,6 +207,7 @@ class _Block:
 
     @property
     def pairs(self) -> list[str]:
+        """The pairs of the block, in the order of the columns."""
         return list(dict.fromkeys(pair for pair, _ in self.columns))
 
     @property
