@@ -4,7 +4,7 @@ from skipclm.analysis import overlap
 
 
 def _row(train, test, language="de"):
-    table = overlap.table({("en-de", language): {"train": train, "test": test}})
+    table = overlap.overlap_table({("en-de", language): {"train": train, "test": test}})
     assert len(table) == 1
     return table.iloc[0]
 
@@ -41,7 +41,7 @@ def test_empty_sides_do_not_overlap():
 
 def test_each_held_out_split_is_compared_with_earlier_ones():
     splits = {"train": ["a"], "valid": ["b"], "test": ["a"]}
-    table = overlap.table({("en-de", "en"): splits, ("en-de", "de"): splits})
+    table = overlap.overlap_table({("en-de", "en"): splits, ("en-de", "de"): splits})
     assert table[["language", "split", "other", "exact"]].to_numpy().tolist() == [
         [language, *row]
         for language in ("en", "de")

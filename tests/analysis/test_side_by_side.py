@@ -16,7 +16,7 @@ def _table(hypotheses, untrained=()):
         name: metrics.measure(Translations(lines, REFERENCES, SOURCES, "en", "de"), ["chrf"])[1]["chrf"]
         for name, lines in hypotheses.items()
     }
-    return side_by_side.lay_out(SOURCES, REFERENCES, hypotheses, contributions, "chrf", untrained)
+    return side_by_side.translation_table(SOURCES, REFERENCES, hypotheses, contributions, "chrf", untrained)
 
 
 def test_rows_are_sorted_by_difference_and_complete():

@@ -140,7 +140,7 @@ def test_table_compares_every_variant_with_the_baseline_on_the_seeds_that_both_h
             segments.append({"comet": np.stack([values, np.ones(200)], axis=1)})
     runs.append(_run("gone", 1))
     segments.append({})
-    table = significance.against("finetune", runs, segments, ["comet"]).set_index("variant")
+    table = significance.compare_with_baseline("finetune", runs, segments, ["comet"]).set_index("variant")
     assert list(table.index) == ["full", "worse", "gone"]
     assert table["seeds"].tolist() == [3, 2, 0]
     assert table["verdict"].tolist()[:2] == ["better", "worse"]
@@ -153,8 +153,10 @@ def test_a_further_test_set_leaves_the_verdicts_on_the_first_as_they_were():
     chance = np.random.default_rng(4)
     runs = [_run(variant, seed) for variant in ("full", "other", "finetune") for seed in (1, 2, 3)]
     first, second = ([{"comet": chance.normal(0.5, 0.1, (200, 2))} for _ in runs] for _ in range(2))
-    alone = significance.against("finetune", runs, first, ["comet"])
-    both = significance.against("finetune", [*runs, *(run | {"split": "b"} for run in runs)], first + second, ["comet"])
+    alone = significance.compare_with_baseline("finetune", runs, first, ["comet"])
+    both = significance.compare_with_baseline(
+        "finetune", [*runs, *(run | {"split": "b"} for run in runs)], first + second, ["comet"]
+    )
     assert list(both["split"]) == ["test", "test", "b", "b"]
     assert both[:2].equals(alone)
 
@@ -164,10 +166,10 @@ def test_a_variant_of_which_a_run_diverged_is_not_compared():
     runs = [_run(variant, seed) for variant in ("full", "finetune") for seed in (1, 2, 3)]
     values = [chance.normal(run["run"] == "full", 0.1, 200) for run in runs]
     segments = [{"comet": np.stack([each, np.ones(200)], axis=1)} for each in values]
-    assert significance.against("finetune", runs, segments, ["comet"])["verdict"].tolist() == ["better"]
+    assert significance.compare_with_baseline("finetune", runs, segments, ["comet"])["verdict"].tolist() == ["better"]
     for lost in (1, 4):
         left = [{} if place == lost else each for place, each in enumerate(segments)]
-        row = significance.against("finetune", runs, left, ["comet"]).iloc[0]
+        row = significance.compare_with_baseline("finetune", runs, left, ["comet"]).iloc[0]
         assert row["seeds"] == 2
         assert row[["difference", "p", "p_holm", "verdict"]].isna().all()
 
@@ -181,7 +183,7 @@ def test_one_segment_tells_nothing():
 def test_what_is_neither_better_nor_worse_has_no_verdict():
     runs = [_run(variant, seed) for variant in ("full", "finetune") for seed in (1, 2)]
     segments = [{"length_ratio": np.tile([10.0 + (r["run"] == "full"), 10.0], (50, 1))} for r in runs]
-    row = significance.against("finetune", runs, segments, ["length_ratio"]).iloc[0]
+    row = significance.compare_with_baseline("finetune", runs, segments, ["length_ratio"]).iloc[0]
     assert row["difference"] == pytest.approx(10)
     assert row["p"] < 0.001
     assert row["verdict"] is None
@@ -192,12 +194,12 @@ def test_a_rate_that_falls_is_better():
     shares = {"full": 0.1, "finetune": 0.6}
     chance = np.random.default_rng(4)
     segments = [{"empty": np.stack([chance.random(300) < shares[r["run"]], np.ones(300)], axis=1)} for r in runs]
-    row = significance.against("finetune", runs, segments, ["empty"]).iloc[0]
+    row = significance.compare_with_baseline("finetune", runs, segments, ["empty"]).iloc[0]
     assert row["difference"] < 0
     assert row["verdict"] == "better"
 
 
 def test_without_a_baseline_the_table_is_empty():
-    table = significance.against(None, [_run("full", 1)], [{"bleu": np.ones((3, 10))}], ["bleu"])
+    table = significance.compare_with_baseline(None, [_run("full", 1)], [{"bleu": np.ones((3, 10))}], ["bleu"])
     assert table.empty
     assert {"p_holm", "verdict"} <= set(table.columns)

@@ -433,12 +433,12 @@ def put_training_leftovers(folder):
     ("break_model", "fault"),
     [
         (put_file, "which is a file; correct the path"),
-        (remove("config.json"), "which has no config.json; name the folder that save_pretrained wrote"),
+        (remove("config.json"), "which has no config.json; give the folder that save_pretrained wrote"),
         (
             replace_config('{"architectures": ["BertForMaskedLM"]}'),
-            "whose config.json names the architecture BertForMaskedLM; choose a model whose",
+            "which has the architecture BertForMaskedLM in config.json; choose a model with",
         ),
-        (replace_config("{}"), "whose config.json names the architecture nowhere; choose a model whose"),
+        (replace_config("{}"), "which has no architecture in config.json; choose a model with"),
         (remove("*.safetensors"), "which has no weights (model.safetensors); download or save them there"),
         (put_training_leftovers, "which has no weights (model.safetensors); download or save them there"),
         (remove("tokenizer*"), "which has no tokenizer (tokenizer.json); save the tokenizer beside the model"),
@@ -455,7 +455,7 @@ def test_folder_without_a_complete_decoder_is_refused(folder, break_model, fault
     ("text", "message"),
     [
         ("{", r"model.source: expected JSON in {path}, found Expecting property name"),
-        ("[]", r"model.source: expected a JSON object in {path}, found another value; save the model anew"),
+        ("[]", r"model.source: expected a JSON object in {path}, found another value; save the model again"),
     ],
 )
 def test_broken_config_json_is_named(folder, text, message):

@@ -22,7 +22,7 @@ def test_frozen_decoder_has_no_trainable_weights(new_decoder):
 
 @pytest.mark.parametrize(("architecture", "known"), [("llama", "q_proj, k_proj"), ("gpt2", "c_attn, c_proj")])
 def test_unknown_module_is_refused(new_decoder, architecture, known):
-    with pytest.raises(InputError, match=f"found 'quarry_proj'; it has {known}"):
+    with pytest.raises(InputError, match=f"found 'quarry_proj'; the model has {known}"):
         adapters.adapt(new_decoder(architecture), "lora", LORA | {"modules": ["quarry_proj"]})
 
 
@@ -33,6 +33,6 @@ def test_one_unknown_module_of_several_is_refused(new_decoder):
 
 @pytest.mark.parametrize("name", ["lm_head", "embed_tokens"])
 def test_tied_embeddings_have_no_adapters(new_decoder, name):
-    with pytest.raises(InputError, match=f"share their weights with no other, found '{name}'"):
+    with pytest.raises(InputError, match=f"that do not share their weights, found '{name}'"):
         adapters.adapt(new_decoder("llama"), "lora", LORA | {"modules": ["q_proj", name]})
     adapters.adapt(new_decoder("llama", tied=False), "lora", LORA | {"modules": ["q_proj", name]})

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from skipclm.data.examples import pad
 from skipclm.models import decoders
-from skipclm.models.decoders import Head, Recorder, embedded, find_blocks, find_stack, first_blocks, fuse_attention
+from skipclm.models.decoders import Head, Recorder, find_blocks, find_stack, first_blocks, fuse_attention, share_lookup
 from skipclm.training import base_model
 
 # Blocks
@@ -128,7 +128,7 @@ def test_embeddings_are_computed_once_for_several_passes(decoder, ids):
     decoder.get_input_embeddings().register_forward_hook(lambda *call: looked_up.append(call[-1]))
     expected = [decoder.base_model(rows).last_hidden_state for rows in (ids, ids[:2, 3:])]
     looked_up.clear()
-    copies = embedded(decoder, ids, ids[:2, 3:])
+    copies = share_lookup(decoder, ids, ids[:2, 3:])
     assert len(looked_up) == 1
     for copied, rows, state in zip(copies, (ids, ids[:2, 3:]), expected, strict=True):
         torch.testing.assert_close(copied.base_model(rows).last_hidden_state, state)
@@ -138,7 +138,7 @@ def test_embeddings_are_computed_once_for_several_passes(decoder, ids):
 def test_embeddings_computed_once_have_the_same_gradient(decoder, ids):
     weight = decoder.get_input_embeddings().weight
     gradients = []
-    for pair in ([decoder, decoder], embedded(decoder, ids, ids[:2, 3:])):
+    for pair in ([decoder, decoder], share_lookup(decoder, ids, ids[:2, 3:])):
         loss = sum(model(rows).logits.sum() for model, rows in zip(pair, (ids, ids[:2, 3:]), strict=True))
         gradients.append(torch.autograd.grad(loss, weight)[0])
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)

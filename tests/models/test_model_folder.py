@@ -41,13 +41,13 @@ def test_adapter_next_to_the_weights_is_refused(folder):
 def test_folder_with_only_an_adapter_is_refused(folder):
     (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
     (folder / "config.json").unlink()
-    assert "which has an adapter alone; merge it into its base model" in refusal(folder)
+    assert "which has only an adapter; merge it into its base model" in refusal(folder)
 
 
 @pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq"])
 def test_quantised_weights_are_refused(folder, method):
     configure(folder, quantization_config={"quant_method": method})
-    assert f"whose weights are quantised ({method}), and cannot be trained" in refusal(folder)
+    assert f"which has quantised weights ({method}) that cannot be trained" in refusal(folder)
 
 
 @pytest.mark.parametrize("part", [None, [], {"num_hidden_layers": 7}])
@@ -75,16 +75,16 @@ def test_number_of_layer_types_must_be_the_depth(folder, count):
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
 def test_git_lfs_pointers_and_empty_files_are_refused(folder, name):
     (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", encoding="utf-8")
-    assert f"whose {name} is a pointer of Git LFS; fetch the file" in refusal(folder)
+    assert f"where {name} is a Git LFS pointer; fetch the file" in refusal(folder)
     (folder / name).write_bytes(b"")
-    assert f"whose {name} is empty" in refusal(folder)
+    assert f"where {name} is empty" in refusal(folder)
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data[:5], lambda data: b"<html>" + data])
 def test_incomplete_weights_are_refused(folder, change):
     path = folder / "model.safetensors"
     path.write_bytes(change(path.read_bytes()))
-    assert "whose model.safetensors " in refusal(folder)
+    assert "where model.safetensors " in refusal(folder)
 
 
 def test_index_with_missing_files_is_refused(folder):
@@ -102,7 +102,7 @@ def test_gguf_files_are_refused(folder, tmp_path):
     shutil.rmtree(folder)
     folder.mkdir()
     (folder / "model.gguf").write_bytes(b"GGUF")
-    assert "which has a GGUF file alone; convert it" in refusal(folder)
+    assert "which has only a GGUF file; convert it" in refusal(folder)
 
 
 def test_deeply_nested_config_json_is_refused(folder):

@@ -308,7 +308,7 @@ def test_model_that_is_not_a_decoder_is_refused(tmp_path):
     ("change", "reason"),
     [
         ({"skip_target": 9}, "expected 1 <= source < target <= 4, found 1 and 9"),
-        ({"base": None}, "use `around`"),
+        ({"base": None}, "create the model with `around`"),
         ({"hidden_size": 8}, "cannot be loaded"),
     ],
 )

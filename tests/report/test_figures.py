@@ -28,6 +28,6 @@ def test_line_styles_differ():
 def test_unused_panels_are_hidden_and_panels_above_have_labels(tmp_path):
     with figures.drawing(tmp_path / "a", (3, 3)) as figure:
         axes = figure.subplots(2, 2, sharex=True).flatten()
-        figures.hide_spare(axes, 3, 2)
+        figures.hide_unused(axes, 3, 2)
     assert [ax.get_visible() for ax in axes] == [True, True, True, False]
     assert [ax.xaxis.get_tick_params()["labelbottom"] for ax in axes[:2]] == [False, True]

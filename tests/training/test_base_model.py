@@ -342,7 +342,7 @@ def test_weights_of_more_blocks_than_the_configuration_has_are_refused(new_decod
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     key = next(key for key in ("num_hidden_layers", "n_layer", "num_layers") if key in config)
     (folder / "config.json").write_text(json.dumps(config | {key: 3}), encoding="utf-8")
-    assert "expected the weights of 3 blocks, as config.json says, found those of 4" in _refused(folder)
+    assert "expected the weights of 3 blocks, as in config.json, found those of 4" in _refused(folder)
 
 
 def test_unused_weights_cause_a_warning(new_decoder, tokenizer, tmp_path, capsys):
@@ -382,7 +382,7 @@ def test_code_of_a_model_is_never_run(new_decoder, tokenizer, tmp_path, capsys):
     auto_map = dict.fromkeys(("AutoConfig", "AutoModelForCausalLM"), "own.Own")
     folder = _saved(new_decoder("llama"), tokenizer, tmp_path / "base")
     message = _refused(_with_own_code(folder, "config.json", model_type="own", auto_map=auto_map))
-    assert "it needs code of its own, which skipclm does not run" in message
+    assert "it requires custom code, which skipclm does not run" in message
     assert "the code ran" not in capsys.readouterr().out
 
 
@@ -409,5 +409,5 @@ def test_pickle_that_may_run_code_is_refused(new_decoder, tokenizer, tmp_path):
     (folder / "model.safetensors").unlink()
     torch.save({"model": os.system}, folder / "pytorch_model.bin")
     message = _refused(folder)
-    assert "its weights are a pickle that may run code, and are not read" in message
+    assert "its weights are a pickle file, which may run code and is not read" in message
     assert "weights_only" not in message

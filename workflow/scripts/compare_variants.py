@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     runs = [atomic.read_json(path) for path in snakemake.input.scores]
     segments = [score_files.load_segments(path, run) for path, run in zip(snakemake.input.segments, runs, strict=True)]
-    table = significance.against(snakemake.params.baseline, runs, segments, snakemake.params.metrics)
+    table = significance.compare_with_baseline(snakemake.params.baseline, runs, segments, snakemake.params.metrics)
     tsv.write(snakemake.output.table, table)

@@ -20,4 +20,4 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
         for pair in snakemake.params.pairs
         for language in Pair(pair).languages
     }
-    tsv.write(snakemake.output.table, overlap.table(texts))
+    tsv.write(snakemake.output.table, overlap.overlap_table(texts))

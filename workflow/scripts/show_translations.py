@@ -21,5 +21,5 @@ with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
             hypotheses[variant], contributions[variant] = score_files.read_scored(lines, score), statistics[metric]
         if score["status"] == "untrained":
             untrained.append(variant)
-    table = side_by_side.lay_out(sources, references, hypotheses, contributions, metric, untrained)
+    table = side_by_side.translation_table(sources, references, hypotheses, contributions, metric, untrained)
     tsv.write_sentences(snakemake.output.table, table)

@@ -1,1 +1,1 @@
-"""What the scores of many runs say: the choice of layers, significance, summaries."""
+"""Analysis of the scores: selection of layers, tests of significance and summaries."""

@@ -1,42 +1,51 @@
-"""How much of what is held out has been seen: sentences that two splits have in common, word for word or nearly so."""
+"""Overlap between splits: sentences of a held-out split that also occur in another split, exactly or nearly."""
 
 import pandas as pd
 
 from skipclm.evaluation.rouge import tokens
 from skipclm.text import key
 
-SPAN = 4  # words in a row ...
-NEAR = 0.8  # ... of which so large a share, seen elsewhere, makes a sentence nearly the same
+ORDER = 4  # of the n-grams
+NEAR = 0.8  # share of a sentence's n-grams that must occur in the other split to count it as a near duplicate
 COLUMNS = ["pair", "language", "split", "other", "sentences", "exact", "near", "ngrams_seen"]
 
 
-def table(corpus: dict[tuple[str, str], dict[str, list[str]]]) -> pd.DataFrame:
-    """Return a row for each pair, language and two splits that should have nothing in common.
+def overlap_table(corpus: dict[tuple[str, str], dict[str, list[str]]]) -> pd.DataFrame:
+    """Return one row per pair, language, held-out split and split before it.
 
-    `corpus` holds sentences by split, by (pair, language). Columns: `sentences` of `split`; how many are `exact`ly in
-    `other`, but for case, punctuation and invisible characters; how many are `near`: at least 80 % of their runs of
-    four words (of characters where there are no spaces; of all words in a shorter sentence) are in it; and
-    `ngrams_seen`, the share of all runs, in per cent.
+    `corpus` maps (pair, language) to the sentences of each split. Columns:
+    - pair, language, split, other;
+    - sentences: number of sentences of `split`;
+    - exact: how many of them occur in `other`, ignoring case, punctuation and invisible characters;
+    - near: how many have at least 80 % of their 4-grams in `other` (word n-grams; character n-grams for languages
+      without spaces; a shorter sentence is one n-gram);
+    - ngrams_seen: percentage of all n-grams of `split` that occur in `other`.
     """
     rows = []
     for (pair, language), splits in corpus.items():
         names = list(splits)
-        held_out = [name for name in names if name != "train"]
-        pairs = [(split, other) for split in held_out for other in names[: names.index(split)]]
-        rows += [(pair, language, *each, *_compare(*(splits[name] for name in each), language)) for each in pairs]
+        for split in names:
+            if split == "train":
+                continue
+            for other in names[: names.index(split)]:
+                rows.append((pair, language, split, other, *_compare(splits[split], splits[other], language)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _compare(sentences: list[str], others: list[str], language: str) -> tuple[int, int, int, float]:
-    ours, theirs = ([tokens(key(line), language) for line in lines] for lines in (sentences, others))
-    known, seen = {tuple(words) for words in theirs}, {span for words in theirs for span in _spans(words)}
-    exact = sum(bool(words) and tuple(words) in known for words in ours)
-    found = [(sum(span in seen for span in spans), len(spans)) for spans in map(_spans, ours) if spans]
-    near = sum(hits >= NEAR * count for hits, count in found)
-    total = sum(count for _, count in found)
-    return len(sentences), exact, near, 100 * sum(hits for hits, _ in found) / total if total else 0.0
+    """Return the columns sentences, exact, near and ngrams_seen."""
+    tokenized, other_tokenized = ([tokens(key(line), language) for line in lines] for lines in (sentences, others))
+    other_sentences = {tuple(words) for words in other_tokenized}
+    other_ngrams = {ngram for words in other_tokenized for ngram in _ngrams(words)}
+    exact = sum(bool(words) and tuple(words) in other_sentences for words in tokenized)
+    counts = [
+        (sum(ngram in other_ngrams for ngram in ngrams), len(ngrams)) for ngrams in map(_ngrams, tokenized) if ngrams
+    ]
+    near = sum(seen >= NEAR * count for seen, count in counts)
+    total = sum(count for _, count in counts)
+    return len(sentences), exact, near, 100 * sum(seen for seen, _ in counts) / total if total else 0.0
 
 
-def _spans(words: list[str]) -> set[tuple[str, ...]]:
-    """Return the runs of SPAN words, or the whole of a shorter sentence."""
-    return {tuple(words[start : start + SPAN]) for start in range(max(1, len(words) - SPAN + 1))} if words else set()
+def _ngrams(words: list[str]) -> set[tuple[str, ...]]:
+    """Return the n-grams of a sentence; the whole sentence if it is shorter."""
+    return {tuple(words[start : start + ORDER]) for start in range(max(1, len(words) - ORDER + 1))} if words else set()

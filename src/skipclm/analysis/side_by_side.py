@@ -1,4 +1,4 @@
-"""Translations of one pair side by side: source, reference and every variant, with the score of each segment."""
+"""Table of the translations of one pair by all variants, side by side, with segment scores."""
 
 from collections.abc import Collection
 
@@ -8,7 +8,7 @@ import pandas as pd
 from skipclm.evaluation.metrics import METRICS
 
 
-def lay_out(
+def translation_table(
     sources: list[str],
     references: list[str],
     hypotheses: dict[str, list[str]],
@@ -16,18 +16,18 @@ def lay_out(
     metric: str,
     untrained: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Return a row per segment, those first on which the trained variants differ most by `metric`.
+    """Return one row per segment; the segments with the largest differences between trained variants come first.
 
-    `hypotheses` and the metric's `contributions` (segments, k) are by variant. Columns: line (from 1), spread (highest
-    less lowest score, without the `untrained`), source, reference, and for each variant `<variant>_text` and
-    `<variant>_<metric>`, its score.
+    `hypotheses` and `contributions`, the segments' statistics (segments, k) for `metric`, are by variant. Columns: line
+    (from 1), spread (highest minus lowest score, without the `untrained` variants), source, reference, and for each
+    variant `<variant>_text` and `<variant>_<metric>` (segment score).
     """
-    scores = {name: METRICS[metric].total(rows) for name, rows in contributions.items()}
+    scores = {name: METRICS[metric].total(statistics) for name, statistics in contributions.items()}
     table = pd.DataFrame(
         {"line": range(1, len(sources) + 1), "spread": 0.0, "source": sources, "reference": references}
     )
     for name, lines in hypotheses.items():
         table[f"{name}_text"], table[f"{name}_{metric}"] = lines, scores[name]
-    if compared := [rows for name, rows in scores.items() if name not in untrained]:
-        table["spread"] = np.ptp(np.stack(compared), axis=0)
+    if trained := [values for name, values in scores.items() if name not in untrained]:
+        table["spread"] = np.ptp(np.stack(trained), axis=0)
     return table.sort_values(["spread", "line"], ascending=[False, True], ignore_index=True)

@@ -1,1 +1,1 @@
-"""The skip connection around any decoder, and how models are loaded and saved."""
+"""The skip connection, access to the parts of decoders, and loading and saving of models."""

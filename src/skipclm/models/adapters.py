@@ -1,4 +1,4 @@
-"""Which weights of the decoder are trained: all, small adapters in their stead (LoRA), or none."""
+"""Trainable weights of the decoder: all weights, LoRA adapters, or none."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,19 @@ from skipclm.models.decoders import find_blocks
 
 
 def adapt(decoder: PreTrainedModel, weights: str, lora: dict) -> Callable[[], object]:
-    """Prepare the decoder, in place, for training `weights` of it: `full`, `lora` or `frozen`.
+    """Prepare the decoder, in place, for training; `weights` is `full`, `lora` (Hu et al. 2021) or `frozen`.
 
-    `lora` is the configuration's section of that name (Hu et al. 2021). Returns what is to be called after training:
-    it adds what the adapters learned to the weights, and takes them out. Raises an `InputError` for modules that the
-    decoder has not.
+    `lora` is the section of that name in the configuration. Returns a function to call after training: it merges the
+    adapters into the weights and removes them. Raises an `InputError` for modules that the decoder does not have, or
+    that cannot have adapters.
     """
     if weights == "full":
         return lambda: None
     decoder.requires_grad_(False)
     if weights == "frozen":
         return lambda: None
-    _check(decoder, lora["modules"])
-    from peft import LoraConfig, get_peft_model  # takes a second that other trainings need not wait for
+    _check_modules(decoder, lora["modules"])
+    from peft import LoraConfig, get_peft_model  # the import takes a second and is only needed for LoRA
 
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -33,28 +33,32 @@ def adapt(decoder: PreTrainedModel, weights: str, lora: dict) -> Callable[[], ob
     try:
         return get_peft_model(decoder, config).merge_and_unload
     except ValueError as error:
-        raise InputError(f"lora.modules: expected names of the model's linear maps, but: {error}") from error
+        raise InputError(f"lora.modules: expected names of linear modules, but: {error}") from error
 
 
-def _check(decoder: PreTrainedModel, modules: str | list[str]) -> None:
-    """Raise an `InputError` for a name that no module has, or that of a module whose weights another one shares."""
-    if isinstance(modules, str):
+def _check_modules(decoder: PreTrainedModel, names: str | list[str]) -> None:
+    """Raise an `InputError` for a name without a module, and for embeddings and head if their weights are tied.
+
+    A string is a pattern or a keyword of peft, and is not checked here.
+    """
+    if isinstance(names, str):
         return
-    tied = decoder.get_output_embeddings().weight is decoder.get_input_embeddings().weight
-    ends = (decoder.get_output_embeddings(), decoder.get_input_embeddings()) if tied else ()
-    for name in modules:
-        found = [module for path, module in decoder.named_modules() if f".{path}".endswith(f".{name}")]
-        if not found:
-            known = [
+    embeddings, head = decoder.get_input_embeddings(), decoder.get_output_embeddings()
+    tied_modules = (embeddings, head) if head.weight is embeddings.weight else ()
+    for name in names:
+        modules = [module for path, module in decoder.named_modules() if f".{path}".endswith(f".{name}")]
+        if not modules:
+            linear_names = [
                 path.rpartition(".")[2]
                 for path, module in find_blocks(decoder)[0].named_modules()
                 if getattr(module, "weight", None) is not None and module.weight.ndim == 2
             ]
             raise InputError(
-                f"lora.modules: expected names of the model's linear maps, found {name!r}; it has {', '.join(known)}"
+                f"lora.modules: expected names of linear modules, found {name!r}; the model has "
+                f"{', '.join(linear_names)}"
             )
-        if any(module is end for module in found for end in ends):
+        if any(module is tied for module in modules for tied in tied_modules):
             raise InputError(
-                f"lora.modules: expected maps that share their weights with no other, found {name!r}, whose weights "
-                "are those of embeddings and head; leave it out"
+                f"lora.modules: expected modules that do not share their weights, found {name!r}, which shares them "
+                "between embeddings and head; leave it out"
             )

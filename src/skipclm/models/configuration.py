@@ -1,8 +1,7 @@
 """The configuration of a decoder with a skip connection.
 
-This module, `modeling` and `decoders` import each other relatively, and nothing else of this package: transformers can
-then put them beside the weights for those who ask for that (`register_for_auto_class`); they work there without this
-package.
+This module, `modeling` and `decoders` import only each other, by relative imports. After `register_for_auto_class`,
+transformers stores them next to the weights, where they work without this package.
 """
 
 from typing import ClassVar
@@ -11,9 +10,9 @@ from transformers import AutoConfig, PreTrainedConfig
 
 
 class SkipCLMConfig(PreTrainedConfig):
-    """The base decoder's configuration, and the place and form of the skip connection.
+    """The configuration of the base decoder and of the skip connection.
 
-    What it does not have itself, the number of heads say, is asked of the base's configuration and set there.
+    Attributes that only the base configuration has, such as the number of heads, are read and set there.
     """
 
     model_type = "skipclm"
@@ -38,19 +37,19 @@ class SkipCLMConfig(PreTrainedConfig):
         self.base = AutoConfig.for_model(**base) if isinstance(base, dict) else base
 
     def validate(self) -> None:
-        """Validate the base's configuration by its own rules: the general ones may not hold for it."""
+        """Validate the base configuration by its own rules; the rules of `PreTrainedConfig` may not apply to it."""
         if self.base is not None:
             self.base.validate()
 
     def __getattr__(self, name: str) -> object:
         base = self.__dict__.get("base")
-        missing = AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        attribute_error = AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         if base is None or name.startswith("_"):
-            raise missing
+            raise attribute_error
         try:
             return getattr(base, name)
-        except RuntimeError as error:  # of a base whose layers differ in it
-            raise missing from error
+        except RuntimeError as error:  # some configurations raise it for values that differ between layers
+            raise attribute_error from error
 
     def __setattr__(self, name: str, value: object) -> None:
         base = self.__dict__.get("base")

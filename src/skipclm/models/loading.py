@@ -1,4 +1,4 @@
-"""Load decoders from folders and the hub; no code that lies there is run."""
+"""Load decoders from folders and the hub, without running custom code from there."""
 
 import re
 import sys
@@ -8,37 +8,39 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from skipclm.errors import InputError
-from skipclm.models.decoders import find_blocks, find_stack
+from skipclm.models.decoders import find_stack
 from skipclm.models.modeling import decoder_of
 
 
 def load(folder: str | Path, **options: object) -> PreTrainedModel:
-    """Load a decoder, with or without a skip, from a folder or the hub; no code that lies there is run.
+    """Load a decoder, with or without a skip connection, from a folder or the hub; custom code is not run.
 
-    `options` go to `from_pretrained`. Raises an `InputError` where there is no decoder to load, or not a whole one.
+    The weights are in float32, unless `options` has another dtype. `options` are passed to `from_pretrained`. Raises an
+    `InputError` if there is no decoder, if it cannot be loaded, or if weights are missing.
     """
     try:
-        # The checkpoint's own number format would be kept otherwise; training wants full precision.
+        # float32 for training; the default would be the dtype of the checkpoint.
         options = {"dtype": torch.float32, "output_loading_info": True, "trust_remote_code": False} | options
-        model, loaded = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except Exception as error:  # each reader of a broken file has errors of its own
+        model, loading_info = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except Exception as error:  # broken files raise errors of many types
         raise InputError(f"{folder}: expected a Hugging Face decoder, but {loading_fault(error)}") from error
-    if missing := sorted(loaded["missing_keys"]):
+    if missing := sorted(loading_info["missing_keys"]):
         raise InputError(
-            f"{folder}: expected weights for the whole model, found none for {_some(missing)}; correct config.json, or "
-            "save the model anew"
+            f"{folder}: expected weights for the whole model, found none for {_shorten(missing)}; correct config.json, "
+            "or save the model again"
         )
+    decoder = decoder_of(model)
     try:
-        find_stack(decoder_of(model))
+        find_stack(decoder)
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
-    _check_unused(folder, model, sorted(loaded["unexpected_keys"]))
-    _set_passes(folder, decoder_of(model))
+    _check_unused_weights(folder, decoder, sorted(loading_info["unexpected_keys"]))
+    _reset_outputs(folder, decoder)
     return model
 
 
-def _set_passes(folder: str | Path, decoder: PreTrainedModel) -> None:
-    """Have forward passes run every block and return states under their names, whatever config.json says."""
+def _reset_outputs(folder: str | Path, decoder: PreTrainedModel) -> None:
+    """Override settings of config.json that change the output type of forward passes, or that skip blocks."""
     for config in (decoder.config, decoder.config.get_text_config()):
         config.return_dict, config.output_hidden_states, config.output_attentions = True, False, False
         if getattr(config, "layerdrop", 0):
@@ -50,31 +52,34 @@ def _set_passes(folder: str | Path, decoder: PreTrainedModel) -> None:
 
 
 def loading_fault(error: Exception) -> str:
-    """Say why a model or tokenizer cannot be loaded, and what to do: libraries give advice that does not apply here."""
-    said = " ".join(str(error).split())
-    if "trust_remote_code" in said or "custom code" in said:
-        return "it needs code of its own, which skipclm does not run; choose a model that transformers has the code of"
-    if "weights_only" in said or "Unpickl" in type(error).__name__ or "torch.load" in said:
+    """Return why a model or tokenizer cannot be loaded, and what to do.
+
+    The advice in some messages of transformers, such as `trust_remote_code=True`, is not possible here.
+    """
+    message = " ".join(str(error).split())
+    if "trust_remote_code" in message or "custom code" in message:
+        return "it requires custom code, which skipclm does not run; choose a model that transformers supports"
+    if "weights_only" in message or "Unpickl" in type(error).__name__ or "torch.load" in message:
         return (
-            "its weights are a pickle that may run code, and are not read; save them as safetensors with the library "
-            "that wrote them, if you trust where they are from"
+            "its weights are a pickle file, which may run code and is not read; if you trust its source, convert it to "
+            "safetensors with the library that wrote it"
         )
-    return f"it cannot be loaded: {said}"
+    return f"it cannot be loaded: {message}"
 
 
-def _check_unused(folder: str | Path, model: PreTrainedModel, unused: list[str]) -> None:
-    """Raise an `InputError` for weights of blocks that the model lacks; print which other weights are not used."""
-    path = find_stack(decoder_of(model))[0]
-    numbers = [re.search(rf"(?:^|\.){re.escape(path.rpartition('.')[2])}\.(\d+)\.", name) for name in unused]
-    depth = len(find_blocks(decoder_of(model)))
-    if blocks := {int(match[1]) for match in numbers if match and int(match[1]) >= depth}:
+def _check_unused_weights(folder: str | Path, decoder: PreTrainedModel, names: list[str]) -> None:
+    """Raise an `InputError` if unused weights belong to further blocks; print a warning for other unused weights."""
+    path, blocks = find_stack(decoder)
+    matches = [re.search(rf"(?:^|\.){re.escape(path.rpartition('.')[2])}\.(\d+)\.", name) for name in names]
+    if further := {int(match[1]) for match in matches if match and int(match[1]) >= len(blocks)}:
         raise InputError(
-            f"{folder}: expected the weights of {depth} blocks, as config.json says, found those of "
-            f"{max(blocks) + 1}; correct num_hidden_layers, or save the model anew"
+            f"{folder}: expected the weights of {len(blocks)} blocks, as in config.json, found those of "
+            f"{max(further) + 1}; correct num_hidden_layers, or save the model again"
         )
-    if unused:
-        print(f"warning: {folder}: weights that the model does not use: {_some(unused)}", file=sys.stderr)
+    if names:
+        print(f"warning: {folder}: weights that the model does not use: {_shorten(names)}", file=sys.stderr)
 
 
-def _some(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
+    """Return the first three names, with an ellipsis if there are more."""
     return f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"

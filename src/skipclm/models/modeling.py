@@ -1,7 +1,7 @@
-"""A learnable skip connection around any Hugging Face decoder.
+"""A learnable skip connection in any Hugging Face decoder.
 
-The state after block `skip_source` is carried, through a linear map and an activation, to the input of block
-`skip_target`.
+A linear map and an activation transform the hidden state after block `skip_source`. The result is added to the input of
+block `skip_target`.
 """
 
 from inspect import signature
@@ -26,8 +26,8 @@ tags: [skipclm, translation]
 CARD = """
 # {base} with a skip connection
 
-This is a {base} decoder around which skipclm has put a skip connection; config.json says between which blocks. **Load
-it with skipclm installed, or the skip is lost and with it what the model learned:**
+This is a {base} decoder with a skip connection that skipclm added; config.json gives its blocks. **Loading the model
+requires skipclm. Without it, the skip connection is lost, and with it what the model learned:**
 
     import skipclm
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -35,23 +35,24 @@ it with skipclm installed, or the skip is lost and with it what the model learne
     model = AutoModelForCausalLM.from_pretrained("this folder or repository")
     tokenizer = AutoTokenizer.from_pretrained("this folder or repository")
 
-If skipclm trained it, it translates what stands before an end-of-sequence token, as
-`skipclm.evaluation.decoding.translate` has it do:
+A model trained by skipclm translates the sentence before an end-of-sequence token.
+`skipclm.evaluation.decoding.translate` builds such prompts:
 
     from skipclm.data.examples import encode
     from skipclm.evaluation.decoding import translate
 
     translate(model, tokenizer, encode(tokenizer, ["A sentence."])).texts
 
-Without `import skipclm`, transformers does not know the model type `skipclm`. To load it as a plain {base} is wrong:
-its weights lie under other names, so that all of them would be random.
+Without `import skipclm`, transformers does not know the model type `skipclm`. Do not load the model as a plain {base}:
+the names of the weights are different, so all weights would be random.
 """
 
 
 class SkipConnection(nn.Module):
-    """gate * activation(linear(state)), zero at the start since the gate is.
+    """The skip connection: gate * activation(linear(state)), optionally with layer normalisation of the state.
 
-    A `learned` gate is a parameter; a `warmup` gate is a buffer that training raises to one. Both are saved.
+    The gate starts at zero, so an untrained skip adds nothing. A `learned` gate is a parameter; a `warmup` gate is a
+    buffer that training raises to one. Both are saved.
     """
 
     def __init__(self, width: int, activation: str, normalize: bool, gate: str) -> None:
@@ -70,30 +71,30 @@ class SkipConnection(nn.Module):
             self.register_buffer("gate", torch.zeros(()))
 
     def forward(self, state: Tensor) -> Tensor:
-        """Map a state (batch, tokens, width) to what is added further up, of the same shape."""
+        """Map a source state (batch, tokens, width) to the tensor added before the target block, of the same shape."""
         if self.normalize:
             state = nn.functional.layer_norm(state, state.shape[-1:])
         return self.gate * self.activation(self.linear(state))
 
 
 class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
-    """Any decoder with a skip connection; loading and saving work as for the decoder, which does the generating."""
+    """A decoder with a skip connection; loading, saving and generation work like those of the decoder."""
 
     config_class = SkipCLMConfig
     base_model_prefix = "decoder"
     supports_gradient_checkpointing = True
-    # How to attend is for the decoder to say.
+    # The decoder itself checks whether it supports an attention implementation.
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: SkipCLMConfig, decoder: PreTrainedModel | None = None) -> None:
         if config.base is None:
             raise ValueError(
-                "expected the configuration of a skip model, found none of its base; use `around` for that"
+                "expected a configuration with a base decoder, found one without; create the model with `around`"
             )
         attention = config._attn_implementation
         super().__init__(config)
         self.decoder = decoder or AutoModelForCausalLM.from_config(config.base, attn_implementation=attention)
-        config.base = self.decoder.config  # the same: what is set in one holds for the other
+        config.base = self.decoder.config  # the same object, so that changes apply to both
         self.skip = SkipConnection(
             self.decoder.config.get_text_config().hidden_size,
             config.skip_activation,
@@ -102,8 +103,8 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         )
         self._no_split_modules = [*(self.decoder._no_split_modules or []), "SkipConnection"]
         self._tied_weights_keys = {
-            f"decoder.{copy}": f"decoder.{original}"
-            for copy, original in (getattr(self.decoder, "_tied_weights_keys", None) or {}).items()
+            f"decoder.{tied}": f"decoder.{original}"
+            for tied, original in (getattr(self.decoder, "_tied_weights_keys", None) or {}).items()
         }
         self.post_init()
         self._connect()
@@ -119,14 +120,14 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         normalize: bool = True,
         gate: str = "learned",
     ) -> "SkipCLMForCausalLM":
-        """Put a fresh skip from block `source` to block `target` around `decoder`.
+        """Add a new skip connection from block `source` to block `target` to `decoder`; blocks count from 1.
 
-        The decoder is part of the model from then on, and runs with the skip even if it is called by itself.
-        Raises a `ValueError` for a decoder that has a skip, for layers that it has not or that do not lead upwards,
-        and for an activation or a gate that there is not.
+        The decoder becomes a part of the model. From then on it runs with the skip, even if it is called directly.
+        Raises a `ValueError` if the decoder already has a skip, unless 1 <= source < target <= number of blocks, and
+        for an unknown activation or gate.
         """
         if isinstance(decoder, cls) or getattr(decoder, "has_skip", False):
-            raise ValueError("skip: expected a decoder without a skip connection, found one that has it; load it anew")
+            raise ValueError("skip: expected a decoder without a skip connection, found one with it; load it again")
         text = decoder.config.get_text_config()
         config = SkipCLMConfig(
             base=decoder.config,
@@ -145,41 +146,41 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         return model
 
     def _init_weights(self, module: nn.Module) -> None:
-        # Initial values set in __init__ do not survive from_pretrained, which builds the model without memory.
+        # Values set in __init__ would be lost: from_pretrained creates the model on the meta device.
         if isinstance(module, SkipConnection):
-            # A state of unit variance stays one, and XGLM's width of 1024 gives 0.03, near the paper's 0.02.
+            # The linear map preserves unit variance. For XGLM (width 1024), std is 0.03, close to the paper's 0.02.
             init.normal_(module.linear.weight, std=module.linear.in_features**-0.5)
             init.zeros_(module.linear.bias)
             init.zeros_(module.gate)
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Return False: for other code than its own, transformers leaves out buffers that a container initialises."""
+        """Return False: for custom code, transformers skips buffers that a parent module initialises (the gate)."""
         return False
 
     def _connect(self) -> None:
-        """Have block `skip_source` leave its state and block `skip_target` add what the skip makes of it."""
+        """Register the hooks that store the output of block `skip_source` and add the skip before `skip_target`."""
         blocks, source, target = find_blocks(self.decoder), self.config.skip_source, self.config.skip_target
         if not 1 <= source < target <= len(blocks):
             raise ValueError(f"skip: expected 1 <= source < target <= {len(blocks)}, found {source} and {target}")
         self.decoder.has_skip = True
-        blocks[source - 1].register_forward_hook(self._carry)
-        blocks[target - 1].register_forward_pre_hook(self._add, with_kwargs=True)
+        blocks[source - 1].register_forward_hook(self._store_state)
+        blocks[target - 1].register_forward_pre_hook(self._add_skip, with_kwargs=True)
 
-    def _carry(self, block: nn.Module, inputs: tuple, output: Tensor | tuple) -> None:
-        self._carried = state_of(output)
+    def _store_state(self, block: nn.Module, args: tuple, output: Tensor | tuple) -> None:
+        self._source_state = state_of(output)
 
-    def _add(self, block: nn.Module, inputs: tuple, named: dict) -> tuple[tuple, dict]:
-        added = self.skip(self._carried)
-        state = input_of(inputs, named)
-        state = state + added.to(state.device)  # the blocks may be spread over several
-        if inputs:
-            return (state, *inputs[1:]), named
-        return inputs, named | {"hidden_states": state}
+    def _add_skip(self, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        addition = self.skip(self._source_state)
+        state = input_of(args, kwargs)
+        state = state + addition.to(state.device)  # the two blocks may be on different devices
+        if args:
+            return (state, *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": state}
 
     def __getstate__(self) -> dict:
-        # The carried state belongs to a pass, and to its graph: a copy of the model is one without it.
-        return {name: value for name, value in self.__dict__.items() if name != "_carried"}
+        # The stored state belongs to one forward pass and its autograd graph, so copies of the model do not have it.
+        return {name: value for name, value in self.__dict__.items() if name != "_source_state"}
 
     def forward(
         self,
@@ -187,44 +188,45 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         *,
         labels: Tensor | None = None,
-        **named: object,
+        **kwargs: object,
     ) -> object:
-        """Run the decoder; inputs and output are the decoder's own."""
-        return self.decoder(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **named)
+        """Run the decoder; arguments and output are those of the decoder's `forward`."""
+        return self.decoder(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
 
     @property
     def accepts_loss_kwargs(self) -> bool:
-        """Tell the Trainer whether the decoder divides its loss by the number of tokens that it is given."""
-        usual = any(each.kind == each.VAR_KEYWORD for each in signature(self.decoder.forward).parameters.values())
-        return getattr(self.decoder, "accepts_loss_kwargs", usual)
+        """Whether the decoder accepts the total number of tokens as the divisor of its loss; the Trainer reads this."""
+        parameters = signature(self.decoder.forward).parameters.values()
+        has_kwargs = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters)
+        return getattr(self.decoder, "accepts_loss_kwargs", has_kwargs)
 
-    def generate(self, *inputs: object, **named: object) -> Tensor:
-        """Generate with the decoder; the skip works token by token, so its cache needs nothing new."""
-        return self.decoder.generate(*inputs, **named)
+    def generate(self, *args: object, **kwargs: object) -> Tensor:
+        """Generate with the decoder; the skip works on each token separately, so it needs no cache."""
+        return self.decoder.generate(*args, **kwargs)
 
     @property
     def generation_config(self) -> GenerationConfig | None:
-        """The decoder's defaults of generation."""
+        """The generation config of the decoder."""
         return self.decoder.generation_config if "decoder" in self._modules else None
 
     @generation_config.setter
     def generation_config(self, value: GenerationConfig | None) -> None:
-        if "decoder" in self._modules:  # PreTrainedModel sets one before there is a decoder
+        if "decoder" in self._modules:  # PreTrainedModel.__init__ sets it before the decoder exists
             self.decoder.generation_config = value
 
-    def save_pretrained(self, save_directory: str | Path, **options: object) -> None:
-        """Save as any model of transformers, with a model card that says how to load it."""
-        super().save_pretrained(save_directory, **options)
-        if options.get("is_main_process", True):
+    def save_pretrained(self, save_directory: str | Path, **kwargs: object) -> None:
+        """Save the model like any model of transformers, and add a model card that says how to load it."""
+        super().save_pretrained(save_directory, **kwargs)
+        if kwargs.get("is_main_process", True):
             self._write_card(Path(save_directory, "README.md"))
 
-    def _upload_modified_files(self, working_dir: str | Path, *where: object, **options: object) -> object:
-        # For an upload, transformers has just put a form or the repository's own card in the place of ours.
+    def _upload_modified_files(self, working_dir: str | Path, *args: object, **kwargs: object) -> object:
+        # Before an upload, transformers overwrites the card with a template or with the card of the repository.
         self._write_card(Path(working_dir, "README.md"))
-        return super()._upload_modified_files(working_dir, *where, **options)
+        return super()._upload_modified_files(working_dir, *args, **kwargs)
 
     def _write_card(self, path: Path) -> None:
-        """Write the model card; what somebody has written there stays, and what it lacks is added."""
+        """Write the model card; to a card that a user wrote, append how to load the model, if this is missing."""
         text = path.read_text(encoding="utf-8") if path.exists() else METADATA
         if "automatically generated" in text:
             text = METADATA
@@ -247,25 +249,25 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
         """Replace the decoder's head."""
         self.decoder.set_output_embeddings(value)
 
-    def resize_token_embeddings(self, *size: object, **options: object) -> nn.Module:
-        """Resize the decoder's vocabulary, in its configuration too; see there."""
-        return self.decoder.resize_token_embeddings(*size, **options)
+    def resize_token_embeddings(self, *args: object, **kwargs: object) -> nn.Module:
+        """Resize the decoder's token embeddings, and the vocabulary size in its configuration."""
+        return self.decoder.resize_token_embeddings(*args, **kwargs)
 
 
 AutoModelForCausalLM.register(SkipCLMConfig, SkipCLMForCausalLM, exist_ok=True)
 
 
 def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the plain decoder within `model`, which may or may not have a skip connection."""
+    """Return the decoder inside a model with a skip connection; a plain decoder is returned as is."""
     return model.decoder if isinstance(model, SkipCLMForCausalLM) else model
 
 
 def context(model: PreTrainedModel) -> int | None:
-    """Return how many tokens the decoder reads at most, None if its configuration names no limit."""
+    """Return the context length of the decoder in tokens; None if its configuration has no limit."""
     return context_of(decoder_of(model).config)
 
 
 def context_of(config: PreTrainedConfig) -> int | None:
-    """Return what `context` does, from the decoder's configuration alone."""
+    """Return the context length in tokens from the decoder's configuration; None if it has no limit."""
     text = config.get_text_config()
-    return getattr(text, "max_position_embeddings", getattr(text, "max_seq_len", None))  # the latter is MPT's
+    return getattr(text, "max_position_embeddings", getattr(text, "max_seq_len", None))  # max_seq_len in MPT

@@ -1,4 +1,4 @@
-"""Draw the ablation: a panel per pair, a bar per variant."""
+"""Bar charts of the ablation: one panel per pair, one bar per variant."""
 
 import math
 from pathlib import Path
@@ -21,10 +21,11 @@ def draw_bars(
     split: str = "test",
     scores: pd.DataFrame | None = None,
 ) -> None:
-    """Draw the ablation on one test set to `stem`.svg and .png: a panel per pair, bars of mean and sd per variant.
+    """Draw the ablation scores on one test set to `stem`.svg and .png: mean and sd per variant, one panel per pair.
 
-    `summary` is the table of `ablation_summary.summarise`; the tidy `scores` behind it add a dot per seed.
-    InputError: no such metric or split in the summary.
+    `summary` is the table of `ablation_summary.summarise`. With the tidy `scores`, the table of
+    `selection.ablation_scores`, the figure has a dot for each seed.
+    InputError: the summary has no such metric or split.
     """
     summary = summary[(summary["metric"] == metric) & (summary["split"] == split)]
     if summary.empty:
@@ -32,7 +33,7 @@ def draw_bars(
     pairs, variants = (list(summary[key].unique()) for key in ("pair", "variant"))
     if scores is not None:
         scores = scores[(scores["metric"] == metric) & (scores["split"] == split)]
-    scores = scores if (summary["seeds"] > 1).any() else None  # one dot per bar says nothing new
+    scores = scores if (summary["seeds"] > 1).any() else None  # with one seed, the dot would be at the end of the bar
     rows = math.ceil(len(pairs) / 3)
     columns = math.ceil(len(pairs) / rows)
     width = max(figures.COLUMN, 1.0 + columns * (figures.PAGE - 1.0) / 3)
@@ -43,7 +44,7 @@ def draw_bars(
             if scores is not None:
                 _draw_seeds(ax, scores[scores["pair"] == pair], variants)
             ax.set_title(pair)
-        figures.hide_spare(axes, len(pairs), columns)
+        figures.hide_unused(axes, len(pairs), columns)
         axes[0].set_xlim(0, _right_end(summary))
         spread = ", mean ± sd" if summary["sd"].notna().any() else ""
         dots = "" if scores is None else ", dots: seeds"
@@ -51,44 +52,33 @@ def draw_bars(
 
 
 def _draw_pair(ax: Axes, rows: pd.DataFrame, variants: list[str]) -> None:
-    """Draw one pair's bars, the first variant on top, each with its value."""
+    """Draw the bars of one pair with their values; the first variant is at the top."""
     greys = np.linspace(0.9, 0.45, len(variants))
+    text_style = {"textcoords": "offset points", "va": "center", "fontsize": 7}
     for row in rows.itertuples():
-        place = variants.index(row.variant)
+        y = variants.index(row.variant)
         if math.isnan(row.mean):
-            ax.annotate(
-                "diverged" if row.diverged else "failed" if row.failed else "not run",
-                (0, place),
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
-            )
+            status = "diverged" if row.diverged else "failed" if row.failed else "not run"
+            ax.annotate(status, (0, y), (3, 0), **text_style)
             continue
         sd = 0 if math.isnan(row.sd) else row.sd
-        style = {"facecolor": str(greys[place]), "hatch": _HATCHES[place % len(_HATCHES)], "edgecolor": "0.3"}
-        ax.barh(place, row.mean, height=0.7, linewidth=0.5, **style)
-        ax.errorbar(row.mean, place, xerr=sd or None, color="black", capsize=1.5, elinewidth=0.8, capthick=0.8)
-        ax.annotate(
-            f"{row.mean:.1f}" + (f" ({row.seeds}/{row.runs})" if row.seeds < row.runs else ""),
-            (row.mean + sd, place),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-        )
-    ax.set_yticks(range(len(variants)), [figures.in_words(variant) for variant in variants])
+        style = {"facecolor": str(greys[y]), "hatch": _HATCHES[y % len(_HATCHES)], "edgecolor": "0.3"}
+        ax.barh(y, row.mean, height=0.7, linewidth=0.5, **style)
+        ax.errorbar(row.mean, y, xerr=sd or None, color="black", capsize=1.5, elinewidth=0.8, capthick=0.8)
+        count = f" ({row.seeds}/{row.runs})" if row.seeds < row.runs else ""
+        ax.annotate(f"{row.mean:.1f}{count}", (row.mean + sd, y), (4, 0), **text_style)
+    ax.set_yticks(range(len(variants)), [figures.display_name(variant) for variant in variants])
     ax.set_ylim(len(variants) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
 
 
 def _right_end(summary: pd.DataFrame) -> float:
-    """Return an x limit that leaves room for the values beside the bars."""
+    """Return the upper x limit, with space for the values beside the bars."""
     ends = (summary["mean"] + summary["sd"].fillna(0)).dropna()
     return 1.22 * ends.max() if ends.max() > 0 else 1.0
 
 
 def _draw_seeds(ax: Axes, scores: pd.DataFrame, variants: list[str]) -> None:
-    """Put a dot per seed on the bars, below the whiskers."""
-    places = [variants.index(variant) + 0.24 for variant in scores["variant"]]
-    ax.scatter(scores["value"], places, s=6, facecolor="white", edgecolor="black", linewidth=0.5, zorder=4)
+    """Draw a dot for each seed on the bars, below the error bars."""
+    heights = [variants.index(variant) + 0.24 for variant in scores["variant"]]
+    ax.scatter(scores["value"], heights, s=6, facecolor="white", edgecolor="black", linewidth=0.5, zorder=4)

@@ -1,7 +1,7 @@
-"""What the figures share: the house style, and saving as .svg and .png for a paper's column.
+"""Shared parts of the figures: sizes for a paper's columns, the style, and saving as .svg and .png.
 
-Figures are built without pyplot, so nothing here has global state and no display is needed. Colours come
-from viridis and from greys, whose lightness alone tells them apart; line styles and markers repeat it.
+Figures are built without pyplot, so there is no global state and no display is required. Colours are from viridis or
+greys. They differ in lightness, so they can be distinguished in black and white; line styles and markers differ, too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from skipclm.runtime import atomic
 
-COLUMN, PAGE = 3.3, 6.6  # widths in inches: one column of a paper, and both
+COLUMN, PAGE = 3.3, 6.6  # widths in inches: one column of a paper, the full page
 VIRIDIS = matplotlib.colormaps["viridis"]
 _LINES = ["-", "--", "-.", ":"]
 _STYLE = {
@@ -36,13 +36,13 @@ _STYLE = {
     "lines.markersize": 4,
     "savefig.dpi": 300,
     "svg.fonttype": "none",
-    "svg.hashsalt": "skipclm",  # else every drawing has other ids
+    "svg.hashsalt": "skipclm",  # makes the ids in the SVG file reproducible
 }
 
 
 @contextmanager
 def drawing(stem: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
-    """Yield an empty figure of `size` inches in the house style; save it if the block succeeds."""
+    """Yield an empty figure of `size` inches; if the block raises no error, save it to `stem`.svg and .png."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         yield figure
@@ -50,29 +50,29 @@ def drawing(stem: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
 
 
 def _save(figure: Figure, stem: Path) -> None:
-    """Write both formats, without dates, so that equal figures are equal files."""
-    for kind, metadata in {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}.items():
-        with atomic.new_file(stem.with_name(f"{stem.name}.{kind}")) as temporary:
-            figure.savefig(temporary, format=kind, metadata=metadata)
+    """Write both formats, without dates and versions, so that the files are reproducible."""
+    for suffix, metadata in {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}.items():
+        with atomic.new_file(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
+            figure.savefig(temporary, format=suffix, metadata=metadata)
 
 
-def hide_spare(axes: Sequence[Axes], used: int, columns: int) -> None:
-    """Hide the panels that are not used, and give the tick labels they had to the panels above them."""
-    for number in range(used, len(axes)):
-        axes[number].set_visible(False)
-        axes[number - columns].tick_params(labelbottom=True)
+def hide_unused(axes: Sequence[Axes], used: int, columns: int) -> None:
+    """Hide the panels after the first `used` ones, and show the x tick labels of the panels above them."""
+    for panel in range(used, len(axes)):
+        axes[panel].set_visible(False)
+        axes[panel - columns].tick_params(labelbottom=True)
 
 
 def line_style(values: list, value: object) -> dict:
-    """Return the colour and line style of one value of several.
+    """Return the colour and line style for one of several values.
 
-    The colours go from dark to light; the palest end of viridis is left out, it fades on paper.
+    Colours range from dark to light, without the lightest end of viridis, which is hard to see on paper.
     """
     number = values.index(value)
     colour = VIRIDIS(np.linspace(0, 0.85, len(values))[number])
     return {"color": colour, "linestyle": _LINES[number % len(_LINES)]}
 
 
-def in_words(name: str) -> str:
-    """Return a name from a table as it stands in a figure: "skip_source" is "skip source"."""
+def display_name(name: str) -> str:
+    """Return a name from a table for display in a figure: "skip_source" becomes "skip source"."""
     return name.replace("_", " ")

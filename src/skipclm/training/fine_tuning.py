@@ -76,7 +76,9 @@ class Objective(nn.Module):
     def _run(self, batch: dict[str, Tensor], layer: int | None, count: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the result of `_pass`."""
         decoder, examples, targets = modeling.decoder_of(self.model), batch["input_ids"], batch["target_ids"]
-        for_examples, for_targets = (decoder, None) if layer is None else decoders.embedded(decoder, examples, targets)
+        for_examples, for_targets = (
+            (decoder, None) if layer is None else decoders.share_lookup(decoder, examples, targets)
+        )
         head = decoders.Head(decoder)
         with decoders.Recorder(decoder, layer) as recorder:
             output = decoders.body_of(for_examples)(input_ids=examples, use_cache=False)
