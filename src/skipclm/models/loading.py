@@ -35,11 +35,11 @@ def load(folder: str | Path, **options: object) -> PreTrainedModel:
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
     _check_unused_weights(folder, decoder, sorted(loading_info["unexpected_keys"]))
-    _reset_outputs(folder, decoder)
+    _override_settings(folder, decoder)
     return model
 
 
-def _reset_outputs(folder: str | Path, decoder: PreTrainedModel) -> None:
+def _override_settings(folder: str | Path, decoder: PreTrainedModel) -> None:
     """Override settings of config.json that change the output type of forward passes, or that skip blocks."""
     for config in (decoder.config, decoder.config.get_text_config()):
         config.return_dict, config.output_hidden_states, config.output_attentions = True, False, False
@@ -54,7 +54,7 @@ def _reset_outputs(folder: str | Path, decoder: PreTrainedModel) -> None:
 def loading_fault(error: Exception) -> str:
     """Return why a model or tokenizer cannot be loaded, and what to do.
 
-    The advice in some messages of transformers, such as `trust_remote_code=True`, is not possible here.
+    The advice in some messages of transformers, such as `trust_remote_code=True`, does not apply here.
     """
     message = " ".join(str(error).split())
     if "trust_remote_code" in message or "custom code" in message:

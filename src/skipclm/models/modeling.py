@@ -27,7 +27,7 @@ CARD = """
 # {base} with a skip connection
 
 This is a {base} decoder with a skip connection that skipclm added; config.json gives its blocks. **Loading the model
-requires skipclm. Without it, the skip connection is lost, and with it what the model learned:**
+requires skipclm. Otherwise the skip connection and everything that the model learned are lost:**
 
     import skipclm
     from transformers import AutoModelForCausalLM, AutoTokenizer
