@@ -373,7 +373,7 @@ def test_unused_groups_of_a_pair_stay_in_train():
     assert [len(result["train"][pair].rows) for pair in parts] == [1, 991]
 
 
-def test_aligned_pairs_hold_out_the_same_sentences():
+def test_aligned_pairs_have_the_same_held_out_sentences():
     parts = {pair: Part("", numbered(50, *pair.split("-"))) for pair in ("en-de", "en-tr", "en-zh")}
     result = split_corpus({"train": parts}, {"train": 20, "valid": 10, "test": 15}, seed=1, largest_group=50)
     for split, size in {"train": 20, "valid": 10, "test": 15}.items():

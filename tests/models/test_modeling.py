@@ -399,7 +399,7 @@ def test_folder_has_safetensors_and_no_code(tmp_path, new_decoder):
     assert "auto_map" not in (tmp_path / "config.json").read_text(encoding="utf-8")
 
 
-def test_model_card_says_how_to_load_it(tmp_path, new_decoder):
+def test_model_card_explains_how_to_load_the_model(tmp_path, new_decoder):
     trained_skip(new_decoder("llama"), 2, 4).save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlibrary_name: transformers\n")
@@ -419,7 +419,7 @@ def test_existing_card_stays(tmp_path, new_decoder):
 
 @pytest.mark.parametrize("there", [None, "# Ours, already\n"])
 @pytest.mark.parametrize("way", ["push_to_hub", "save_pretrained"])
-def test_card_goes_to_the_hub(tmp_path, new_decoder, monkeypatch, there, way):
+def test_card_is_uploaded_to_the_hub(tmp_path, new_decoder, monkeypatch, there, way):
     """Nothing is uploaded: the test reads the files that would be."""
 
     def card_of_the_repository(*where, **options):

@@ -24,7 +24,7 @@ def test_tsv_round_trip_is_exact(tmp_path):
     assert (tmp_path / "b.tsv").read_bytes() == written
 
 
-def test_floats_come_back_bit_for_bit(tmp_path):
+def test_floats_are_read_back_bit_for_bit(tmp_path):
     numbers = np.random.default_rng(1).random(1000) * 100
     tsv.write(tmp_path / "a.tsv", pd.DataFrame({"value": numbers}))
     assert (tsv.read(tmp_path / "a.tsv")["value"] == numbers).all()

@@ -48,7 +48,7 @@ def _column(rows, name):
     return {row["step"]: row[name] for row in rows if name in row}
 
 
-def test_history_holds_means_since_the_last_row(tmp_path):
+def test_history_has_means_since_the_last_row(tmp_path):
     rows = _run(tmp_path, [1.0, 2.0, 5.0, 8.0], steps=4, log_every=2).history()
     assert _column(rows, "loss") == {2: 1.5, 4: 6.5}
     assert _column(rows, "lm_loss") == {2: 15.0, 4: 65.0}
