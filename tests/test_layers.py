@@ -22,7 +22,7 @@ def layer(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_modules_import_only_from_lower_layers(path):
-    upward = [other for other in code_digest._direct_imports(path) if layer(other) > layer(path)]
+    upward = [other for other in code_digest.direct_imports(path) if layer(other) > layer(path)]
     assert [other.relative_to(PACKAGE).as_posix() for other in upward] == []
 
 

@@ -34,11 +34,15 @@ def imported_modules(script: str | Path) -> set[Path]:
     modules: set[Path] = set()
     queue = [Path(script)]
     while queue:
-        path = queue.pop()
-        new = _direct_imports(path, path.read_text(encoding="utf-8")) - modules
+        new = direct_imports(queue.pop()) - modules
         modules |= new
         queue += new
     return modules
+
+
+def direct_imports(path: Path) -> frozenset[Path]:
+    """Return the files of the modules of this package that a file imports anywhere in it."""
+    return _imports_of_text(path, path.read_text(encoding="utf-8"))
 
 
 def _name(path: Path) -> str:
@@ -60,8 +64,7 @@ def _meaning(text: str) -> str:
 
 
 @cache
-def _direct_imports(path: Path, text: str) -> frozenset[Path]:
-    """Return the files of the modules of this package that a file with this text imports anywhere in it."""
+def _imports_of_text(path: Path, text: str) -> frozenset[Path]:
     names: list[str] = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
