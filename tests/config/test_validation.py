@@ -623,7 +623,7 @@ def test_contrastive_layer_below_the_skip_of_a_frozen_base_is_refused():
     assert "block 4, above the contrastive layer 3" in message
     validation.check(overlaid("grid: {contrastive_layer: [4], skip_target: [4]}"), SCHEMA)
     message = refusal(f"ablation: {{variants: {{full: {{{frozen}, contrastive: {{layer: 2}}}}}}}}")
-    assert message.startswith("ablation.variants.full: training.weights: expected full or lora, since only the skip")
+    assert message.startswith("ablation.variants.full: training.weights: expected full or lora, because only the skip")
 
 
 def test_frozen_base_may_have_a_skip():
