@@ -557,7 +557,7 @@ def test_snakemake_refuses_to_plan_without_a_writable_folder(folder):
     (folder / "logs").touch()
     status, output = plan(folder, "{}")
     assert status == 1
-    assert f"logs/demo: expected a folder, or a path for a new one, but {folder}/logs is no folder" in output
+    assert f"logs/demo: expected a folder, or a path for a new one, but {folder}/logs is not a folder" in output
     assert not (folder / "results").exists()
 
 
