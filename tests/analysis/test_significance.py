@@ -30,16 +30,16 @@ def _systems(name, count=120):
 def test_p_values_are_those_of_sacrebleu(name, scorer, monkeypatch):
     monkeypatch.setenv("SACREBLEU_SEED", str(significance.SEED))
     (system, other), sides, references = _systems(name)
-    found = significance.compare(METRICS[name].total, system, other)
+    result = significance.compare(METRICS[name].total, system, other)
     named = [("other", sides[1]), ("system", sides[0])]
     for kind, count, p in (
-        ("bs", significance.RESAMPLES, found.p_bootstrap),
-        ("ar", significance.TRIALS, found.p_randomization),
+        ("bs", significance.RESAMPLES, result.p_bootstrap),
+        ("ar", significance.TRIALS, result.p_randomization),
     ):
         _, results = PairedTest(named, {name: scorer}, [references], test_type=kind, n_samples=count)()
         (key,) = set(results) - {"System"}
         assert results[key][1].p_value == pytest.approx(p, abs=1e-3)
-        assert results[key][1].score - results[key][0].score == pytest.approx(found.difference)
+        assert results[key][1].score - results[key][0].score == pytest.approx(result.difference)
 
 
 # By hand
@@ -58,36 +58,36 @@ def _system(values):
 def test_one_seed_leaves_the_segments():
     chance = np.random.default_rng(1)
     ours, theirs = chance.normal(0.3, 1, 300), chance.normal(0, 1, 300)
-    found = significance.compare(_mean, _system([ours]), _system([theirs]))
+    result = significance.compare(_mean, _system([ours]), _system([theirs]))
     error = (ours - theirs).std(ddof=1) / 300**0.5
-    assert found.difference == pytest.approx((ours - theirs).mean())
-    assert found.high - found.low == pytest.approx(2 * 1.968 * error, rel=0.1)  # t of 299 degrees of freedom
-    assert found.low < found.difference < found.high
-    assert found.seeds == 1
+    assert result.difference == pytest.approx((ours - theirs).mean())
+    assert result.high - result.low == pytest.approx(2 * 1.968 * error, rel=0.1)  # t of 299 degrees of freedom
+    assert result.low < result.difference < result.high
+    assert result.seeds == 1
 
 
 def test_interval_of_many_seeds_is_that_of_their_t_test_where_segments_are_alike():
     shifts = np.array([0.1, 0.5, 0.3])
     ours = np.repeat(shifts[:, None], 50, axis=1)  # what a seed makes better, it makes better everywhere
-    found = significance.compare(_mean, _system(ours), _system(np.zeros((3, 50))))
+    result = significance.compare(_mean, _system(ours), _system(np.zeros((3, 50))))
     error = shifts.std(ddof=1) / 3**0.5
-    assert (found.low, found.high) == pytest.approx((0.3 - 4.303 * error, 0.3 + 4.303 * error), rel=1e-3)
-    assert found.p == pytest.approx(0.1217, abs=1e-3)  # t = 2.598 with 2 degrees of freedom
+    assert (result.low, result.high) == pytest.approx((0.3 - 4.303 * error, 0.3 + 4.303 * error), rel=1e-3)
+    assert result.p == pytest.approx(0.1217, abs=1e-3)  # t = 2.598 with 2 degrees of freedom
 
 
 def test_p_and_interval_agree():
     chance = np.random.default_rng(2)
     for shift in (0.02, 0.2, 0.35, 1.0):
         ours = chance.normal(shift, 1, (3, 100)) + chance.normal(0, 0.1, (3, 1))
-        found = significance.compare(_mean, _system(ours), _system(chance.normal(0, 1, (3, 100))))
-        assert (found.p < 0.05) == (not found.low < 0 < found.high)
+        result = significance.compare(_mean, _system(ours), _system(chance.normal(0, 1, (3, 100))))
+        assert (result.p < 0.05) == (not result.low < 0 < result.high)
 
 
 def test_same_system_twice_is_no_difference():
     system = _system(np.random.default_rng(1).normal(0, 1, (3, 40)))
-    found = significance.compare(_mean, system, system)
-    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
-    assert (found.p_bootstrap, found.p_randomization) == (1, 1)
+    result = significance.compare(_mean, system, system)
+    assert (result.difference, result.low, result.high, result.p) == (0, 0, 0, 1)
+    assert (result.p_bootstrap, result.p_randomization) == (1, 1)
 
 
 def test_holm_worked_out_by_hand():
@@ -153,12 +153,12 @@ def test_a_further_test_set_leaves_the_verdicts_on_the_first_as_they_were():
     chance = np.random.default_rng(4)
     runs = [_run(variant, seed) for variant in ("full", "other", "finetune") for seed in (1, 2, 3)]
     first, second = ([{"comet": chance.normal(0.5, 0.1, (200, 2))} for _ in runs] for _ in range(2))
-    alone = significance.compare_with_baseline("finetune", runs, first, ["comet"])
+    first_only = significance.compare_with_baseline("finetune", runs, first, ["comet"])
     both = significance.compare_with_baseline(
         "finetune", [*runs, *(run | {"split": "b"} for run in runs)], first + second, ["comet"]
     )
     assert list(both["split"]) == ["test", "test", "b", "b"]
-    assert both[:2].equals(alone)
+    assert both[:2].equals(first_only)
 
 
 def test_a_variant_of_which_a_run_diverged_is_not_compared():
@@ -175,9 +175,9 @@ def test_a_variant_of_which_a_run_diverged_is_not_compared():
 
 
 def test_one_segment_tells_nothing():
-    found = significance.compare(_mean, _system([[1.0], [2.0]]), _system([[0.0], [0.5]]))
-    assert found.difference == 1.25
-    assert np.isnan([found.low, found.high, found.p]).all()
+    result = significance.compare(_mean, _system([[1.0], [2.0]]), _system([[0.0], [0.5]]))
+    assert result.difference == 1.25
+    assert np.isnan([result.low, result.high, result.p]).all()
 
 
 def test_what_is_neither_better_nor_worse_has_no_verdict():

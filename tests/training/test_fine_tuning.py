@@ -392,13 +392,13 @@ def _die():
     ],
     ids=["full", "warm-up", "lora", "frozen", "plain"],
 )
-@pytest.mark.parametrize("step", [1, 4, 7, 8])
-def test_interrupted_training_has_the_same_result_bit_for_bit(fit, tmp_path, options, step):
+def test_interrupted_training_has_the_same_result_bit_for_bit(fit, tmp_path, options):
     uninterrupted = fit(**options)
     snapshots = Snapshots(tmp_path / "snapshots", "abc", minutes=0)
-    with pytest.raises(_DiedError):
-        fit(**options, snapshots=snapshots, callbacks=[_StopAt(step, _die)])
-    assert snapshots.newest().name == f"checkpoint-{step}"
+    for step in (1, 4, 7, 8):  # of 8
+        with pytest.raises(_DiedError):
+            fit(**options, snapshots=snapshots, callbacks=[_StopAt(step, _die)])
+        assert snapshots.newest().name == f"checkpoint-{step}"
     resumed = fit(**options, snapshots=snapshots)
     assert _same_weights(_weights(uninterrupted), _weights(resumed))
     assert without_times(uninterrupted.history) == without_times(resumed.history)

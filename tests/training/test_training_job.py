@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,28 +25,44 @@ from skipclm.training import training_job
 STEPS = 12
 
 
-@pytest.fixture
-def job(tmp_path, new_decoder, tokenizer, examples):
-    """A training of a small decoder on the toy pair."""
-    checkpoints.save(new_decoder(spread=0.02), tokenizer, tmp_path / "base", {})
+def _make_job(folder, decoder, tokenizer, examples):
+    checkpoints.save(decoder, tokenizer, folder / "base", {})
     for split in ("train", "valid"):
-        examples.save(tmp_path / f"{split}.safetensors")
+        examples.save(folder / f"{split}.safetensors")
     training = TRAINING | {"steps": STEPS, "validations": 2}
     return training_job.TrainingJob(
         pair="en-de",
         seed=1,
         settings={"contrastive": CONTRASTIVE, "skip": SKIP, "lora": LORA | {"enabled": False}, "training": training},
         code="abc",
-        base=str(tmp_path / "base"),
-        train=str(tmp_path / "train.safetensors"),
-        valid=str(tmp_path / "valid.safetensors"),
-        model=str(tmp_path / "run/model"),
-        history=str(tmp_path / "run/history.tsv"),
-        record=str(tmp_path / "run/training.json"),
-        snapshots=str(tmp_path / "run/snapshots"),
+        base=str(folder / "base"),
+        train=str(folder / "train.safetensors"),
+        valid=str(folder / "valid.safetensors"),
+        model=str(folder / "run/model"),
+        history=str(folder / "run/history.tsv"),
+        record=str(folder / "run/training.json"),
+        snapshots=str(folder / "run/snapshots"),
         snapshot_minutes=10,
         threads=1,
     )
+
+
+@pytest.fixture
+def job(tmp_path, new_decoder, tokenizer, examples):
+    """A training of a small decoder on the toy pair."""
+    return _make_job(tmp_path, new_decoder(spread=0.02), tokenizer, examples)
+
+
+@pytest.fixture(scope="module")
+def finished_shared(tmp_path_factory, new_decoder, tokenizer, examples):
+    """The same job, finished by two processes; their working folder has modules with the names of others."""
+    folder = tmp_path_factory.mktemp("shared")
+    job = _shared(_make_job(folder, new_decoder(spread=0.02), tokenizer, examples))
+    for name in ("random", "datasets", "json", "statistics"):
+        (folder / f"{name}.py").write_text("raise RuntimeError('a module of the working folder')\n")
+    with chdir(folder):
+        training_job.run(job)
+    return job
 
 
 def _shared(job, **changes):
@@ -157,17 +174,15 @@ def test_curves_go_to_tensorboard_on_request(job, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_same_model_as_one(job):
+def test_two_processes_train_the_same_model_as_one(job, finished_shared):
     training_job.run(job)
-    shared = _elsewhere(_shared(job), "shared")
-    training_job.run(shared)
-    assert _files(shared) == ["history.tsv", "model", "snapshots", "training.json"]
-    expected, history = tsv.read(job.history), tsv.read(shared.history)
+    assert _files(finished_shared) == ["history.tsv", "model", "snapshots", "training.json"]
+    expected, history = tsv.read(job.history), tsv.read(finished_shared.history)
     for name in ("loss", "lm_loss", "contrastive_loss", "retrieval_accuracy", "gate"):
         assert history[name].tolist() == pytest.approx(expected[name].tolist(), rel=1e-3), name
     losses = [table["valid_loss"].dropna().tolist() for table in (history, expected)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    weights = [load_file(Path(path) / "model.safetensors") for path in (job.model, shared.model)]
+    weights = [load_file(Path(path) / "model.safetensors") for path in (job.model, finished_shared.model)]
     assert weights[0].keys() == weights[1].keys()
 
 
@@ -209,15 +224,6 @@ def test_two_interrupted_processes_resume_with_the_same_result(job, tmp_path):
         assert tsv.read(part.history)[name].equals(tsv.read(uninterrupted.history)[name])
 
 
-@pytest.mark.slow
-def test_several_processes_ignore_modules_of_the_working_folder(job, tmp_path, monkeypatch):
-    for name in ("random", "datasets", "json", "statistics"):
-        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the working folder')\n")
-    monkeypatch.chdir(tmp_path)
-    training_job.run(_shared(job, steps=2, validations=0))
-    assert atomic.read_json(job.record)["status"] == "ok"
-
-
 SHORT_OF_MEMORY = """
 import os
 import sys
@@ -240,18 +246,15 @@ if os.environ.get("RANK") == "1":
 
 
 @pytest.mark.slow
-def test_lack_of_memory_in_one_of_two_processes_does_not_change_the_batch(job, tmp_path, monkeypatch):
-    job = replace(job, snapshot_minutes=0)
-    full = _elsewhere(_shared(job), "full")
-    training_job.run(full)
+def test_lack_of_memory_in_one_of_two_processes_does_not_change_the_batch(job, finished_shared, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(SHORT_OF_MEMORY, encoding="utf-8")  # Python runs it at start
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    short = _shared(job)
+    short = replace(_shared(job), snapshot_minutes=0)
     training_job.run(short)
-    records = [atomic.read_json(path) for path in (full.record, short.record)]
+    records = [atomic.read_json(path) for path in (finished_shared.record, short.record)]
     assert [record["micro_batch"] for record in records] == [None, 2]  # each process has 8 pairs: 4, then 2
     assert records[0]["train_tokens"] == records[1]["train_tokens"]
-    expected, history = tsv.read(full.history), tsv.read(short.history)
+    expected, history = tsv.read(finished_shared.history), tsv.read(short.history)
     for name in ("loss", "lm_loss", "contrastive_loss", "valid_loss"):
         assert history[name].dropna().tolist() == pytest.approx(expected[name].dropna().tolist(), rel=1e-3), name
 
