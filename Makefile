@@ -26,9 +26,10 @@ run: .venv/installed
 plan: .venv/installed
 	$(BIN)/python -m skipclm plan
 
-# Two worker processes. All tests of a file go to one worker, because they share expensive fixtures.
+# Two worker processes. All tests of a file go to one worker, because they share expensive fixtures. The slowest files
+# come first (tests/conftest.py), so pytest-xdist must not sort the files itself.
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not comet and not slurm"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not comet and not slurm"
 
 check: .venv/installed
 	$(BIN)/python -m ruff check .

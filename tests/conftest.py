@@ -24,7 +24,10 @@ GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "a
 # A shell starts background processes with SIGINT ignored. The jobs that tests interrupt must not inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-LONGEST = ["test_reruns.py", "test_failures.py", "test_any_decoder.py", "test_workflow.py"]
+LONGEST = [
+    *("test_reruns.py", "test_workflow.py", "test_failures.py", "test_training_job.py", "test_plan.py"),
+    *("test_fine_tuning.py", "test_any_decoder.py", "test_cli.py", "test_modeling.py"),
+]
 
 
 def pytest_collection_modifyitems(items):

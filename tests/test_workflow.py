@@ -149,13 +149,13 @@ def test_cost_is_written_even_if_the_report_cannot_be_printed(copied, redirectio
         assert "What all jobs took" in (copied / "output").read_text(encoding="ascii")
 
 
-def test_run_in_another_folder_gives_the_same_scores_and_translations(finished, tmp_path):
-    again, table = make_copy(tmp_path), RESULTS / "grid/scores.tsv"
-    translations = RESULTS / "ablation/en-de/full/seed1/test.hypotheses.txt"
-    snakemake(again, str(table), str(translations))
-    one, two = (without_times(rows(folder / table)) for folder in (finished, again))
-    assert one == two
-    assert (finished / translations).read_bytes() == (again / translations).read_bytes()
+def test_run_in_another_folder_gives_the_same_weights_translations_and_scores(finished, tmp_path):
+    again, run = make_copy(tmp_path), RESULTS / "grid/en-de/c1-s1-t2/seed1"
+    snakemake(again, str(run / "valid.scores.json"))
+    for name in ("model/model.safetensors", "valid.hypotheses.txt"):
+        assert (finished / run / name).read_bytes() == (again / run / name).read_bytes()
+    one, two = (json.loads((folder / run / "valid.scores.json").read_text()) for folder in (finished, again))
+    assert without_times(one) == without_times(two)
 
 
 def test_modules_of_the_working_folder_do_not_shadow_others(tmp_path):
