@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from skipclm.config import runs
-from skipclm.data.examples import Examples, LengthGroupedBatches, Prompt
+from skipclm.data.batching import LengthGroupedBatches
+from skipclm.data.examples import Examples, Prompt
 from skipclm.models import decoders
 from skipclm.training import fine_tuning
 

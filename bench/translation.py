@@ -9,7 +9,8 @@ from arms import default_config
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from skipclm.config import runs
-from skipclm.data.examples import Examples, Prompt, decode, encode, pad
+from skipclm.data.batching import pad
+from skipclm.data.examples import Examples, Prompt, decode, encode
 from skipclm.demo import generator
 from skipclm.evaluation import decoding
 from skipclm.models import checkpoints

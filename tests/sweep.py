@@ -27,7 +27,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from skipclm.data import bpe
-from skipclm.data.examples import Collator, Examples, Prompt, decode
+from skipclm.data.batching import Collator
+from skipclm.data.examples import Examples, Prompt, decode
 from skipclm.errors import InputError
 from skipclm.evaluation import decoding
 from skipclm.models import checkpoints, decoders

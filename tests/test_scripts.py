@@ -10,7 +10,7 @@ from pathlib import Path
 from skipclm.runtime import atomic, job_environment
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
-WITH_TORCH = {"check_split", "encode_split", "prepare_base", "train", "translate"}
+WITH_TORCH = {"prepare_base", "train", "translate"}
 
 
 def _imports(script):

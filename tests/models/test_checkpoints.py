@@ -1,14 +1,12 @@
 """Model folders: saving and loading with this package and with transformers."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 import torch
 from helpers import CONTRASTIVE, OFF, SKIP, TRAINING, logits_of, trained_skip
-from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from skipclm.data.examples import Prompt, decode
 from skipclm.errors import InputError
@@ -68,28 +66,6 @@ def test_model_without_tokenizer_is_refused(tmp_path, new_decoder):
 def test_missing_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="missing: expected a Hugging Face decoder"):
         checkpoints.load(tmp_path / "missing")
-    with pytest.raises(InputError, match="missing: expected a tokenizer"):
-        checkpoints.load_tokenizer(tmp_path / "missing")
-
-
-@pytest.mark.parametrize("kind", ["qwen2", "llama", "gpt2"])
-@pytest.mark.parametrize("name", checkpoints.GENERIC_CLASSES)
-def test_generic_tokenizer_is_read_as_its_file_states(tmp_path, tokenizer, kind, name):
-    """AutoTokenizer would read the files of a qwen2 with the class of that architecture."""
-    AutoConfig.for_model(kind).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    path = tmp_path / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": name}))
-    text = "vier Übel sind  nah"
-    ids = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode(text).ids
-    assert checkpoints.load_tokenizer(tmp_path)(text).input_ids == ids
-
-
-def test_broken_tokenizer_is_one_error(tmp_path, new_decoder, tokenizer):
-    checkpoints.save(new_decoder(), tokenizer, tmp_path, RECORD)
-    (tmp_path / "tokenizer.json").write_text('{"a": 1}')
-    with pytest.raises(InputError, match="expected a tokenizer beside the model"):
-        checkpoints.load_tokenizer(tmp_path)
 
 
 def test_record_must_be_an_object(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from helpers import logits_of, stack_of, states_of, trained_skip
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from skipclm.data.examples import pad
+from skipclm.data.batching import pad
 from skipclm.models import decoders
 from skipclm.models.decoders import Head, Recorder, find_blocks, find_stack, first_blocks, fuse_attention, share_lookup
 from skipclm.training import base_model

@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.utils import hub
 
-from skipclm.data.examples import pad
+from skipclm.data.batching import pad
 from skipclm.models import loading, modeling
 from skipclm.models.modeling import SkipCLMForCausalLM
 

@@ -13,8 +13,9 @@ SCRIPTS = ROOT / "workflow/scripts"
 
 # The modules that each script uses. An edit of one of these reruns the rule; an edit of another module does not.
 # The table omits the modules of `runtime` and the modules `errors`, `text` and `pairs`.
-LOADING = "data/examples models/checkpoints models/configuration models/decoders models/loading models/modeling"
-LEARNING = "config/runs training/callbacks training/losses training/running_means training/training_loop"
+ENCODING = "data/examples models/tokenizer_loading"
+LOADING = f"{ENCODING} models/checkpoints models/configuration models/decoders models/loading models/modeling"
+LEARNING = "config/runs data/batching training/callbacks training/losses training/running_means training/training_loop"
 METRICS = "data/language_id evaluation/metrics evaluation/rouge evaluation/segment_errors"
 SCORES = f"{METRICS} data/text_files evaluation/score_files"
 CORPUS = (
@@ -24,14 +25,14 @@ CORPUS = (
 USED = {
     "add_test": CORPUS,
     "build_corpus": CORPUS,
-    "check_split": f"{LOADING} {METRICS} data/text_files evaluation/split_check",
+    "check_split": f"{ENCODING} {METRICS} data/text_files evaluation/split_check",
     "collect_ablation": f"{SCORES} analysis/ablation_summary analysis/grid_statistics analysis/selection "
     "analysis/significance report/table_legend report/tables",
     "collect_grid": f"{SCORES} analysis/selection",
     "comet_segments": "",
     "compare_cells": f"{SCORES} analysis/grid_statistics analysis/selection analysis/significance",
     "compare_variants": f"{SCORES} analysis/significance",
-    "encode_split": f"{LOADING} data/text_files",
+    "encode_split": f"{ENCODING} data/text_files",
     "measure_overlap": "analysis/overlap data/text_files evaluation/rouge",
     "plot_ablation": f"{METRICS} report/ablation_figure report/figures",
     "plot_grid": f"{SCORES} analysis/selection config/runs report/figures report/grid_figures report/training_figure",
@@ -42,7 +43,7 @@ USED = {
     "select_best": f"{SCORES} analysis/selection",
     "show_translations": f"{SCORES} analysis/side_by_side",
     "train": f"{LOADING} {LEARNING} models/adapters training/base_trial training/fine_tuning training/training_job",
-    "translate": f"{LOADING} data/text_files evaluation/decoding evaluation/score_files",
+    "translate": f"{LOADING} data/batching data/text_files evaluation/decoding evaluation/score_files",
     "try_base": "training/base_trial",
     "write_report": f"{SCORES} analysis/grid_statistics analysis/selection analysis/significance report/table_legend "
     "report/tables",

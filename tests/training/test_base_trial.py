@@ -6,7 +6,7 @@ import pytest
 from helpers import OFF, SKIP, trial_config
 
 from skipclm.errors import InputError
-from skipclm.models import checkpoints
+from skipclm.models import checkpoints, tokenizer_loading
 from skipclm.training import base_trial
 
 
@@ -52,6 +52,6 @@ def test_base_model_is_tried_once(new_decoder, save_base, tmp_path, monkeypatch)
     assert len(tries) == 1
     base_trial.ensure_tried(folder, trial_config(skip=SKIP | {"activation": "relu"}), record)
     assert len(tries) == 2
-    checkpoints.save(new_decoder("llama"), checkpoints.load_tokenizer(folder), folder, {"model": "another"})
+    checkpoints.save(new_decoder("llama"), tokenizer_loading.load_tokenizer(folder), folder, {"model": "another"})
     base_trial.ensure_tried(folder, trial_config(skip=SKIP | {"activation": "relu"}), record)
     assert len(tries) == 3

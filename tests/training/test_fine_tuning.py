@@ -13,7 +13,8 @@ from helpers import CONTRASTIVE, LORA, OFF, SKIP, TRAINING, logits_of, trained_s
 from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 from workflows import without_times
 
-from skipclm.data.examples import Collator, Examples, LengthGroupedBatches, Prompt
+from skipclm.data.batching import Collator, LengthGroupedBatches
+from skipclm.data.examples import Examples, Prompt
 from skipclm.errors import InputError, TerminatedError
 from skipclm.evaluation import decoding
 from skipclm.models import decoders

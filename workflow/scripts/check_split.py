@@ -1,6 +1,7 @@
 """Check that tokenizer and model can handle a split, and reject trainings for which its sentences are too long."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skipclm.runtime import atomic, jobs, startup
@@ -10,16 +11,18 @@ with startup.loading():
     from skipclm.data import examples
     from skipclm.data.text_files import read_lines
     from skipclm.evaluation import metrics, split_check
-    from skipclm.models import checkpoints
+    from skipclm.models import tokenizer_loading
     from skipclm.pairs import Pair
+    from skipclm.runtime import provenance
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0]):
     wildcards, params = snakemake.wildcards, snakemake.params
-    tokenizer = checkpoints.load_tokenizer(snakemake.input.base)
-    pairs, context = examples.Examples.load(snakemake.input.tokens), checkpoints.read_context(snakemake.input.base)
+    tokenizer = tokenizer_loading.load_tokenizer(snakemake.input.base)
+    pairs = examples.Examples.load(snakemake.input.tokens)
+    context = atomic.read_record(Path(snakemake.input.base) / provenance.RECORD)["context"]
     check = {"pair": wildcards.pair, "split": wildcards.split, "pairs": len(pairs), "context": context}
     check["longest_source"] = max(map(len, pairs.source))
     check["too_long"] = split_check.too_long(pairs.source, examples.Prompt.of(tokenizer), context)

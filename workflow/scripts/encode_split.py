@@ -8,14 +8,14 @@ jobs.end_with_parents()
 with startup.loading():
     from skipclm.data import examples
     from skipclm.data.text_files import read_lines
-    from skipclm.models import checkpoints
+    from skipclm.models import tokenizer_loading
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with jobs.job(snakemake.log[0], __file__, snakemake.params.code):
     examples.Examples.encoded(
-        checkpoints.load_tokenizer(snakemake.input.base),
+        tokenizer_loading.load_tokenizer(snakemake.input.base),
         read_lines(snakemake.input.source),
         read_lines(snakemake.input.target),
     ).save(snakemake.output.tokens)

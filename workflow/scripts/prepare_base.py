@@ -10,7 +10,7 @@ with startup.loading():
     import torch
 
     from skipclm.data.text_files import read_lines
-    from skipclm.models import checkpoints
+    from skipclm.models import checkpoints, modeling
     from skipclm.runtime import devices, provenance, tsv
     from skipclm.runtime.snapshots import Snapshots, fingerprint
     from skipclm.training import base_model
@@ -40,6 +40,7 @@ with (
         tsv.write(folder / "history.tsv", pd.DataFrame(history))
     else:
         model, tokenizer = base_model.fetch(settings["source"], settings["revision"], settings["layers"])
-    checkpoints.save(model, tokenizer, folder, {"model": settings} | provenance.environment())
+    record = {"model": settings, "context": modeling.context(model)}
+    checkpoints.save(model, tokenizer, folder, record | provenance.environment())
 if settings["source"] == "scratch":
     snapshots.remove()

@@ -16,7 +16,8 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from skipclm.data.examples import Prompt, decode, pad, split_into_batches
+from skipclm.data.batching import pad, split_into_batches
+from skipclm.data.examples import Prompt, decode
 from skipclm.models import checkpoints, modeling
 from skipclm.models.decoders import find_batching, fuse_attention, has_sortable_cache, router_loss_omitted
 from skipclm.runtime import memory

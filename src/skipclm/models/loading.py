@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from skipclm.errors import InputError
 from skipclm.models.decoders import find_stack
 from skipclm.models.modeling import decoder_of
+from skipclm.models.tokenizer_loading import loading_fault
 
 
 def load(folder: str | Path, **options: object) -> PreTrainedModel:
@@ -49,22 +50,6 @@ def _override_settings(folder: str | Path, decoder: PreTrainedModel) -> None:
     for module in decoder.modules():
         if getattr(module, "layerdrop", 0):
             module.layerdrop = 0.0
-
-
-def loading_fault(error: Exception) -> str:
-    """Return why a model or tokenizer cannot be loaded, and what to do.
-
-    The advice in some messages of transformers, such as `trust_remote_code=True`, does not apply here.
-    """
-    message = " ".join(str(error).split())
-    if "trust_remote_code" in message or "custom code" in message:
-        return "it requires custom code, which skipclm does not run; choose a model that transformers supports"
-    if "weights_only" in message or "Unpickl" in type(error).__name__ or "torch.load" in message:
-        return (
-            "its weights are a pickle file, which may run code and is not read; if you trust its source, convert it to "
-            "safetensors with the library that wrote it"
-        )
-    return f"it cannot be loaded: {message}"
 
 
 def _check_unused_weights(folder: str | Path, decoder: PreTrainedModel, names: list[str]) -> None:

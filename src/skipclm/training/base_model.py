@@ -22,7 +22,7 @@ from skipclm.config.runs import CONTEXT
 from skipclm.data import bpe
 from skipclm.data.examples import Prompt, encode
 from skipclm.errors import InputError, naming, suggestion
-from skipclm.models import checkpoints, loading, model_folder, modeling
+from skipclm.models import loading, model_folder, modeling, tokenizer_loading
 from skipclm.models.decoders import find_blocks, fuse_attention
 from skipclm.runtime.snapshots import Snapshots
 from skipclm.training import training_loop
@@ -38,7 +38,7 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
     source = str(model_folder.expand(source)) if model_folder.is_folder(source) else source
     with naming("model.source"):
         model = loading.load(source, revision=revision)
-        encoder = checkpoints.load_tokenizer(source, revision=revision)
+        encoder = tokenizer_loading.load_tokenizer(source, revision=revision)
         Prompt.of(encoder)
     if isinstance(model, modeling.SkipCLMForCausalLM):
         raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, TrainerCallback
 
-from skipclm.data.examples import IGNORED, Collator, Examples, Prompt
+from skipclm.data.batching import IGNORED, Collator
+from skipclm.data.examples import Examples, Prompt
 from skipclm.errors import InputError
 from skipclm.models import adapters, decoders, modeling
 from skipclm.runtime.snapshots import Snapshots

@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import WEIGHTS_NAME, is_torch_bf16_gpu_available
 
-from skipclm.data.examples import LengthGroupedBatches
+from skipclm.data.batching import LengthGroupedBatches
 from skipclm.errors import InputError, ShortOfMemoryError, TerminatedError
 from skipclm.runtime import memory
 from skipclm.runtime.snapshots import PROGRESS, Snapshots

@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from skipclm.config import runs
-from skipclm.data.examples import Collator, Examples, Prompt
+from skipclm.data.batching import Collator
+from skipclm.data.examples import Examples, Prompt
 from skipclm.errors import InputError
 from skipclm.evaluation import decoding
 from skipclm.models import checkpoints, decoders, modeling
