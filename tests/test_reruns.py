@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from workflows import RESULTS, TINY, compare, configure, editing, planned, results, rows, snakemake
+from workflows import RESULTS, TINY, compare, configure, editing, make_copy, planned, results, rows, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +116,19 @@ def test_edited_module_reruns_its_stage_and_later_stages(copied, module, reruns,
     jobs = planned(copied)
     assert reruns <= jobs.keys()
     assert not skips & jobs.keys()
+
+
+def test_edited_grammar_of_the_built_in_corpus_reruns_nothing_on_other_text(tmp_path):
+    folder, corpus = make_copy(tmp_path / "copy"), str(RESULTS / "corpus/summary.tsv")
+    with editing(folder) as config:
+        config["corpus"]["train"] = {"source": "held_out", "size": None}
+        config["corpus"]["valid"]["size"] = config["corpus"]["test"]["size"] = 3
+        config["corpus"]["test"]["source"] = None
+    snakemake(folder, corpus)
+    for module, jobs in (("demo/turkish", {}), ("data/corpus", {"build_corpus": 1})):
+        with open(folder / f"src/skipclm/{module}.py", "a", encoding="utf-8") as file:
+            file.write("\nEDITED = 1\n")
+        assert planned(folder, corpus) == jobs
 
 
 def test_finished_translation_of_a_dead_cluster_job_is_reused(copied):

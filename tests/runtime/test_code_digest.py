@@ -137,6 +137,16 @@ def test_comments_docstrings_and_formatting_rerun_nothing(copied, module):
     assert digest(copied, "train") == before
 
 
+def test_omitted_package_does_not_count(copied):
+    script = copied / "workflow/scripts/build_corpus.py"
+    complete, without_demo = code_digest.code_digest(script), code_digest.code_digest(script, ["demo"])
+    append(copied / "src/skipclm/demo/turkish.py", "\nEDITED = 1\n")
+    assert code_digest.is_current(script, without_demo)
+    assert not code_digest.is_current(script, complete)
+    append(copied / "src/skipclm/data/corpus.py", "\nEDITED = 1\n")
+    assert not code_digest.is_current(script, without_demo)
+
+
 def test_string_that_is_not_a_docstring_counts(copied):
     assert reruns(copied, "train", "errors", "\ndef edited():\n    return 'a'\n")
     assert reruns(copied, "train", "errors", "\nedited.__doc__ = 'b'\n")

@@ -99,12 +99,16 @@ wildcard_constraints:
     neural="|".join(metrics.NEURAL),
 
 
-def source_hash(script):
-    """Return the digest of a script and its modules, so that an edit of either reruns the rule."""
-    if script not in PLANNED["code"]:
+def source_hash(script, omit=()):
+    """Return the digest of a script and its modules, so that an edit of either reruns the rule.
+
+    Modules in the packages `omit` do not count.
+    """
+    key = " ".join([script, *omit])
+    if key not in PLANNED["code"]:
         path = Path(workflow.basedir, f"workflow/scripts/{script}.py")
-        PLANNED["code"][script] = code_digest.code_digest(path)
-    return PLANNED["code"][script]
+        PLANNED["code"][key] = code_digest.code_digest(path, omit)
+    return PLANNED["code"][key]
 
 
 def in_results(paths):

@@ -9,6 +9,10 @@ SOURCES = corpus_config.source_files(config, CORPUS)
 MORE_TESTS = {
     n: corpus_config.resolve_test(config, n) for n in config["corpus"]["more_tests"]
 }
+ADD_TEST_CODE = {
+    name: source_hash("add_test", corpus_config.unused_packages(test))
+    for name, test in MORE_TESTS.items()
+}
 
 
 CORPUS_SUMMARIES = [
@@ -37,7 +41,7 @@ rule build_corpus:
         languages=corpus_config.used_languages(config, CORPUS),
         pairs=EXPERIMENT.text_pairs,
         sizes=validation.file_sizes(SOURCES),
-        code=source_hash("build_corpus"),
+        code=source_hash("build_corpus", corpus_config.unused_packages(CORPUS)),
     message:
         "Build the corpus of {params.pairs}"
     script:
@@ -66,7 +70,7 @@ rule add_test:
         sizes=lambda wc: validation.file_sizes(
             corpus_config.source_files(config, MORE_TESTS[wc.test])
         ),
-        code=source_hash("add_test"),
+        code=lambda wc: ADD_TEST_CODE[wc.test],
     message:
         "Add the test set {wildcards.test}"
     script:

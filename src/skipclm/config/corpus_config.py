@@ -121,5 +121,10 @@ def source_files(config: dict, resolved: dict) -> list[str]:
     return list(dict.fromkeys(os.path.relpath(path) for path in files))
 
 
+def unused_packages(resolved: dict) -> list[str]:
+    """Return the packages of skipclm that only sources of other kinds than those of a resolved corpus need."""
+    return [] if "demo" in {source["kind"] for source in _used_sources(resolved)} else ["demo"]
+
+
 def _used_sources(resolved: dict) -> list[dict]:
     return [part["source"] for part in resolved.values() if isinstance(part, dict) and part.get("source")]

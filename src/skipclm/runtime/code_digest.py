@@ -2,23 +2,33 @@
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from skipclm.runtime.checkout import PACKAGE
 
+OMITTED = " without "  # in a digest, before the names of omitted packages
 
-def code_digest(script: str | Path) -> str:
+
+def code_digest(script: str | Path, omit: Sequence[str] = ()) -> str:
     """Return a digest of a script and of the modules of this package that it imports, directly or not.
 
     Snakemake notices an edited script but not an edited module. The digest covers the syntax trees without docstrings,
-    in the format of this version of Python. It does not depend on the location and the dates of the files.
+    in the format of this version of Python. It does not depend on the location and the dates of the files. Modules in
+    the sub-packages `omit` do not count; their names are part of the digest, so that `is_current` can repeat it.
     """
     digest = hashlib.sha256()
     for path in sorted({Path(script), *imported_modules(script)}, key=_name):
-        digest.update(f"{_name(path)}\n{_meaning(path.read_text(encoding='utf-8'))}\n".encode())
-    return digest.hexdigest()[:16]
+        if _name(path).partition("/")[0] not in omit:
+            digest.update(f"{_name(path)}\n{_meaning(path.read_text(encoding='utf-8'))}\n".encode())
+    return OMITTED.join(filter(None, [digest.hexdigest()[:16], ",".join(omit)]))
+
+
+def is_current(script: str | Path, digest: str) -> bool:
+    """Return whether a script and its modules still have a digest that `code_digest` returned."""
+    names = digest.partition(OMITTED)[2]
+    return code_digest(script, names.split(",") if names else ()) == digest
 
 
 def text_digest(paths: Iterable[Path]) -> str:

@@ -68,7 +68,7 @@ def planned(rules: str) -> dict:
 
 def check_code(script: str | Path, planned: str) -> None:
     """Raise an `InputError` unless a script and the modules that it imports still have the planned digest."""
-    if code_digest.code_digest(script) != planned:
+    if not code_digest.is_current(script, planned):
         raise InputError(
             f"expected the code of {Path(script).name} as it was when this job was planned, found that the script or "
             "a module that it imports was edited since; start Snakemake again"
