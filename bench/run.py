@@ -138,8 +138,8 @@ your own text: `make bench TEXT="--source FILE --target FILE"`.
 `lowest` and `highest` are the speeds of the slowest and the fastest round. `times_stock` and `times_published` are the
 speed relative to these arms. `cost_of_plain` is the time relative to plain fine-tuning. `peak_mib` is the highest
 resident memory of the process, including libraries; `peak_of_stock` is relative to the stock arm. In the arms of this
-package, glibc returns large blocks to the system, as in every training of the package. Shorter sentences gain less: the
-optimiser, which is the same in all arms, then takes most of a step.
+package, glibc returns large blocks to the system, as in every training of the package. The speed-up is smaller for
+shorter sentences, because then most of the time of a step is spent in the optimiser, which is the same in all arms.
 
 ## Translation
 

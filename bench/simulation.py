@@ -151,19 +151,21 @@ tables are.
 
 ## No true difference
 
-{TRIALS:,} trials each. A correct test finds a difference in 5 per cent of them. In the first four rows, a system's
-score is a mean of normal draws, and the row names where the draws vary: between segments (the same for all seeds),
-between segments in a different way for each seed, or between seeds. "All three" combines these. The last row uses
-sentences of the built-in corpus from which words are removed, each seed with its own share, so that seeds differ by
-{spread:.1f} BLEU (standard deviation).
+Each number comes from {TRIALS:,} simulated trials. A correct test reports a (false) difference in 5 per cent of the
+trials. In the first four rows, a system's score is a mean of normal draws, and the row names where the draws vary:
+between segments (the same for all seeds), between segments in a different way for each seed, or between seeds. "All
+three" combines these. The last row uses sentences of the built-in corpus from which words are removed, each seed with
+its own share, so that seeds differ by {spread:.1f} BLEU (standard deviation).
 
 {to_markdown(false_positives())}
 
 One seed cannot distinguish a better method from a luckier seed: if seeds differ, its p-value is valid for that seed
-only. With two seeds, a difference can be found one or two percentage points too often. The default is three seeds.
+only. With two seeds, the false-positive rate can be one or two percentage points above 5 per cent. The default is three
+seeds.
 
-In a table of about 25 comparisons, the Holm correction requires p < {STRICT} of the smallest p-value. The next table
-has the percentage of {MANY:,} trials with p below this level. A correct test has {100 * STRICT:.1f}:
+In a table of about 25 comparisons, the smallest p-value must be below {STRICT} to be significant after Holm correction.
+The next table gives the percentage of {MANY:,} trials with a p-value below {STRICT}; for a correct test this is
+{100 * STRICT:.1f}:
 
 {to_markdown(false_positives_after_correction())}
 

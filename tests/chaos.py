@@ -123,9 +123,9 @@ Written on {datetime.date.today()} by `make chaos`. The test runs a small grid o
 its processes {hits.total()} times, at random moments. Snakemake restarts killed trainings and translations. After other
 kills, the test starts Snakemake again. At least {resumed} trainings continued from a snapshot.
 
-The workflow finished {ends} times, the last time after the last kill. After each other time, it started again without
-results. Each time, all {files} result files (tables, translations, weights, histories, figures and records) were those
-of an uninterrupted run, except for times.
+The workflow finished {ends} times, the last time after the last kill. After each of the other times, the test started
+it again with no results. Each time, all {files} result files (tables, translations, weights, histories, figures and
+records) were those of an uninterrupted run, except for times.
 
 | hit | {" | ".join(SIGNALS.values())} |
 | --- | {" | ".join("---:" for _ in SIGNALS)} |

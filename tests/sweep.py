@@ -93,7 +93,7 @@ def small_config(kind: str, vocabulary: int) -> PreTrainedConfig:
     sizes = {"vocab_size": vocabulary, "num_hidden_layers": LAYERS, "hidden_size": WIDTH, "num_attention_heads": HEADS}
     sizes |= {"max_position_embeddings": 64} | tokens
     sizes |= {name: size for name, size in SIZES.items() if names.get(name) is not None}
-    return base_model.sized(kind, sizes | SHAPES.get(kind, {}))
+    return base_model.configuration_with_sizes(kind, sizes | SHAPES.get(kind, {}))
 
 
 def small_decoder(kind: str, vocabulary: int) -> PreTrainedModel:
@@ -266,10 +266,10 @@ def page(outcomes: dict[str, tuple[str, str, str]]) -> str:
         f"{torch.__version__.partition('+')[0]}. It tests every decoder of transformers",
         "that can be built with four blocks of width 32, each in its own process.",
         "",
-        "- **holds**: Loss, gradients and the set of trained weights equal those of transformers. A new skip changes",
-        "  nothing. A trained skip is the same after saving and loading. The lower blocks, run without the others,",
-        "  have the same states as in the whole model. Translations are the same in a batch, one by one and without",
-        "  a cache.",
+        "- **holds**: Loss, gradients and the set of trained weights equal those of transformers. A newly added skip",
+        "  connection does not change the output. A trained skip is the same after saving and loading. The lower",
+        "  blocks, run without the others, have the same states as in the whole model. Translations are the same in",
+        "  a batch, one by one and without a cache.",
         "- **refused**: skipclm refuses the architecture with an error of one line, before any training.",
         "- **not made**: No decoder of this size could be built, so the architecture was not tested.",
         "- **fails**: skipclm has a fault.",

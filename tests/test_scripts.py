@@ -20,7 +20,7 @@ def _imports(script):
 
 
 def _is_loading(node):
-    return isinstance(node, ast.With) and "startup.loading" in ast.unparse(node.items[0])
+    return isinstance(node, ast.With) and "startup.without_garbage_collection" in ast.unparse(node.items[0])
 
 
 def test_only_training_and_translation_scripts_import_torch():

@@ -58,10 +58,10 @@ def translate(
 ) -> None:
     """Translate each line of files or standard input, and write one line per translation to standard output.
 
-    A line that is too long for the model gives an empty line and a message on standard error. The other lines are
-    translated; the exit status is then 1.
+    If a line is too long for the model, its translation is an empty line, a message is written to standard error, and
+    the exit status is 1. All other lines are translated.
     """
-    with startup.loading():  # slow imports; --help does not need them
+    with startup.without_garbage_collection():  # slow imports; --help does not need them
         from skipclm import text
         from skipclm.data import examples
         from skipclm.evaluation import decoding
@@ -69,27 +69,27 @@ def translate(
 
     _check_trained(model, checkpoints.read_record(model), pair)
     lines = [
-        (place, text.tidy(line) if text.is_visible(line) else "")
-        for place, line in _numbered_lines(files or [STANDARD_INPUT])
+        (position, text.tidy(line) if text.is_visible(line) else "")
+        for position, line in _numbered_lines(files or [STANDARD_INPUT])
     ]
     decoder, tokenizer = checkpoints.load(model)
     _check_beams(beams, len(tokenizer))
     # A line without visible characters gives an empty line, because the model would invent a translation.
-    filled = [line for _, line in lines if line]
-    sources = examples.encode(tokenizer, filled) if filled else []
+    nonblank = [line for _, line in lines if line]
+    sources = examples.encode(tokenizer, nonblank) if nonblank else []
     options = {"length_ratio": length_ratio, "length_extra": length_extra, "progress": sys.stderr.isatty()}
     translated = decoding.translate(decoder, tokenizer, sources, beams=beams, batch_tokens=batch_tokens, **options)
     texts = iter(translated.texts)
     console.write("".join(f"{next(texts) if line else ''}\n" for _, line in lines))
-    _report_too_long([place for place, line in lines if line], translated.too_long)
+    _report_too_long([position for position, line in lines if line], translated.too_long)
 
 
-def _report_too_long(places: list[str], too_long: list[bool]) -> None:
+def _report_too_long(positions: list[str], too_long: list[bool]) -> None:
     """Report the sentences that are too long for the model, and exit with status 1 if there are any."""
-    for place in itertools.compress(places, too_long):
+    for position in itertools.compress(positions, too_long):
         console.print_error(
-            f"{place}: not translated: expected a sentence that leaves room for its translation within the tokens that "
-            "the model reads, found a longer one; shorten it, or make several lines of it"
+            f"{position}: not translated: expected a sentence that leaves room for its translation within the tokens "
+            "that the model reads, found a longer one; shorten it, or make several lines of it"
         )
     if any(too_long):
         raise typer.Exit(1)
@@ -171,17 +171,17 @@ def status(
     It uses the configuration of the last start of the workflow. Jobs that `snakemake -n` would rerun because the text
     or the base model has changed still count as done.
     """
-    from skipclm.planning import status as under_way
+    from skipclm.planning import status as progress
 
-    console.write(under_way.report(results))
+    console.write(progress.report(results))
 
 
 @app.command()
 def plan(
     configfile: Annotated[
-        list[Path] | None, typer.Option(help="Overlays of config.yaml; several may follow, as for snakemake.")
+        list[Path] | None, typer.Option(help="Overlays of config.yaml; several files are possible, as in snakemake.")
     ] = None,
-    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; several may follow, as for snakemake.")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; several are possible, as in snakemake.")] = None,
     more: Annotated[
         list[str] | None, typer.Argument(help="Further files for --configfile and further KEY=VALUE for --config.")
     ] = None,
@@ -224,7 +224,7 @@ def random_model(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Random seed of the weights.")] = 1,
 ) -> None:
     """Write a small random decoder with its tokenizer, to test the workflow with an architecture."""
-    with startup.loading():
+    with startup.without_garbage_collection():
         from skipclm.config import validation
         from skipclm.demo import generator
         from skipclm.models import checkpoints

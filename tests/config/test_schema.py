@@ -295,7 +295,7 @@ def test_wrong_type_is_named_with_the_expected_type_and_the_value(overlay, parts
         ("grid: {pairs: [en de]}", ["grid.pairs: expected two languages joined by a hyphen", "found 'en de'"]),
         (
             "languages: {pt-BR: {name: Portuguese, bleu_tokenizer: 13a}}",  # pairs are split at the hyphen
-            ["languages: expected names of letters and underscores, found 'pt-BR'; correct it"],
+            ["languages: expected names that contain only letters and underscores, found 'pt-BR'; correct it"],
         ),
         (
             "ablation: {variants: {c1-s1-t2: {}}}",  # the name of a cell

@@ -184,7 +184,7 @@ def test_model_of_spbleu_is_checked(folder, pieces):
     digest = hashlib.sha256(pieces.read_bytes()).hexdigest()
     validation.check(overlaid(f"evaluation: {overlay}, spbleu_sha256: {digest}}}"), SCHEMA)
     other = digest[::-1]
-    assert f"{other}, found {digest}; stage it again" in refusal(f"evaluation: {overlay}, spbleu_sha256: '{other}'}}")
+    assert f"{other}, found {digest}; copy it again" in refusal(f"evaluation: {overlay}, spbleu_sha256: '{other}'}}")
     assert "spbleu_sha256" in refusal("evaluation: {spbleu_sha256: abc}")
     (folder / "pieces.model").write_bytes(b"<html>")
     assert "evaluation.spbleu_model: expected a sentencepiece model" in refusal(f"evaluation: {overlay}}}")

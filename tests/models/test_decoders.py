@@ -270,4 +270,4 @@ def test_sortable_caches_are_recognised(architecture, expected, pairs):
         for weight in decoder.parameters():
             if weight.ndim > 1:
                 weight.mul_(3.0)
-    assert decoders.has_sortable_cache(decoder.eval()) == expected
+    assert decoders.has_reorderable_cache(decoder.eval()) == expected

@@ -40,7 +40,7 @@ def config():
 @pytest.fixture
 def root(tmp_path, config):
     """The files of a small experiment; for example, each job of the corpus took two seconds and 100 MB."""
-    mini = forecast.small(config)
+    mini = forecast.make_small(config)
     results, benchmarks = (tmp_path / part / "mine.plan" for part in ("results", "benchmarks"))
     jobs = dict.fromkeys(("corpus", "grid/select", "report"), 2.0)
     for text in forecast.texts(config):
@@ -74,13 +74,13 @@ def root(tmp_path, config):
 def test_cells_have_few_steps_if_only_a_variant_enables_training(config):
     config["training"]["enabled"] = False
     config["ablation"]["variants"]["longer"]["training"]["enabled"] = True
-    steps = {run.name: run.settings["training"].get("steps") for run in Experiment(forecast.small(config)).runs}
+    steps = {run.name: run.settings["training"].get("steps") for run in Experiment(forecast.make_small(config)).runs}
     assert set(steps.values()) == {12, None}
     assert steps["c1-s1-t3"] == steps["longer"] == 12
 
 
 def test_small_experiment_has_each_kind_of_run_with_few_steps(config):
-    mini = forecast.small(config)
+    mini = forecast.make_small(config)
     runs = Experiment(mini).runs
     assert [run.folder for run in runs] == [
         "grid/en-de/c1-s1-t3/seed1",
@@ -142,7 +142,7 @@ def test_wall_clock_depends_on_the_number_of_parallel(config, root):
 
 def test_forecast_of_comet_uses_its_own_jobs(config, root):
     config["evaluation"]["metrics"] = ["bleu", "comet"]
-    mini = forecast.small(config)
+    mini = forecast.make_small(config)
     for run in Experiment(mini).runs:
         for split in run.splits:
             path = root / f"benchmarks/mine.plan/{run.folder}/{split}.comet.tsv"
@@ -150,7 +150,7 @@ def test_forecast_of_comet_uses_its_own_jobs(config, root):
     row = forecast.predict(config, root).set_index("stage").loc["neural scores"]
     assert row["jobs"] == 24
     assert row["seconds"] == pytest.approx(16 * 12 + 8 * (2 + 10 * (5 * 9) / (3 * 4)))
-    text = forecast.to_text(forecast.predict(config, root), config, 2, {"highest": 1e9, "stays": 1e9})
+    text = forecast.to_text(forecast.predict(config, root), config, 2, {"peak": 1e9, "final": 1e9})
     assert "memory: 3.0 GB at most at a time" in text.splitlines()  # only one COMET runs at a time
 
 
@@ -185,15 +185,15 @@ def test_disk_space_includes_stored_models_and_running_trainings(config, root):
     space = forecast.disk(config, root, parallel_trainings=2)
     trained = 12  # models of variants stay; those of the grid are removed
     text = sum(path.stat().st_size for path in (root / "results/mine.plan/tokens").rglob("*.safetensors"))
-    small_files = space["stays"] - 500 - text - trained * 1000
+    small_files = space["final"] - 500 - text - trained * 1000
     assert 0 <= small_files < 24 * 300
-    assert space["highest"] - space["stays"] == 2 * (2 + 3 * 3) * 1000
+    assert space["peak"] - space["final"] == 2 * (2 + 3 * 3) * 1000
     config["grid"]["keep_weights"] = True
-    assert forecast.disk(config, root, parallel_trainings=2)["stays"] - space["stays"] == 8 * 1000
+    assert forecast.disk(config, root, parallel_trainings=2)["final"] - space["final"] == 8 * 1000
 
 
 def test_forecast_as_text(config, root):
-    text = forecast.to_text(forecast.predict(config, root), config, 2, {"highest": 2.5e9, "stays": 1e9})
+    text = forecast.to_text(forecast.predict(config, root), config, 2, {"peak": 2.5e9, "final": 1e9})
     assert text.splitlines()[0] == "8 runs of the grid, 16 of the ablation"
     assert text.splitlines()[-4].split()[:2] == ["in", "all"]
     assert "disk: 2.50 GB at its highest point, 1.00 GB in the end" in text
@@ -205,18 +205,18 @@ def test_gpu_hours_include_all_jobs_that_lease_gpus(config, root, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
     table = forecast.predict(config, root)
     table["seconds"] = [1e6, 3600.0, 7200.0, 1800.0, 1e6, 1e6]
-    text = forecast.to_text(table, config, 2, {"highest": 1e9, "stays": 1e9})
+    text = forecast.to_text(table, config, 2, {"peak": 1e9, "final": 1e9})
     assert "GPUs: 3 h 30 min in all, 1 h 45 min of each of 2" in text.splitlines()
     config["training"]["processes"] = 2  # each process leases a GPU
-    text = forecast.to_text(table, config, 2, {"highest": 1e9, "stays": 1e9})
+    text = forecast.to_text(table, config, 2, {"peak": 1e9, "final": 1e9})
     assert "GPUs: 5 h 30 min in all, 2 h 45 min of each of 2" in text.splitlines()
     config["execution"]["jobs_per_gpu"] = 2
-    text = forecast.to_text(table, config, 2, {"highest": 1e9, "stays": 1e9})
+    text = forecast.to_text(table, config, 2, {"peak": 1e9, "final": 1e9})
     assert "GPUs: 2 h 45 min in all, 1 h 22 min of each of 2" in text.splitlines()
 
 
 def test_gpu_memory_is_that_of_the_largest_training(config, root):
     record = root / "results/mine.plan/ablation/en-de/full/seed4/training.json"
     atomic.write_json(record, atomic.read_json(record) | {"gpu_memory_mb": 2500.0})
-    text = forecast.to_text(forecast.predict(config, root), config, 2, {"highest": 2.5e9, "stays": 1e9})
+    text = forecast.to_text(forecast.predict(config, root), config, 2, {"peak": 2.5e9, "final": 1e9})
     assert "GPU memory: 2.5 GB for each training" in text.splitlines()

@@ -34,7 +34,7 @@ def start(tmp_path, monkeypatch):
 
 def _planned_for(record, monkeypatch, rules="r"):
     monkeypatch.setenv(job_environment.INVOCATION, record)
-    return invocation.planned(rules)
+    return invocation.read_plan(rules)
 
 
 def test_job_reads_its_plan(start, monkeypatch):
@@ -95,7 +95,7 @@ def test_invocation_that_inherits_the_variable_has_its_own_record(monkeypatch):
 def test_job_without_the_variable_is_refused(monkeypatch):
     monkeypatch.delenv(job_environment.INVOCATION, raising=False)
     with pytest.raises(InputError, match="let the cluster pass environment variables"):
-        invocation.planned("r")
+        invocation.read_plan("r")
 
 
 def test_edited_rules_are_refused(start, monkeypatch):

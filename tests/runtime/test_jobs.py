@@ -127,9 +127,9 @@ def under_one_snakemake(monkeypatch):
     monkeypatch.setenv(job_environment.INVOCATION, "one Snakemake")
 
 
-def _attempt(note, error=None, allowed=2, so_far=0):
+def _attempt(note, error=None, allowed=2, progress=0):
     """Attempt a job that fails with `error`; return the reason of failure that it gets."""
-    with jobs.limited_attempts(note, allowed, so_far) as failure:
+    with jobs.limited_attempts(note, allowed, progress) as failure:
         if error and not failure:
             raise error
     return failure
@@ -177,12 +177,12 @@ def test_another_snakemake_starts_a_new_count(tmp_path, monkeypatch):
 
 def test_only_deaths_without_progress_count(tmp_path):
     note = tmp_path / "note"
-    for so_far in (0, 10, 20):  # for example on machines that are taken away
+    for progress in (0, 10, 20):  # for example on machines that are taken away
         with pytest.raises(RuntimeError):
-            _attempt(note, RuntimeError("bad luck"), so_far=so_far)
+            _attempt(note, RuntimeError("bad luck"), progress=progress)
     with pytest.raises(RuntimeError):
-        _attempt(note, RuntimeError("no luck"), so_far=20)
-    assert _attempt(note, so_far=20).startswith("RuntimeError: no luck\n")
+        _attempt(note, RuntimeError("no luck"), progress=20)
+    assert _attempt(note, progress=20).startswith("RuntimeError: no luck\n")
 
 
 def test_incomplete_note_is_ignored(tmp_path):

@@ -7,7 +7,7 @@ from skipclm.runtime import memory
 
 
 @pytest.mark.parametrize(
-    ("error", "is_lacking"),
+    ("error", "is_out_of_memory"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
         (RuntimeError("CUDA error: out of memory"), True),
@@ -20,11 +20,11 @@ from skipclm.runtime import memory
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     ],
 )
-def test_lack_of_memory_is_recognised(error, is_lacking):
-    assert memory.is_lacking(error) == is_lacking
+def test_lack_of_memory_is_recognised(error, is_out_of_memory):
+    assert memory.is_out_of_memory(error) == is_out_of_memory
 
 
 def test_error_of_torch_on_this_machine_is_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50, dtype=torch.uint8)
-    assert memory.is_lacking(caught.value)
+    assert memory.is_out_of_memory(caught.value)

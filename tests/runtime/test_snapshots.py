@@ -88,8 +88,8 @@ def test_snapshots_are_removed_when_the_training_is_done(two):
 
 def test_furthest_step_is_that_of_a_complete_snapshot(two, tmp_path):
     (two.folder / "checkpoint-11").mkdir()
-    assert snapshots.furthest(two.folder) == 10
-    assert snapshots.furthest(tmp_path / "none") == 0
+    assert snapshots.last_step(two.folder) == 10
+    assert snapshots.last_step(tmp_path / "none") == 0
 
 
 def test_incomplete_snapshots_do_not_replace_complete_ones(two):

@@ -55,7 +55,7 @@ try:
         validation.check_selection(config["evaluation"], HAS_COMET or uses_conda)
         job_environment.set_invocation(f"logs/{config['experiment']}")
     else:
-        PLANNED = invocation.planned(PLANNED["rules"])
+        PLANNED = invocation.read_plan(PLANNED["rules"])
         config.clear()
         config.update(PLANNED["config"])
     RESULTS = f"results/{config['experiment']}"

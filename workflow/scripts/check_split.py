@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from skipclm.runtime import atomic, jobs, startup
 
 jobs.end_with_parents()
-with startup.loading():
+with startup.without_garbage_collection():
     from skipclm.data import examples
     from skipclm.data.text_files import read_lines
     from skipclm.evaluation import metrics, split_check

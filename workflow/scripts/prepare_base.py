@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from skipclm.runtime import atomic, jobs, locks, startup
 
 jobs.end_with_parents()
-with startup.loading():
+with startup.without_garbage_collection():
     import pandas as pd
     import torch
 

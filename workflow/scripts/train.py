@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from skipclm.runtime import jobs, startup
 
 jobs.end_with_parents()
-with startup.loading():
+with startup.without_garbage_collection():
     from skipclm.config import runs
     from skipclm.runtime import devices, snapshots
     from skipclm.training import base_trial, training_job
@@ -20,7 +20,7 @@ snapshot_folder = folder / snapshots.FOLDER
 with (
     jobs.job(snakemake.log[0], __file__, snakemake.params.code),
     jobs.limited_attempts(
-        folder / "train.attempt", execution["attempts"], snapshots.furthest(snapshot_folder)
+        folder / "train.attempt", execution["attempts"], snapshots.last_step(snapshot_folder)
     ) as failure,
     devices.lease(snakemake.resources.gpu, execution["jobs_per_gpu"]),
 ):

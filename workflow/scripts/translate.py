@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from skipclm.runtime import atomic, jobs, startup
 
 jobs.end_with_parents()
-with startup.loading():
+with startup.without_garbage_collection():
     import torch
 
     from skipclm.data.examples import Examples

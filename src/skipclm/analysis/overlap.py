@@ -5,13 +5,14 @@ import pandas as pd
 from skipclm.evaluation.rouge import tokens
 from skipclm.text import key
 
-ORDER = 4  # of the n-grams
-NEAR = 0.8  # share of a sentence's n-grams that must occur in the other split to count it as a near duplicate
+NGRAM_ORDER = 4  # of the n-grams
+# A sentence is a near duplicate if this share of its n-grams occurs in the other split.
+NEAR_DUPLICATE_SHARE = 0.8
 COLUMNS = ["pair", "language", "split", "other", "sentences", "exact", "near", "ngrams_seen"]
 
 
 def overlap_table(corpus: dict[tuple[str, str], dict[str, list[str]]]) -> pd.DataFrame:
-    """Return one row per pair, language, held-out split and split before it.
+    """Return a row for each pair, language and held-out split, with each earlier split in the order of `corpus`.
 
     `corpus` maps (pair, language) to the sentences of each split. Columns:
     - pair, language, split, other;
@@ -41,11 +42,15 @@ def _compare(sentences: list[str], others: list[str], language: str) -> tuple[in
     counts = [
         (sum(ngram in other_ngrams for ngram in ngrams), len(ngrams)) for ngrams in map(_ngrams, tokenized) if ngrams
     ]
-    near = sum(seen >= NEAR * count for seen, count in counts)
+    near = sum(seen >= NEAR_DUPLICATE_SHARE * count for seen, count in counts)
     total = sum(count for _, count in counts)
     return len(sentences), exact, near, 100 * sum(seen for seen, _ in counts) / total if total else 0.0
 
 
 def _ngrams(words: list[str]) -> set[tuple[str, ...]]:
     """Return the n-grams of a sentence; the whole sentence if it is shorter."""
-    return {tuple(words[start : start + ORDER]) for start in range(max(1, len(words) - ORDER + 1))} if words else set()
+    return (
+        {tuple(words[start : start + NGRAM_ORDER]) for start in range(max(1, len(words) - NGRAM_ORDER + 1))}
+        if words
+        else set()
+    )

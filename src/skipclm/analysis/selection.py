@@ -144,7 +144,7 @@ def ablation_scores(runs: list[dict], names: list[str]) -> pd.DataFrame:
 
 
 def _check_unique(runs: list[dict]) -> None:
-    """Raise an `InputError` if two score files belong to the same run and split: one is in the place of another."""
+    """Raise an `InputError` if two score files name the same run and split: one was copied from another run."""
     seen = set()
     for run in runs:
         run_id = (run["pair"], run["split"], run["run"], run["seed"])

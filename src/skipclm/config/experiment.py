@@ -117,7 +117,7 @@ class Experiment:
         return [path for name in tests for path in self.run_files("ablation", f"{name}.{file}", pair, seed)]
 
     def check_files(self) -> list[str]:
-        """Return the checks of the splits that runs read, relative to the results."""
+        """Return the paths, relative to the results folder, of the check files of all splits that the runs read."""
         pairs = dict.fromkeys([*self.grid_pairs, *self.ablation_pairs])
         return [
             f"tokens/{pair}/{split}.json"

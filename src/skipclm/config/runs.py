@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from skipclm.errors import InputError
 
 METHOD_SECTIONS = ("contrastive", "skip", "lora", "training")
-USUAL = ("full", "contrastive_only", "skip_only", "finetune", "base")  # variants in the order of tables
+DEFAULT_VARIANTS = ("full", "contrastive_only", "skip_only", "finetune", "base")  # variants in the order of tables
 CONTEXT = 512  # positions of a model from scratch
 # Settings that have an effect only with one value of another setting. A setting without effect must cause no rerun.
 USED_WITH = {
@@ -122,7 +122,7 @@ def _term(cell: Cell, name: str, sign: str | None, shift: str | None) -> int:
 def grid_cells(grid: dict, depth: int) -> list[Cell]:
     """Return the cells of the grid: the product of its three lists, without the cells that constraints exclude.
 
-    Raises an `InputError` if no cell remains, or for a cell with a skip that does not lead upwards.
+    Raises an `InputError` if no cell remains, or if in some cell the skip source is not below the skip target.
     """
     check_constraints(grid["constraints"])
     axes = [expand_layers(grid[key], depth, f"grid.{key}") for key in Cell.__dataclass_fields__]
@@ -143,9 +143,17 @@ def grid_cells(grid: dict, depth: int) -> list[Cell]:
 
 
 def variants(config: dict) -> dict[str, dict]:
-    """Return the variants of the ablation that are not null, the usual ones first, in any order of overlays."""
+    """Return the variants of the ablation that are not null.
+
+    The default variants come first, independently of the order of the overlay files.
+    """
     enabled = {name: override for name, override in config["ablation"]["variants"].items() if override is not None}
-    return dict(sorted(enabled.items(), key=lambda item: USUAL.index(item[0]) if item[0] in USUAL else len(USUAL)))
+    return dict(
+        sorted(
+            enabled.items(),
+            key=lambda item: DEFAULT_VARIANTS.index(item[0]) if item[0] in DEFAULT_VARIANTS else len(DEFAULT_VARIANTS),
+        )
+    )
 
 
 def cell_settings(config: dict, cell: Cell) -> dict:
@@ -181,7 +189,7 @@ def trial_settings(config: dict, depth: int) -> dict[str, dict]:
 
 
 def _settings(config: dict, override: dict) -> dict:
-    """Merge an override into the settings, and remove those without effect, which could cause a rerun."""
+    """Merge an override into the settings. Settings without effect are removed, so that they cause no rerun."""
     merged = {name: config[name] | override.get(name, {}) for name in METHOD_SECTIONS}
     if not merged["training"]["enabled"]:
         merged["contrastive"] = merged["skip"] = {"enabled": False}

@@ -160,7 +160,10 @@ def _remedy(error: jsonschema.ValidationError) -> str:
 
 
 def _quotes(error: jsonschema.ValidationError) -> str:
-    """Return how to make a value text. On the command line, quotes do not help, because Snakemake removes them."""
+    """Return advice on how to write a value so that YAML reads it as a string.
+
+    On the command line, quotes do not help, because Snakemake removes them.
+    """
     if len(error.absolute_path) != 1:  # values in braces are text already
         return QUOTE
     text = error.instance if type(error.instance) is int else "..."  # an integer keeps its form

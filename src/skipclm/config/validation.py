@@ -158,11 +158,11 @@ def check_spbleu_file(path: Path, sha256: str | None) -> None:
             raise InputError(f"{path} cannot be read: {error.strerror}; correct the path or its permissions") from None
         if digest is None:
             raise InputError(
-                f"expected sacrebleu's sentencepiece model, found no file {path}; correct the path, or null"
+                f"expected sacrebleu's sentencepiece model, found no file {path}; correct the path, or set it to null"
             )
         if sha256 and digest != sha256:
             raise InputError(
-                f"expected a file with the digest evaluation.spbleu_sha256, {sha256}, found {digest}; stage it again"
+                f"expected a file with the digest evaluation.spbleu_sha256, {sha256}, found {digest}; copy it again"
             )
 
 
@@ -260,7 +260,7 @@ def check_variants(config: dict, cells: list[runs.Cell]) -> None:
 
 
 def winning_variant(config: dict) -> str | None:
-    """Return the first variant that is trained like the best cell of the grid, for any best cell, or None."""
+    """Return the first variant with the settings of the best cell, that is, with all layers `best`; or None."""
     best = runs.cell_settings(config, runs.Cell("best", "best", "best"))
     return next((name for name in runs.variants(config) if runs.variant_settings(config, name) == best), None)
 

@@ -16,14 +16,16 @@ class LengthGroupedBatches(Sampler[list[int]]):
     """Yield `steps` batches of pairs of similar length, in a random order that the seed fixes.
 
     A batch has at most `batch_size` pairs. If `batch_tokens` is given, it has at most that many tokens with padding; a
-    longer pair forms a batch of its own. With several processes, each gets every n-th pair of a batch, and at least
-    one: a batch never has fewer pairs than there are processes, even above `batch_tokens`. Remaining pairs join another
-    batch. The batches are shuffled, unlike those of the sampler of transformers, where long batches precede short ones
-    and the loss rises and falls with the length.
+    longer pair forms a batch of its own. With n processes, each process gets every n-th pair of a batch. So that each
+    process gets at least one pair, a batch has at least n pairs, even if it then has more than `batch_tokens` tokens.
+    If fewer than n pairs remain at the end of a pool, they are added to the previous batch. The batches are shuffled,
+    unlike those of the sampler of transformers, where long batches precede short ones and the loss rises and falls with
+    the length.
     """
 
     POOL = 50  # at most this many batches are sorted by length together: enough for little padding
-    POOLS = 8  # a small corpus has smaller pools, about this many, so that each pass mixes its pairs differently
+    # A small corpus has about this many pools, which are smaller, so that each pass combines the pairs differently.
+    POOLS = 8
 
     def __init__(
         self,

@@ -91,8 +91,8 @@ def add_test(corpus: dict, name: str, languages: dict, pairs: list[str], folder:
     """Add a further test set to the corpus in `folder`: `<pair>/<name>.<language>` and `summary.<name>.tsv`.
 
     `corpus` holds folder, seed and cleaning, and under `name` the source and size of the test set. The other splits do
-    not change, so no model has to be trained again. The test set drops, and counts, the rows that share a sentence with
-    train or valid; with `size: null` it keeps all others. Raises InputError as `build_corpus` does.
+    not change, so no model has to be trained again. Rows that share a sentence with train or valid are removed from the
+    test set and counted; with `size: null`, all other rows are kept. Raises InputError as `build_corpus` does.
     """
     sources.check_files(corpus, languages, pairs, [name])
     built = {split: _read_built(Path(folder), split, pairs) for split in ("train", "valid")}

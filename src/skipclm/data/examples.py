@@ -62,8 +62,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> list[lis
 def decode(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[str]:
     """Decode token ids to lines of text, without special tokens; `tidy` normalizes the text like the corpus.
 
-    No space before punctuation or around apostrophes is deleted, even if the tokenizer sets
-    `clean_up_tokenization_spaces`, as those saved by transformers 4 often do.
+    Spaces before punctuation and around apostrophes are kept, even if the tokenizer sets
+    `clean_up_tokenization_spaces`. Tokenizers saved by transformers 4 often set it.
     """
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     return [tidy(tokenizer.decode(ids, **options)) for ids in rows]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 
-LETTERS = 2  # a text with fewer letters has no language
+LETTERS = 2  # for a text with fewer letters, no language is identified
 
 
 def identifier_signature(languages: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Detect input that is not plain text: headers, markup, quotes and escapes of file formats, wrong decoding.
 
-A certain case raises an error. A doubtful case, which may be correct text, gives a warning.
+If the input is clearly not plain text, an error is raised. If it might be correct text, there is only a warning.
 """
 
 import re
@@ -117,7 +117,10 @@ def _words(cell: str) -> set[str]:
 
 
 def _is_mojibake(text: str) -> bool:
-    """Tell whether a text is UTF-8 that was decoded as Latin-1 or Windows-1252: encoding it so gives valid UTF-8."""
+    """Tell whether a text is UTF-8 that was wrongly decoded as Latin-1 or Windows-1252.
+
+    This is the case if encoding the text in Latin-1 or Windows-1252 gives valid UTF-8.
+    """
     if text.isascii():
         return False
     try:

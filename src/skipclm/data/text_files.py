@@ -135,10 +135,11 @@ def _reads_as_utf8(sample: bytes) -> bool:
 
 
 def _count_ascii(sample: bytes, encoding: str) -> int:
-    r"""Return the number of ASCII characters in a sample that is decoded as UTF-16 or UTF-32; 0 if that is unlikely.
+    r"""Return the number of ASCII characters in a sample decoded with `encoding` (UTF-16 or UTF-32); 0 if the sample is
+    probably not in this encoding.
 
-    Mostly ASCII characters, such as line ends, have zero bytes in these encodings. UTF-8 text with zero bytes does not
-    pass as UTF-16: it loses its line ends, and its spaces become unprintable characters.
+    In these encodings, the characters with zero bytes are mostly ASCII characters, such as line ends. UTF-8 text with
+    zero bytes does not pass as UTF-16: it loses its line ends, and its spaces become unprintable characters.
     """
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(sample)  # the sample may end inside a character
@@ -149,7 +150,8 @@ def _count_ascii(sample: bytes, encoding: str) -> int:
     return sum(map(str.isascii, text)) if is_likely else 0
 
 
-# By the first bytes. No text in UTF-8 begins with them; it could begin with only "BZh".
+# The keys match the first bytes of a file. No UTF-8 text begins with these bytes. For bzip2, the pattern is longer than
+# "BZh", because a text could begin with "BZh".
 _COMPRESSED: dict[re.Pattern, tuple[str, Callable[[bytes], bytes]]] = {
     re.compile(rb"\x1f\x8b"): ("gzip", gzip.decompress),
     # The second alternative is an empty file.

@@ -19,7 +19,7 @@ from transformers import (
 from skipclm.data.batching import pad, split_into_batches
 from skipclm.data.examples import Prompt, decode
 from skipclm.models import checkpoints, modeling
-from skipclm.models.decoders import find_batching, fuse_attention, has_sortable_cache, router_loss_omitted
+from skipclm.models.decoders import find_batching, fuse_attention, has_reorderable_cache, router_loss_omitted
 from skipclm.runtime import memory
 
 
@@ -61,14 +61,14 @@ def translate(
     limits = [prompt.max_new_tokens(ids, context, length_ratio, length_extra) for ids in sources]
     too_long = [context is not None and len(row) >= context for row in prompts]
     translated = Translated([""] * len(sources), list(too_long), too_long)
-    readable = [i for i in range(len(sources)) if not too_long[i]]
+    translatable = [i for i in range(len(sources)) if not too_long[i]]
     lengths = [
         len(row) + int(length_ratio * len(ids)) + length_extra for row, ids in zip(prompts, sources, strict=True)
     ]
-    by_length = sorted(readable, key=lengths.__getitem__, reverse=True)  # needs little padding
+    by_length = sorted(translatable, key=lengths.__getitem__, reverse=True)  # needs little padding
     with _neutral_generation(model, prompt):
         decoder = modeling.decoder_of(model)
-        batching, search = find_batching(decoder), _Search(prompt, beams, has_sortable_cache(decoder))
+        batching, search = find_batching(decoder), _Search(prompt, beams, has_reorderable_cache(decoder))
 
         def fits(batch: list[int]) -> bool:
             """Tell whether these sentences, the longest first, may share a batch."""
@@ -92,11 +92,11 @@ def translate(
 
 @dataclass(frozen=True)
 class _Search:
-    """Generation settings. `sorts_cache`: the rows of the model's cache can be reordered."""
+    """Generation settings. `can_reorder_cache`: the rows of the model's cache can be reordered."""
 
     prompt: Prompt
     beams: int
-    sorts_cache: bool
+    can_reorder_cache: bool
 
 
 def _are_equal(values: Iterable[int]) -> bool:
@@ -126,7 +126,7 @@ def _generate_in_memory(
     try:
         return _generate(model, search, prompts, limits)
     except RuntimeError as error:
-        if not memory.is_lacking(error) or len(prompts) == 1:
+        if not memory.is_out_of_memory(error) or len(prompts) == 1:
             raise
     memory.release()
     half = math.ceil(len(prompts) / 2)
@@ -143,7 +143,7 @@ def _generate(model: PreTrainedModel, search: _Search, prompts: list[list[int]],
     if search.beams == 1:
         return _greedy(model, search, ids, mask, torch.tensor(limits, device=model.device))
     options = {"max_new_tokens": max(limits), "num_beams": search.beams, "do_sample": False}
-    sequences = model.generate(input_ids=ids, attention_mask=mask, use_cache=search.sorts_cache, **options)
+    sequences = model.generate(input_ids=ids, attention_mask=mask, use_cache=search.can_reorder_cache, **options)
     return sequences[:, ids.shape[1] :].tolist()
 
 
@@ -170,7 +170,8 @@ def _greedy(model: PreTrainedModel, search: _Search, ids: Tensor, mask: Tensor, 
         for row, generated in zip(rows[ended].tolist(), output.sequences[ended, width:].tolist(), strict=True):
             finished[row] = generated
         rows, limits, ids = rows[~ended], limits[~ended], output.sequences[~ended]
-        cache = output.past_key_values if search.sorts_cache else None  # without a cache, it is computed again
+        # A cache that cannot be reordered is discarded and computed again.
+        cache = output.past_key_values if search.can_reorder_cache else None
         if cache is not None:
             cache.reorder_cache((~ended).nonzero().flatten())
         mask = torch.cat([mask[~ended], mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)

@@ -134,7 +134,10 @@ def _build_ter(texts: Translations) -> TER:
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:
-    """Return 100 times the first column over the second, a number of segments or tokens; 0 if that is 0."""
+    """Return 100 times the first column divided by the second.
+
+    The second column is a number of segments or tokens; if it is 0, the result is 0.
+    """
     sums = np.atleast_2d(sums)
     return 100 * np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=sums[:, 1] != 0)
 
@@ -236,7 +239,7 @@ METRICS = {
 }
 NEURAL = ("comet", "xcomet")
 NEURAL_CORES = 16  # CPU cores of a job that scores one neural metric without a GPU
-# Metrics of errors in single translations, which an average score hides.
+# Metrics that count errors in single translations; an average score does not show such errors.
 RATES = ("empty", "copied", "wrong_language", "looping", "length_ratio", "cut")
 
 

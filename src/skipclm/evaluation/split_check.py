@@ -9,7 +9,7 @@ from skipclm.evaluation import metrics
 
 
 def check_trainings(split: str, pairs: Examples, trainings: list[dict]) -> list[dict]:
-    """Return the settings of each training with the number of pairs that it uses (`used`) and of all pairs (`of`).
+    """Return the settings of each training, with the numbers of pairs that it uses (`used`) and of all pairs (`of`).
 
     The settings are max_tokens, batch_size and validations. Raises an `InputError` if train has fewer usable pairs than
     a batch needs, or if valid has none and the training has validations.
@@ -38,11 +38,11 @@ def round_trip(
 ) -> dict:
     """Encode and decode the references and score the result: the best score that any model can reach.
 
-    `encoded` holds the tokens of the references, `limits` the maximum number of tokens of each translation, with its
-    end. `texts` holds sources and references, and the references again as hypotheses. Returns `ceiling` (value and
-    signature by metric), `changed` (the number of references that decode to another text), an `example` of them,
-    `unknown` (the percentage of unknown tokens) and `cut` (the numbers, from 1, of the references that are longer than
-    their limit).
+    `encoded` holds the tokens of the references. `limits` holds the maximum number of tokens of each translation,
+    including the end token. `texts` holds sources and references, and the references again as hypotheses. Returns
+    `ceiling` (value and signature by metric), `changed` (the number of references that decode to another text), an
+    `example` of them, `unknown` (the percentage of unknown tokens) and `cut` (the numbers, from 1, of the references
+    that are longer than their limit).
     """
     end, unknown = tokenizer.eos_token_id, tokenizer.unk_token_id
     content = [ids[: ids.index(end)] if end in ids else ids for ids in encoded]
@@ -77,8 +77,8 @@ def warnings(check: dict) -> list[str]:
             f"{cut[0]}: a perfect model reaches {_scores(check['ceiling'])}; raise evaluation.length_ratio or "
             "evaluation.length_extra, unless the context is the limit"
         )
-    lines += _losses("references", check["pairs"], check) if "ceiling" in check else []
-    lines += _losses("sources", check["pairs"], check["source"]) if "source" in check else []
+    lines += _round_trip_warnings("references", check["pairs"], check) if "ceiling" in check else []
+    lines += _round_trip_warnings("sources", check["pairs"], check["source"]) if "source" in check else []
     for training in check.get("trainings", []):
         if 2 * training["used"] < training["of"]:
             lines.append(
@@ -88,7 +88,7 @@ def warnings(check: dict) -> list[str]:
     return lines
 
 
-def _losses(side: str, pairs: int, result: dict) -> list[str]:
+def _round_trip_warnings(side: str, pairs: int, result: dict) -> list[str]:
     """Return a warning if the round trip of one side through the tokenizer costs more than one point of a score."""
     low = {name: score for name, score in result["ceiling"].items() if metrics.is_imperfect(name, score["value"])}
     if not result["changed"] or not low:

@@ -37,7 +37,7 @@ class SkipCLMConfig(PreTrainedConfig):
         self.base = AutoConfig.for_model(**base) if isinstance(base, dict) else base
 
     def validate(self) -> None:
-        """Validate the base configuration by its own rules; the rules of `PreTrainedConfig` may not apply to it."""
+        """Validate the base configuration by its own rules; those of `PreTrainedConfig` do not fit all models."""
         if self.base is not None:
             self.base.validate()
 

@@ -51,8 +51,11 @@ def find_blocks(decoder: PreTrainedModel) -> nn.ModuleList:
 
 
 def body_of(decoder: PreTrainedModel) -> nn.Module:
-    """Return the decoder without its head; it returns the final states. Raises a `ValueError` like `find_stack`."""
-    # `base_model_prefix` is the same name in most models, but not in all.
+    """Return the decoder without its head, a module whose output is the final states.
+
+    Raises a `ValueError` like `find_stack`.
+    """
+    # In most models, but not in all, `base_model_prefix` is the name of this module.
     return decoder.get_submodule(find_stack(decoder)[0].partition(".")[0])
 
 
@@ -278,7 +281,7 @@ def _generate_steps(decoder: PreTrainedModel, ids: Tensor, count: int, **inputs:
 
 
 @torch.inference_mode()
-def has_sortable_cache(decoder: PreTrainedModel) -> bool:
+def has_reorderable_cache(decoder: PreTrainedModel) -> bool:
     """Return whether `reorder_cache` reorders the complete state of a decoder, as beam search requires.
 
     Some recurrent decoders store a part of their state outside the cache. The function compares the logits of two

@@ -26,8 +26,9 @@ tags: [skipclm, translation]
 CARD = """
 # {base} with a skip connection
 
-This is a {base} decoder with a skip connection that skipclm added; config.json gives its blocks. **Loading the model
-requires skipclm. Otherwise the skip connection and everything that the model learned are lost:**
+This is a {base} decoder with a skip connection that skipclm added. config.json specifies between which blocks the skip
+connection runs. **Loading the model requires skipclm. Otherwise the skip connection and everything that the model
+learned are lost:**
 
     import skipclm
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -35,8 +36,8 @@ requires skipclm. Otherwise the skip connection and everything that the model le
     model = AutoModelForCausalLM.from_pretrained("this folder or repository")
     tokenizer = AutoTokenizer.from_pretrained("this folder or repository")
 
-A model trained by skipclm translates the sentence before an end-of-sequence token.
-`skipclm.evaluation.decoding.translate` builds such prompts:
+The prompt of a model trained by skipclm is a source sentence followed by an end-of-sequence token; the model then
+generates the translation. `skipclm.evaluation.decoding.translate` builds such prompts:
 
     from skipclm.data.examples import encode
     from skipclm.evaluation.decoding import translate
@@ -155,7 +156,11 @@ class SkipCLMForCausalLM(PreTrainedModel, GenerationMixin):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Return False: for custom code, transformers skips buffers that a parent module initialises (the gate)."""
+        """Return False.
+
+        If a model counts as custom code, transformers does not initialise buffers, such as the gate, in the
+        `_init_weights` of a parent module.
+        """
         return False
 
     def _connect(self) -> None:

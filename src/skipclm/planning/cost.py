@@ -37,9 +37,9 @@ class Measured:
         self.ended: dict[str, float] = {}
         for path in folder.rglob("*.tsv"):
             job = str(path.relative_to(folder).with_suffix(""))
-            if self._is_needed(job) and (last := _last(path)):
+            if self._is_needed(job) and (last := _read_last_attempt(path)):
                 seconds, self.memory[job] = last
-                self.seconds[job] = max(seconds, self._trained(job))
+                self.seconds[job] = max(seconds, self._training_seconds(job))
                 self.ended[job] = path.stat().st_mtime
 
     def _is_needed(self, job: str) -> bool:
@@ -51,7 +51,7 @@ class Measured:
         """Return the kind of a job, one of STAGES, from the name of its benchmark."""
         return self._kinds.get(job) or PREPARATION.get(job.partition(".")[0], "tables and figures")
 
-    def _trained(self, job: str) -> float:
+    def _training_seconds(self, job: str) -> float:
         """Return the seconds of all attempts of a training; 0 for another job or a failed training."""
         record = self.results / job.removesuffix("/train") / "training.json"
         has_record = job.endswith("/train") and record.exists()
@@ -68,7 +68,7 @@ class Measured:
         )
 
 
-def _last(benchmark: Path) -> list[float] | None:
+def _read_last_attempt(benchmark: Path) -> list[float] | None:
     """Return seconds and memory of the last attempt of a job; a value that was not measured is nan.
 
     Returns None for an incomplete file.

@@ -42,8 +42,13 @@ def _explain(results: Path, stage: str, pair: str, run: str, metric: str, split:
     names = list(dict.fromkeys(name for score in scores for name in score["metrics"]))
     if metric not in names and names:
         raise InputError(f"expected a metric among {', '.join(names)}, found {metric!r}; {suggestion(metric, names)}")
-    seed_runs = [_run(path, score, metric) for path, score in zip(files, scores, strict=True)]
-    parts = [_number(scores, pair, run, metric), *seed_runs, _data(results, pair, split), _base(results)]
+    seed_runs = [_describe_run(path, score, metric) for path, score in zip(files, scores, strict=True)]
+    parts = [
+        _describe_mean(scores, pair, run, metric),
+        *seed_runs,
+        _describe_data(results, pair, split),
+        _describe_base(results),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -70,7 +75,7 @@ def _check_exists(name: str, kind: str, parent: Path) -> None:
         )
 
 
-def _number(scores: list[dict], pair: str, run: str, metric: str) -> str:
+def _describe_mean(scores: list[dict], pair: str, run: str, metric: str) -> str:
     values = [score["metrics"].get(metric, {}).get("value") for score in scores]
     measured = [value for value in values if value is not None]
     mean = f"{fmean(measured):.4f}, the mean over {len(measured)} of {len(values)} seeds" if measured else "no value"
@@ -80,7 +85,7 @@ def _number(scores: list[dict], pair: str, run: str, metric: str) -> str:
     return "\n".join(lines + [f"  signature: {signature}" for signature in sorted(signatures)])
 
 
-def _run(path: Path, score: dict, metric: str) -> str:
+def _describe_run(path: Path, score: dict, metric: str) -> str:
     """Describe the run of one seed."""
     entry = score["metrics"].get(metric, {})
     value = entry.get("not_run") or (entry and f"{entry['value']:.4f}")
@@ -122,7 +127,7 @@ def _as_text(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _data(results: Path, pair: str, split: str) -> str:
+def _describe_data(results: Path, pair: str, split: str) -> str:
     """Describe the text on which a run was trained, selected and scored."""
     columns = ["pair", "split", "origin", "pairs", "source_sha256", "target_sha256"]
     summary = tsv.read(results / "corpus/summary.tsv", columns)
@@ -139,7 +144,7 @@ def _data(results: Path, pair: str, split: str) -> str:
     return "\n".join(["data:", *lines])
 
 
-def _base(results: Path) -> str:
+def _describe_base(results: Path) -> str:
     record = atomic.read_record(results / "base" / provenance.RECORD)
     lines = [f"  {key}: {_as_text(value)}" for key, value in record.get("model", {}).items()]
     return "\n".join(["base model:", *lines, *(f"  {line}" for line in _provenance(record))])

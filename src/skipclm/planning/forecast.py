@@ -21,13 +21,13 @@ from skipclm.evaluation import metrics
 from skipclm.planning.cost import STAGES, Measured, duration
 from skipclm.runtime import atomic, devices, tsv
 
-STEPS, ROW = 12, 4  # steps of the small trainings, and steps per row of their history
+STEPS, STEPS_PER_ROW = 12, 4  # steps of the small trainings, and steps per row of their history
 LEASING = ("base model", "trainings", "translations", "neural scores")  # stages that use a GPU
 SPECIAL = 3  # special tokens in an example
 BASE_STEPS = 30  # steps of the small base model, with 10 steps per row of its history
 
 
-def small(config: dict) -> dict:
+def make_small(config: dict) -> dict:
     """Return the configuration of the small experiment."""
     config = deepcopy(config)
     pair = config["grid"]["pairs"][0]
@@ -40,7 +40,7 @@ def small(config: dict) -> dict:
         config[stage] |= {"seeds": config[stage]["seeds"][:1], "keep_weights": True}
     for section in (config, *runs.variants(config).values()):
         if "training" in section:
-            section["training"] |= {"steps": STEPS, "log_every": ROW, "validations": 1}
+            section["training"] |= {"steps": STEPS, "log_every": STEPS_PER_ROW, "validations": 1}
         if "skip" in section:
             section["skip"] |= {"warmup_steps": 1}
     # An untrained model generates up to the limit, while a trained one ends near the length of the reference.
@@ -50,7 +50,7 @@ def small(config: dict) -> dict:
 
 def texts(config: dict) -> list[str]:
     """Return the encoded texts, as pair/split, that the runs of both experiments read."""
-    all_runs = [*Experiment(small(config)).runs, *Experiment(config).runs]
+    all_runs = [*Experiment(make_small(config)).runs, *Experiment(config).runs]
     return list(dict.fromkeys(f"{run.pair}/{split}" for run in all_runs for split in ("train", "valid", *run.splits)))
 
 
@@ -77,22 +77,22 @@ class _TextLengths:
 
 
 @dataclass(frozen=True)
-class _Speed:
-    """The speed of a training, in seconds."""
+class _Durations:
+    """The time that the parts of a training take, in seconds."""
 
     overhead: float  # before and after all steps
     token: float  # per token
     validation: float  # per validation
 
     @classmethod
-    def of(cls, measured: Measured, run: Run) -> "_Speed":
+    def of(cls, measured: Measured, run: Run) -> "_Durations":
         """Return the speed of a small training, from its record, its history and its benchmark."""
         record = atomic.read_json(measured.results / run.folder / "training.json")
         history = tsv.read(measured.results / run.folder / "history.tsv")
         tokens = record["train_tokens"] / record["train_steps"]
         step = tokens / float(history["tokens_per_second"].iloc[1:].mean())  # the first row includes the setup
-        first_row = tokens * ROW / float(history["tokens_per_second"].iloc[0])
-        validation = max(0.0, record["train_seconds"] - first_row - (STEPS - ROW) * step)
+        first_row = tokens * STEPS_PER_ROW / float(history["tokens_per_second"].iloc[0])
+        validation = max(0.0, record["train_seconds"] - first_row - (STEPS - STEPS_PER_ROW) * step)
         overhead = measured.seconds[f"{run.folder}/train"] - STEPS * step - validation
         return cls(overhead, step / tokens, validation)
 
@@ -113,15 +113,15 @@ def predict(config: dict, root: Path) -> pd.DataFrame:
     Returns a row for each stage, with jobs, steps, tokens, seconds, memory_mb and, for trainings on a GPU,
     gpu_memory_mb.
     """
-    mini = small(config)
-    measured = Measured(root, mini)
-    models = {run.name if run.stage == "ablation" else "": run for run in Experiment(mini).runs}
+    small_config = make_small(config)
+    measured = Measured(root, small_config)
+    models = {run.name if run.stage == "ablation" else "": run for run in Experiment(small_config).runs}
     rows: dict[str, dict] = {stage: {"jobs": 0, "steps": 0, "tokens": 0.0, "seconds": 0.0} for stage in STAGES}
     text = _TextLengths.of(config, measured.results / "tokens")
     for stage, jobs, steps, tokens, seconds in _run_jobs(config, measured, models, text):
         for key, value in (("jobs", jobs), ("steps", steps), ("tokens", tokens), ("seconds", seconds)):
             rows[stage][key] += value
-    for stage, jobs, seconds in _other_jobs(config, mini, measured):
+    for stage, jobs, seconds in _other_jobs(config, small_config, measured):
         rows[stage]["jobs"] += jobs
         rows[stage]["seconds"] += seconds
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("stage")
@@ -142,7 +142,7 @@ def _run_jobs(
 ) -> Iterator[tuple[str, int, int, float, float]]:
     """Yield stage, jobs, steps, tokens and seconds of the jobs of each run, from a small run of the same kind."""
     startup = _startup(measured)
-    speeds = {name: _Speed.of(measured, run) for name, run in models.items() if run.settings["training"]["enabled"]}
+    speeds = {name: _Durations.of(measured, run) for name, run in models.items() if run.settings["training"]["enabled"]}
     for run in Experiment(config).runs:
         kind = run.name if run.stage == "ablation" else ""
         model, training = models[kind], run.settings["training"]
@@ -156,11 +156,11 @@ def _run_jobs(
                 yield measured.stage_of(job), 1, 0, 0.0, startup + (measured.seconds[job] - startup) * ratio
 
 
-def _other_jobs(config: dict, mini: dict, measured: Measured) -> Iterator[tuple[str, int, float]]:
+def _other_jobs(config: dict, small_config: dict, measured: Measured) -> Iterator[tuple[str, int, float]]:
     """Yield stage, jobs and seconds of jobs outside runs; they grow with the number of pairs or of runs."""
     startup = _startup(measured)
     scratch = config["model"]["scratch"] if config["model"]["source"] == "scratch" else None
-    growth = {stage: _count(config, stage) / _count(mini, stage) for stage in ("grid", "ablation")}
+    growth = {stage: _count(config, stage) / _count(small_config, stage) for stage in ("grid", "ablation")}
     for job, seconds in measured.seconds.items():
         stage = measured.stage_of(job)
         if job == "base" and scratch:
@@ -220,10 +220,10 @@ def _parallel(table: pd.DataFrame, parallel: dict[str, int]) -> pd.Series:
 
 
 def disk(config: dict, root: Path, parallel_trainings: int) -> dict[str, float]:
-    """Return the bytes on the disk at the `highest` point of an experiment, and at its end (`stays`)."""
-    mini = small(config)
-    folder = root / "results" / mini["experiment"]
-    variants = {run.name: folder / run.folder for run in Experiment(mini).runs if run.stage == "ablation"}
+    """Return the disk space of an experiment in bytes: its maximum (`peak`) and the space at the end (`final`)."""
+    small_config = make_small(config)
+    folder = root / "results" / small_config["experiment"]
+    variants = {run.name: folder / run.folder for run in Experiment(small_config).runs if run.stage == "ablation"}
     models = {name: _size(path / "model") for name, path in variants.items()}
     largest, files = max(models.values()), max(_size(path) - models[name] for name, path in variants.items())
     weights = [models.get(run.name, largest) for run in _trainings(config) if config[run.stage]["keep_weights"]]
@@ -231,7 +231,7 @@ def disk(config: dict, root: Path, parallel_trainings: int) -> dict[str, float]:
     stays = _size(folder / "base") + text + files * len(Experiment(config).runs) + sum(weights)
     # Each parallel training has its model, one more that waits for its translation, and up to three snapshots of
     # weights and the two moments of the optimizer.
-    return {"highest": stays + parallel_trainings * (2 + 3 * 3) * largest, "stays": stays}
+    return {"peak": stays + parallel_trainings * (2 + 3 * 3) * largest, "final": stays}
 
 
 def _size(path: Path) -> int:
@@ -257,7 +257,7 @@ def to_text(table: pd.DataFrame, config: dict, cores: int, space: dict[str, floa
             f"about {duration(total)} on {cores} cores, {parallel['trainings']} trainings at a time",
             f"memory: {memory / 1e3:.1f} GB at most at a time",
             *_gpu_lines(table, config),
-            f"disk: {gigabytes['highest']} at its highest point, {gigabytes['stays']} in the end",
+            f"disk: {gigabytes['peak']} at its highest point, {gigabytes['final']} in the end",
             "",
         ]
     )

@@ -52,23 +52,23 @@ def _interrupt(number: int, _: object) -> None:
 
 def _plan(overlays: list[Path], settings: list[str], cores: int) -> str:
     config = resolve(overlays, settings)
-    mini = forecast.small(config)
-    name = mini["experiment"]
+    small_config = forecast.make_small(config)
+    name = small_config["experiment"]
     for place in ("results", "benchmarks"):
         if (Path(place) / name).exists():
             raise InputError(f"expected no folder {place}/{name}, found one, perhaps of an interrupted plan; remove it")
     console.print_error(f"{name}: a few steps of each kind of training ...")
     (Path("results") / name).mkdir(parents=True)
     try:
-        _run(mini, forecast.texts(config), cores)
-        _check(mini)
+        _run(small_config, forecast.texts(config), cores)
+        _check(small_config)
         table = forecast.predict(config, Path())
         space = forecast.disk(config, Path(), forecast.parallel_jobs(config, cores)["trainings"])
     finally:
         for place in ("results", "benchmarks"):
             shutil.rmtree(Path(place) / name, ignore_errors=True)
     shutil.rmtree(Path("logs") / name)
-    _log(mini).unlink()
+    _log(small_config).unlink()
     stages = table[["stage", "jobs", "steps", "tokens", "seconds"]].to_dict("records")
     atomic.write_json(
         Path("results") / config["experiment"] / cost.FORECAST, {"config": config, "cores": cores, "stages": stages}
@@ -77,10 +77,11 @@ def _plan(overlays: list[Path], settings: list[str], cores: int) -> str:
 
 
 def options(configfile: Sequence[Path], config: Sequence[str], more: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the files and the KEY=VALUE settings of a command line with the meaning that it has for snakemake.
+    """Return the files and the KEY=VALUE settings of a command line, interpreted as in snakemake.
 
-    There, an option takes all words that follow it; `more` are the words after the first. Raises an `InputError` for a
-    repeated option, of which Snakemake would use only the last one, and for words that follow no option.
+    In snakemake, an option takes all words that follow it. Here, `configfile` and `config` hold the first word after
+    each option, and `more` holds the remaining words. Raises an `InputError` for a repeated option, of which Snakemake
+    would use only the last one, and for words that follow no option.
     """
     settings = [word for word in more if SETTING.match(word)]
     files = [Path(word) for word in more if not SETTING.match(word)]

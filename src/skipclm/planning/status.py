@@ -51,8 +51,8 @@ def _lines(results: Path, config: dict) -> list[str]:
 def state(results: Path, config: dict, run: Run) -> str:
     """Return the state of a run: done, failed, running or left.
 
-    A run with other settings or without some metric is left. A changed text or base model has no effect here until
-    Snakemake repeats the first job.
+    A run counts as left if it was trained with other settings or if one of the metrics is missing. If the text or the
+    base model has changed, a run still counts as done until Snakemake reruns the first of its jobs.
     """
     folder = results / run.folder
     if any(map(locks.is_locked, folder.glob("*.attempt"))):
@@ -143,9 +143,9 @@ def _kind(run: Run) -> tuple[str, bool]:
 
 
 def _seconds_of_similar(run: Run, seconds: dict[tuple[str, bool], list[Seconds]]) -> list[Seconds]:
-    """Return the seconds of runs of the same kind, or otherwise those of the other stage.
+    """Return the seconds of finished runs of the same kind.
 
-    Runs without a training are not similar to one with a training.
+    If there are none, return those of the runs of both stages, without untrained runs if `run` is trained.
     """
     stage, is_trained = _kind(run)
     similar = [entry for kind, entries in seconds.items() if kind[1] >= is_trained for entry in entries]

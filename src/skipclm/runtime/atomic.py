@@ -78,7 +78,7 @@ def write_lines(path: str | Path, lines: list[str]) -> None:
 def new_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; if the block succeeds, flush it and rename it to `path`.
 
-    Temporary folders of killed jobs are removed first. Two jobs must not make the same folder at a time.
+    Temporary folders of killed jobs are removed first. Two jobs must not create the same folder at the same time.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

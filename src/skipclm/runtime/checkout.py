@@ -23,8 +23,8 @@ def version() -> dict[str, str]:
 def commit() -> str:
     """Return the commit of the checkout of this package, or a reason, such as "none (git is not installed)".
 
-    The commit ends in "-dirty" if files of `CODE` differ from it. Another repository around the package, or in a
-    variable such as GIT_DIR, does not count.
+    The commit ends in "-dirty" if files of `CODE` differ from it. A different repository that contains the package, or
+    that a variable such as GIT_DIR names, is ignored.
     """
     root = PACKAGE.parents[1]
     try:

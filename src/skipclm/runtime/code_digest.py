@@ -21,7 +21,7 @@ def code_digest(script: str | Path, omit: Sequence[str] = ()) -> str:
     digest = hashlib.sha256()
     for path in sorted({Path(script), *imported_modules(script)}, key=_name):
         if _name(path).partition("/")[0] not in omit:
-            digest.update(f"{_name(path)}\n{_meaning(path.read_text(encoding='utf-8'))}\n".encode())
+            digest.update(f"{_name(path)}\n{_syntax_tree_text(path.read_text(encoding='utf-8'))}\n".encode())
     return OMITTED.join(filter(None, [digest.hexdigest()[:16], ",".join(omit)]))
 
 
@@ -62,7 +62,7 @@ def _name(path: Path) -> str:
 
 # The two caches have the text as key, so that an edited file is parsed again.
 @cache
-def _meaning(text: str) -> str:
+def _syntax_tree_text(text: str) -> str:
     """Return the syntax tree of code as text, without docstrings."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
@@ -94,7 +94,7 @@ def _absolute(path: Path, node: ast.ImportFrom) -> str:
 
 
 def _module_file(name: str) -> Path | None:
-    """Return the file of a module of this package; None for packages, other libraries and what is no module."""
+    """Return the file of a module of this package; None for a package, another library or a name in a module."""
     first, *parts = name.split(".")
     path = PACKAGE.joinpath(*parts).with_suffix(".py")
     return path if first == PACKAGE.name and parts and path.is_file() else None

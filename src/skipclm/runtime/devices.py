@@ -63,7 +63,7 @@ def lease(count: int = 1, jobs_per_device: int = 1) -> Iterator[list[str]]:
 def _wait_for(names: list[str], count: int, jobs_per_device: int, open_locks: ExitStack) -> list[str]:
     """Lock `count` of the devices, all or none, so that two jobs never wait for each other.
 
-    A device gets a second job only when every device has a first one.
+    A device gets a second job only if every other device already has a job.
     """
     while True:
         with ExitStack() as attempt:

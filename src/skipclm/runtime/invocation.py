@@ -25,7 +25,8 @@ def begin(planned: dict) -> None:
     with atomic.new_file(path) as temporary:
         file = open(temporary, "r+", encoding="utf-8")  # noqa: SIM115
         _open_records.append(file)
-        locks.try_lock(file)  # before the file has its final name; without a lock, it would count as ended
+        # Before the file gets its final name: without a lock, other processes take this invocation as ended.
+        locks.try_lock(file)
         json.dump(planned, file, ensure_ascii=False, allow_nan=False)
         file.flush()
     for other in path.parent.glob("[!.]*.json"):
@@ -52,7 +53,7 @@ def read() -> dict:
     return atomic.read_json(path)
 
 
-def planned(rules: str) -> dict:
+def read_plan(rules: str) -> dict:
     """Return the plan of the main process of this job; `rules` is the digest of the current rules.
 
     Raises the errors of `read`, and an `InputError` if the rules have changed since.

@@ -11,7 +11,8 @@ from skipclm.runtime.checkout import PACKAGE
 INVOCATION = "SKIPCLM_INVOCATION"
 # The GPUs per job. A job on a cluster must request the same number on a node with more GPUs.
 GPUS = "SKIPCLM_GPUS"
-# The Python of the workflow, for shell commands. As a parameter of a rule, a change of it would cause reruns.
+# The Python of the workflow, for shell commands. It is not a parameter of the rules, because then a change of the
+# Python path would cause reruns.
 PYTHON = "SKIPCLM_PYTHON"
 # Without this, `python -m` imports modules from the working folder first, where a user may have a random.py.
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}

@@ -39,9 +39,9 @@ def job(log: str | Path, script: str | Path | None = None, code: str | None = No
     The log of the previous attempt is moved to `log`.before. `code` is the digest of the script when the job was
     planned; if the code has changed since, the job does nothing.
 
-    An `InputError` and a disk that cannot be written to end the program with a message and no traceback. A signal
-    raises a `TerminatedError` in the block, so that temporary files are removed. The job also ends when Snakemake has
-    died.
+    If an `InputError` is raised or the disk cannot be written to, the program ends with a message and without a
+    traceback. A signal raises a `TerminatedError` in the block, so that temporary files are removed. The job also ends
+    when Snakemake has died.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     if Path(log).exists():
@@ -68,7 +68,7 @@ def job(log: str | Path, script: str | Path | None = None, code: str | None = No
             print("terminated; the next attempt resumes from the last snapshot, if there is one", file=sys.stderr)
             sys.exit(128 + signal.SIGTERM)
         except Exception as error:
-            if not is_of_the_disk(error):
+            if not is_disk_error(error):
                 raise
             remedy = "free some space, correct the permissions or repair the disk, and run again"
             print(f"error: cannot read or write: {error}; {remedy}", file=sys.stderr)
@@ -99,21 +99,22 @@ def finish() -> None:
             signal.signal(number, lambda *_: record_signal())
 
 
-def is_of_the_disk(error: Exception) -> bool:
+def is_disk_error(error: Exception) -> bool:
     """Return whether an error means that the disk is full, read-only or gone."""
     return (isinstance(error, OSError) and error.errno in ERRNOS) or DISK.search(str(error)) is not None
 
 
 @contextmanager
-def limited_attempts(note: str | Path, attempts: int, so_far: int = 0) -> Iterator[str | None]:
+def limited_attempts(crash_file: str | Path, attempts: int, progress: int = 0) -> Iterator[str | None]:
     """Yield None, or the reason of the last crash (a line and a traceback) after `attempts` crashes without progress.
 
-    Crashes are recorded in the file `note` until the job succeeds. The count starts again under another Snakemake, and
-    when the job begins at another place than before (`so_far`, for example the step of its snapshot). Bad input, a full
-    disk and signals are no crashes. The file is locked: only one process works on the job at a time.
+    Crashes are recorded in `crash_file` until the job succeeds. The count is reset to zero if another Snakemake process
+    runs the job, or if the job has made progress since the last crash: `progress` (for example the step of its
+    snapshot) is then different. Invalid input, a full disk and signals do not count as crashes. The file is locked:
+    only one process works on the job at a time.
     """
-    with locks.exclusive_lock(note) as file:
-        before = _Crashes.read(file, so_far)
+    with locks.exclusive_lock(crash_file) as file:
+        before = _Crashes.read(file, progress)
         _jobs.append((file, before))
         before.with_crash(KILLED).write(file)
         try:
@@ -123,7 +124,7 @@ def limited_attempts(note: str | Path, attempts: int, so_far: int = 0) -> Iterat
             raise
         except Exception as error:
             cause = "".join([f"{_in_one_line(error)}\n", *traceback.format_exception(error)])
-            (before if is_of_the_disk(error) else before.with_crash(cause)).write(file)
+            (before if is_disk_error(error) else before.with_crash(cause)).write(file)
             raise
         finally:
             _jobs.pop()
@@ -132,22 +133,22 @@ def limited_attempts(note: str | Path, attempts: int, so_far: int = 0) -> Iterat
 
 @dataclass(frozen=True)
 class _Crashes:
-    """The crashes of a job under one Snakemake (`invocation`), since it began at the same place (`so_far`)."""
+    """The crashes of a job under one Snakemake (`invocation`), since it began at the same place (`progress`)."""
 
     invocation: str | None
-    so_far: int
+    progress: int
     count: int = 0
     cause: str = ""
 
     @classmethod
-    def read(cls, file: IO, so_far: int) -> "_Crashes":
-        now = cls(os.environ.get(INVOCATION), so_far)
+    def read(cls, file: IO, progress: int) -> "_Crashes":
+        now = cls(os.environ.get(INVOCATION), progress)
         file.seek(0)
         try:
             recorded = cls(**json.load(file))
         except (ValueError, TypeError):  # an empty or damaged file
             return now
-        return recorded if (recorded.invocation, recorded.so_far) == (now.invocation, now.so_far) else now
+        return recorded if (recorded.invocation, recorded.progress) == (now.invocation, now.progress) else now
 
     def with_crash(self, cause: str) -> "_Crashes":
         return replace(self, count=self.count + 1, cause=cause)
@@ -169,7 +170,10 @@ _jobs: list[tuple[IO, _Crashes]] = []
 
 
 def record_signal() -> None:
-    """Record that the end of this process is no crash. After a signal, a slow job may be killed."""
+    """Record in the crash file that this process does not end by a crash.
+
+    This is done as soon as the signal arrives, because a job that then takes too long to end may be killed.
+    """
     for file, before in _jobs:
         before.write(file)
 
@@ -177,8 +181,9 @@ def record_signal() -> None:
 def end_with_parents(count: int | None = None, topmost: int | None = None) -> None:
     """Send this process a SIGTERM when one of its parent processes has died.
 
-    The nearest `count` parents are watched; by default, all up to the topmost Snakemake. If `topmost` is not the last
-    of them, it has died already. A second call does nothing.
+    The nearest `count` parent processes are watched; by default, all up to the topmost Snakemake. `topmost` is the
+    process id that the last of them should have; if the last one has another id, the expected process has already died,
+    and SIGTERM is sent at once. A second call does nothing.
     """
     if any(thread.name == WATCH for thread in threading.enumerate()):
         return

@@ -14,7 +14,7 @@ from typing import IO
 def try_lock(file: IO, shared: bool = False) -> bool:
     """Lock an open file, and return False if another process has locked it.
 
-    Where a network disk has no locks, the file counts as locked by this process.
+    On a network disk that does not support locks, the function returns True, as if this process had locked the file.
     """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -14,14 +14,14 @@ def return_large_blocks() -> None:
 
     By default glibc retains large blocks after a while. Batches of many sizes then fragment the memory.
     """
-    large_block, spare_memory = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     with suppress(AttributeError, OSError):
         glibc = ctypes.CDLL(None)
-        glibc.mallopt(large_block, 16 * 2**20)
-        glibc.mallopt(spare_memory, 2**30)  # small blocks are retained for the next step
+        glibc.mallopt(mmap_threshold, 16 * 2**20)
+        glibc.mallopt(trim_threshold, 2**30)  # small blocks are retained for the next step
 
 
-def is_lacking(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error means a lack of memory, of the machine or of the accelerator."""
     return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in MESSAGES)
 

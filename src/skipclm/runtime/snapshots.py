@@ -1,7 +1,8 @@
 """Snapshots of a training, and stored outputs of finished jobs: after an interrupt, no work is done twice.
 
-Both are in a folder that no rule declares as output, so Snakemake does not delete them. Each has a seal: the digests of
-its files, which reveal damage, and the fingerprint of the job, which reveals other settings, data or code.
+Both are in a folder that no rule declares as output, so Snakemake does not delete them. Each has a manifest file
+(seal.json) with the digests of its files, by which damage is detected, and the fingerprint of the job, by which changed
+settings, data or code are detected.
 """
 
 import hashlib
@@ -68,7 +69,7 @@ def release(folder: Path, splits: list[str], keep_weights: bool = True) -> None:
 
 
 class Snapshots:
-    """The snapshots of one training in a folder. The last two complete ones stay.
+    """The snapshots of one training in a folder. Only the last two complete snapshots are kept.
 
     A new snapshot is due `minutes` after the last one.
     """
@@ -117,7 +118,7 @@ class Snapshots:
             self.folder.rmdir()
 
 
-def furthest(folder: Path) -> int:
+def last_step(folder: Path) -> int:
     """Return the step of the last complete snapshot in a folder, of any training; 0 if there is none."""
     return max((_step(seal.parent) for seal in folder.glob(f"checkpoint-*/{SEAL}")), default=0)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def loading() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Disable garbage collection during imports, where it takes time and finds no garbage."""
     gc.disable()
     try:

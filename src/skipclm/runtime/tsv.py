@@ -14,7 +14,7 @@ TEXT = {
     *("pair", "split", "variant", "metric", "status", "verdict", "baseline", "signature", "note", "reason"),
     *("origin", "source_sha256", "target_sha256", "language", "other", "stage", "warnings", "dropped"),
 }
-TRUTH = {"like_best"}
+BOOLEAN = {"like_best"}
 MISSING = ["", "NA", "-"]  # in benchmarks, Snakemake writes the last two for numbers that it could not measure
 # Tabs, and all characters that a reader may take for the end of a line.
 _BREAKS = re.compile(r"[\t\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
@@ -39,14 +39,14 @@ def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
         frame = _parse(
             path,
             usecols=columns,
-            dtype=dict.fromkeys(text, "str") | {name: "bool" for name in columns if name in TRUTH},
+            dtype=dict.fromkeys(text, "str") | {name: "bool" for name in columns if name in BOOLEAN},
             na_values={name: [""] if name in text else MISSING for name in columns},
         )
     except (FileNotFoundError, pd.errors.EmptyDataError) as error:
         raise InputError(f"expected a table with a header in {path}, found {error}; make it first") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a table, found {' '.join(str(error).split())}; make it again") from error
-    for name in frame.columns.difference([*text, *TRUTH]):
+    for name in frame.columns.difference([*text, *BOOLEAN]):
         frame[name] = _numbers(frame[name], path)
     return frame
 
@@ -97,7 +97,8 @@ def write_sentences(path: str | Path, frame: pd.DataFrame) -> None:
     """Write a table of sentences that pandas, `read.delim` of R and spreadsheets read with their default options.
 
     Cells with double quotes are quoted, with the inner quotes doubled. A cell gets a leading space if a spreadsheet
-    would read it as a formula, or pandas or R as a missing value. Sentences never begin with a space, so strip it.
+    would read it as a formula, or pandas or R as a missing value. Sentences never begin with a space, so a program that
+    reads the table can remove a leading space.
     """
     guarded = frame.map(lambda cell: f" {cell}" if isinstance(cell, str) and _MISREAD.match(cell) else cell)
     atomic.write_text(path, guarded.to_csv(sep="\t", index=False, lineterminator="\n"))

@@ -38,26 +38,26 @@ def fetch(source: str, revision: str | None, layers: int | None) -> tuple[PreTra
     source = str(model_folder.expand(source)) if model_folder.is_folder(source) else source
     with naming("model.source"):
         model = loading.load(source, revision=revision)
-        encoder = tokenizer_loading.load_tokenizer(source, revision=revision)
-        Prompt.of(encoder)
+        tokenizer = tokenizer_loading.load_tokenizer(source, revision=revision)
+        Prompt.of(tokenizer)
     if isinstance(model, modeling.SkipCLMForCausalLM):
         raise InputError(f"model.source: expected a plain decoder, found {source}, which has a skip; name its base")
     with naming("model.source"):
         _check_context(model)
         _check_finite(model)
         _check_causal(model)
-        _check_ids(model, encoder)
+        _check_ids(model, tokenizer)
     depth = len(find_blocks(model))
     if layers not in (None, depth):
         raise InputError(f"model.layers: expected {depth}, the depth of {source}; found {layers}")
-    return model, encoder
+    return model, tokenizer
 
 
 @torch.inference_mode()
-def _check_ids(model: PreTrainedModel, encoder: PreTrainedTokenizerBase) -> None:
+def _check_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise an `InputError` if a token of the tokenizer has no embedding or no logit."""
-    prompt = Prompt.of(encoder)
-    highest = max(*encoder.get_vocab().values(), *prompt.begin, prompt.end, prompt.pad)
+    prompt = Prompt.of(tokenizer)
+    highest = max(*tokenizer.get_vocab().values(), *prompt.begin, prompt.end, prompt.pad)
     rows = min(model.get_input_embeddings().weight.shape[0], model.get_output_embeddings().weight.shape[0])
     if highest >= rows:
         raise InputError(
@@ -131,11 +131,11 @@ def from_scratch(
     random.Random(seed).shuffle(sampled)
     # As in XGLM, the vocabulary covers all languages equally, while the shares in the training text differ.
     sentences = [s for name in texts for s in sample(texts[name], 1.0, seed)]
-    encoder = bpe.train(sentences, settings["vocabulary"], CONTEXT)
+    tokenizer = bpe.train(sentences, settings["vocabulary"], CONTEXT)
     transformers.set_seed(seed)
-    model = XGLMForCausalLM(architecture(settings, len(encoder)))
+    model = XGLMForCausalLM(architecture(settings, len(tokenizer)))
     fuse_attention(model)
-    return model, encoder, _train(model, Blocks(encoder, sampled), settings, folder, snapshots)
+    return model, tokenizer, _train(model, Blocks(tokenizer, sampled), settings, folder, snapshots)
 
 
 def _train(
@@ -194,30 +194,30 @@ def untrained(
         raise InputError(
             f"expected a width that is a multiple of {2 * heads}, twice the {heads} heads, found {width}; change one"
         )
-    encoder = bpe.train(sentences, vocabulary, CONTEXT)
+    tokenizer = bpe.train(sentences, vocabulary, CONTEXT)
     sizes = {
-        "vocab_size": len(encoder),
+        "vocab_size": len(tokenizer),
         "num_hidden_layers": layers,
         "hidden_size": width,
         "num_attention_heads": heads,
         "max_position_embeddings": CONTEXT,
-        "bos_token_id": encoder.bos_token_id,
-        "eos_token_id": encoder.eos_token_id,
-        "pad_token_id": encoder.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
     }
     transformers.set_seed(seed)
     try:
-        model = AutoModelForCausalLM.from_config(sized(architecture, sizes))
+        model = AutoModelForCausalLM.from_config(configuration_with_sizes(architecture, sizes))
         _check_causal(model.eval())
     except Exception as error:  # an architecture may raise any error for unsuitable sizes
         raise InputError(
             f"expected an architecture that can be made by these sizes, but {architecture}: {error}"
         ) from error
     find_blocks(model)  # raises an error before the model is saved
-    return model, encoder
+    return model, tokenizer
 
 
-def sized(architecture: str, sizes: dict[str, int]) -> PreTrainedConfig:
+def configuration_with_sizes(architecture: str, sizes: dict[str, int]) -> PreTrainedConfig:
     """Return a configuration with these sizes, and sizes derived from them, for the decoder of an architecture."""
     default = AutoConfig.for_model(architecture)
     decoder = default.get_text_config()
@@ -242,9 +242,9 @@ class Blocks(torch.utils.data.Dataset):
 
     LENGTH = 128
 
-    def __init__(self, encoder: PreTrainedTokenizerBase, sentences: list[str]) -> None:
-        rows = encode(encoder, sentences) if sentences else []
-        ids = torch.tensor([token for row in rows for token in (encoder.eos_token_id, *row)], dtype=torch.long)
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> None:
+        rows = encode(tokenizer, sentences) if sentences else []
+        ids = torch.tensor([token for row in rows for token in (tokenizer.eos_token_id, *row)], dtype=torch.long)
         self.rows = ids[: len(ids) // self.LENGTH * self.LENGTH].view(-1, self.LENGTH)
 
     def __len__(self) -> int:

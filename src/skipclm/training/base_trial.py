@@ -16,7 +16,7 @@ def ensure_tried(base: str | Path, config: dict, record: str | Path) -> None:
     """Try a base model unless the JSON file `record` says that it was tried; one process does it, and others wait.
 
     `config` comes from `runs.trial_config`. Raises an `InputError` that says what failed, or a `RuntimeError` if the
-    process of the trial died; both leave no record.
+    process of the trial died. In both cases no record is written.
     """
     facts = {"config": config, "versions": provenance.versions()}
     identity = snapshots.fingerprint(facts, snapshots.model_files(base))

@@ -94,8 +94,8 @@ class SaveSnapshots(TrainerCallback):
     def __init__(self, snapshots: Snapshots, loop: Stateful) -> None:
         self.snapshots, self.loop = snapshots, loop
         self.resumed: Path | None = None
-        self.seconds, self.saved = 60 * snapshots.minutes, time.monotonic()
-        self.is_ended = self.is_cut_short = False
+        self.interval_seconds, self.last_saved = 60 * snapshots.minutes, time.monotonic()
+        self.signal_received = self.is_cut_short = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -109,21 +109,21 @@ class SaveSnapshots(TrainerCallback):
         return snapshot / f"loop.{args.process_index}.pt"
 
     def _end(self, *_: object) -> None:
-        self.is_ended = True
+        self.signal_received = True
         jobs.record_signal()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Request a snapshot if it is due in any process."""
-        events = [self.is_ended, time.monotonic() - self.saved >= self.seconds]
+        events = [self.signal_received, time.monotonic() - self.last_saved >= self.interval_seconds]
         if args.world_size > 1:
             events = losses.gathered(torch.tensor([events], dtype=torch.int32, device=args.device)).any(dim=0).tolist()
-        is_ended, is_due = events  # a signal that arrives after this line counts at the next step
-        self.is_ended |= bool(is_ended)
-        if is_ended or is_due:
-            control.should_save, self.saved = True, time.monotonic()
-        control.should_training_stop |= bool(is_ended)
+        signal_received, is_due = events  # a signal that arrives after this line counts at the next step
+        self.signal_received |= bool(signal_received)
+        if signal_received or is_due:
+            control.should_save, self.last_saved = True, time.monotonic()
+        control.should_training_stop |= bool(signal_received)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Complete the snapshot that the Trainer has just saved."""
@@ -139,7 +139,7 @@ class SaveSnapshots(TrainerCallback):
         """Restore the signal handlers; from here on, a signal does not discard a finished training."""
         for number, handler in self.handlers_before.items():
             signal.signal(number, handler)
-        self.is_cut_short = self.is_ended and state.global_step < state.max_steps
+        self.is_cut_short = self.signal_received and state.global_step < state.max_steps
         if not self.is_cut_short:
             jobs.finish()
 

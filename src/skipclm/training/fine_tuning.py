@@ -43,8 +43,8 @@ class Objective(nn.Module):
         predicted = (batch["labels"][:, 1:] != IGNORED).sum()
         # Gradients are averaged over processes, so each process divides by the mean count of tokens.
         count = losses.gathered(predicted[None]).float().mean()
-        parts = [self._pass(part, layer, count) for part in self._parts(batch)]
-        lm_losses, router_losses, sources, targets = zip(*parts, strict=True)
+        results = [self._pass(micro_batch, layer, count) for micro_batch in self._micro_batches(batch)]
+        lm_losses, router_losses, sources, targets = zip(*results, strict=True)
         lm_loss = sum(lm_losses)
         outputs = {"loss": lm_loss, "lm_loss": lm_loss}
         if router_losses[0] is not None:
@@ -59,7 +59,7 @@ class Objective(nn.Module):
             outputs["gate"] = self.model.skip.gate
         return outputs | {"tokens": batch["length"].sum(), "predicted_tokens": predicted}
 
-    def _parts(self, batch: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    def _micro_batches(self, batch: dict[str, Tensor]) -> list[dict[str, Tensor]]:
         """Cut a batch into micro-batches."""
         size = self.micro_batch or len(batch["length"])
         split = {name: rows.split(size) for name, rows in batch.items()}
@@ -92,14 +92,14 @@ class Objective(nn.Module):
             return lm_loss, router_loss, vectors, losses.pool(recorder.state, batch["target_weights"])
 
     def _router_loss(self, head: decoders.Head, output: object, batch: dict[str, Tensor], count: Tensor) -> object:
-        """Return the router loss of a micro-batch, weighted by its share of the predicted tokens, if it has one."""
+        """Return the router loss of a micro-batch, weighted by its share of predicted tokens; None without router."""
         positions = torch.arange(batch["input_ids"].shape[1], device=batch["length"].device)
         loss = head.router_loss(output, (positions < batch["length"][:, None]).long())
         return None if loss is None else loss * (batch["labels"][:, 1:] != IGNORED).sum() / count
 
 
 # The settings of `training` that are not options of the loop.
-NOT_OF_THE_LOOP = ("weights", "max_tokens", "micro_batch", "compile", "processes")
+NOT_LOOP_OPTIONS = ("weights", "max_tokens", "micro_batch", "compile", "processes")
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,11 @@ def train(
 
     The Trainer writes to `folder`, and `callbacks` are added to its own. With `snapshots`, the training resumes from
     the newest one, and its weights are the same as without an interrupt. The facts have a `status`: `ok`, or `diverged`
-    if the loss was not finite. Raises an `InputError` if fewer pairs than a batch are short enough, or no pair of
-    `valid` if it is needed, and a `TerminatedError` after a signal.
+    if the loss was not finite. Raises an `InputError` if fewer than `batch_size` training pairs are within
+    `max_tokens`, or if validation is enabled and no pair of `valid` is within it. Raises a `TerminatedError` after a
+    signal.
     """
-    options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *NOT_OF_THE_LOOP)}
+    options = {k: v for k, v in settings["training"].items() if k not in ("enabled", *NOT_LOOP_OPTIONS)}
     max_tokens, micro_batch = settings["training"]["max_tokens"], settings["training"]["micro_batch"]
     usable = examples.usable(max_tokens, options["batch_size"], "train")
     valid = valid.usable(max_tokens, min(1, options["validations"]), "valid")

@@ -40,7 +40,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         """Return the loss, a scalar, of states (n, width) for labels (n,); save its gradients."""
         total, state_grads, weight_grads = states.new_zeros((), dtype=torch.float32), [], [None] * len(weights)
         for chunk, chunk_labels in zip(states.split(CHUNK), labels.split(CHUNK), strict=True):
-            # Without these hooks, a surrounding checkpoint would recompute its block for each chunk.
+            # Without these hooks, if activation checkpointing is active around this loss, the checkpointed part would
+            # be recomputed for each chunk.
             with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_identity, _identity):
                 chunk = chunk.detach().requires_grad_()
                 logits = head(chunk)
@@ -91,13 +92,13 @@ def info_nce(
 ) -> Tensor:
     """InfoNCE (van den Oord et al. 2018) over cosine similarities, a scalar.
 
-    Row i of `sources` and `targets` (batch, width) is a pair, and the other rows are its negatives. Rows where `same`
-    (batch, batch) is true share a sentence with the pair and are no negatives. `directions` is `source_to_target`,
-    `target_to_source`, or `both` for the mean of the two.
+    Row i of `sources` and `targets` (batch, width) is a pair, and the other rows are its negatives. If `same[i, j]`
+    (batch, batch) is true, pairs i and j share a sentence, and row j is not used as a negative of row i. `directions`
+    is `source_to_target`, `target_to_source`, or `both` for the mean of the two.
     """
-    similarities = _without(cosines(sources, targets) / temperature, same)
+    similarities = _mask_false_negatives(cosines(sources, targets) / temperature, same)
     pairs = torch.arange(len(similarities), device=similarities.device)
-    return _mean_of(directions, similarities, lambda table: F.cross_entropy(table, pairs))
+    return _mean_over_directions(directions, similarities, lambda table: F.cross_entropy(table, pairs))
 
 
 def triplet(
@@ -120,7 +121,7 @@ def triplet(
         hinges = (margin + table.diagonal()[:, None] - table).clamp(min=0)
         return (hinges * negatives).sum() / negatives.sum().clamp(min=1)
 
-    return _mean_of(directions, distances, mean_over_triples)
+    return _mean_over_directions(directions, distances, mean_over_triples)
 
 
 def retrieval_accuracy(sources: Tensor, targets: Tensor, same: Tensor | None = None) -> Tensor:
@@ -128,19 +129,19 @@ def retrieval_accuracy(sources: Tensor, targets: Tensor, same: Tensor | None = N
 
     The arguments are those of `info_nce`.
     """
-    similarities = _without(cosines(sources, targets), same)
+    similarities = _mask_false_negatives(cosines(sources, targets), same)
     pairs = torch.arange(len(similarities), device=similarities.device)
-    return _mean_of("both", similarities, lambda table: (table.argmax(dim=1) == pairs).float().mean())
+    return _mean_over_directions("both", similarities, lambda table: (table.argmax(dim=1) == pairs).float().mean())
 
 
-def _without(similarities: Tensor, same: Tensor | None) -> Tensor:
+def _mask_false_negatives(similarities: Tensor, same: Tensor | None) -> Tensor:
     """Set similarities (batch, batch) where `same` is true to minus infinity, except those of the pairs."""
     if same is None:
         return similarities
     return similarities.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), float("-inf"))
 
 
-def _mean_of(directions: str, table: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
+def _mean_over_directions(directions: str, table: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the measure of the table (sources, targets), of its transpose, or the mean of both."""
     tables = {"source_to_target": [table], "target_to_source": [table.T], "both": [table, table.T]}[directions]
     return sum(map(measure, tables)) / len(tables)

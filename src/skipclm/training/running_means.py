@@ -29,7 +29,8 @@ class RunningMeans:
     def add(self, outputs: dict[str, Tensor]) -> None:
         """Add the outputs of one batch: `tokens`, which are counted, and scalars, which are averaged.
 
-        The sums are new objects each time, so that a shallow copy of this object stays as it is.
+        Each call creates new sums instead of changing the old ones, so that an earlier shallow copy of this object
+        keeps its values.
         """
         self._sums = {name: self._sums.get(name, 0) + value.detach() for name, value in outputs.items()}
         self._batches += 1
@@ -62,7 +63,7 @@ class RunningMeans:
         return {"sums": self._sums, "batches": self._batches, "tokens": self._logged_tokens, "seconds": seconds}
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue from a state; the time between does not count."""
+        """Continue from a saved state; the time between saving and loading is not included in the speed."""
         self._sums, self._batches = state["sums"], state["batches"]
         self._logged_tokens = state["tokens"]
         self._started = time.perf_counter() - state["seconds"]

@@ -25,7 +25,7 @@ from skipclm.runtime import atomic, checkout, devices, job_environment, jobs, lo
 from skipclm.runtime.snapshots import Snapshots
 from skipclm.training import fine_tuning
 
-PATIENCE = 600  # seconds that processes have to save a snapshot after a signal
+SHUTDOWN_TIMEOUT = 600  # seconds that processes have to save a snapshot after a signal
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,11 @@ def _run_processes(job: TrainingJob, count: int) -> int | None:
 
     Returns the micro-batch for the next attempt if memory is short, otherwise None.
     """
-    with tempfile.TemporaryDirectory() as folder:  # on a disk of this machine; that of the results may be full
+    # In the temporary folder of this machine, because the disk with the results may be full.
+    with tempfile.TemporaryDirectory() as folder:
         atomic.write_json(Path(folder) / "job.json", {"job": asdict(job), "starter": os.getpid()})
         with _processes_lock(job.snapshots):
-            pass  # processes of a killed torchrun save a snapshot before they end
+            pass  # wait until the processes of an earlier, killed torchrun have saved their snapshot and ended
         status = _run_torchrun(job, count, folder)
         endings = _read_endings(folder)
     if sizes := [ending["micro_batch"] for ending in endings if ending["kind"] == "memory"]:
@@ -171,7 +172,7 @@ def _run_processes(job: TrainingJob, count: int) -> int | None:
 def _run_torchrun(job: TrainingJob, count: int, folder: str) -> int:
     """Run torchrun for the job in a folder; return its exit status."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    command = [*torchrun, f"--shutdown-timeout={PATIENCE}", "-m", "skipclm.training.training_job", folder]
+    command = [*torchrun, f"--shutdown-timeout={SHUTDOWN_TIMEOUT}", "-m", "skipclm.training.training_job", folder]
     # torchrun sets OMP_NUM_THREADS to one, with a long warning, unless it is set.
     threads = {"OMP_NUM_THREADS": str(max(1, job.threads // count))}
     # torchrun inherits the open lock files of the job and its devices, and holds these locks until it ends.
@@ -202,7 +203,7 @@ def _processes_lock(snapshot_folder: str, shared: bool = False) -> Iterator[None
 
 
 def _raise_first_cause(endings: list[dict], count: int) -> None:
-    """Raise the error that ended the training, not the errors of processes that lost their connection to it."""
+    """Raise the error of the process that failed first; the others then fail because they lose the connection to it."""
     messages = {ending["kind"]: ending["message"] for ending in reversed(endings)}
     if "input" in messages:
         raise InputError(messages["input"])
@@ -239,7 +240,7 @@ def _describe_ending(error: Exception) -> dict:
         return {"kind": "memory", "message": "", "micro_batch": error.micro_batch}
     if isinstance(error, InputError):
         return {"kind": "input", "message": str(error)}
-    if jobs.is_of_the_disk(error):
+    if jobs.is_disk_error(error):
         return {"kind": "disk", "message": str(error)}
     if isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error):
         return {"kind": "connection", "message": str(error)}

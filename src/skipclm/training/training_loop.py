@@ -73,11 +73,13 @@ def arguments(
 class TrainingLoop(Trainer):
     """The Trainer with batches of similar length, and with means of the model's outputs in the history.
 
-    `options` are those of `arguments` and, with the `lengths` of the examples, `batch_tokens` (see
-    `LengthGroupedBatches`) and `gradient_cosine`, which logs the cosine between the gradients of the two losses.
+    `options` may contain the options of `arguments`; `batch_tokens` (see `LengthGroupedBatches`; it needs `lengths`,
+    the lengths of the examples); and `gradient_cosine`: if true, the cosine between the gradients of the two losses is
+    logged.
 
     The model returns a dict of `loss`, `tokens` (the number of tokens in the batch) and any further scalars, which are
-    averaged. In evaluation, the loop reads `lm_loss` and `predicted_tokens`, the number of tokens in its mean.
+    averaged. In evaluation, the loop reads `lm_loss`, a mean over tokens, and `predicted_tokens`, the number of these
+    tokens.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class TrainingLoop(Trainer):
         """Continue from the state of a snapshot."""
         self.means.load_state_dict(state["means"])
         self._started -= state["seconds"]
-        if state["micro_batch"]:  # it was lowered for lack of memory, in the snapshot or since
+        if state["micro_batch"]:  # memory was short, before the snapshot or after it
             self.model.micro_batch = min(state["micro_batch"], self.model.micro_batch or state["micro_batch"])
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -183,7 +185,7 @@ class TrainingLoop(Trainer):
             try:
                 return super().training_step(model, inputs, num_items_in_batch)
             except RuntimeError as error:
-                if not memory.is_lacking(error) or not self._halve_micro_batch(len(next(iter(inputs.values())))):
+                if not memory.is_out_of_memory(error) or not self._halve_micro_batch(len(next(iter(inputs.values())))):
                     raise
                 if self.args.world_size > 1:
                     raise ShortOfMemoryError(self.model.micro_batch) from error

@@ -1,7 +1,7 @@
 """A short trial of the base model before any training: one training step, saving, loading, translating.
 
-It reveals in seconds what an architecture does not support, instead of after the last step of a training. `base_trial`
-starts it.
+It takes seconds and shows what an architecture does not support. Without it, such a problem could appear only after the
+last training step. `base_trial` starts it.
 """
 
 import sys
@@ -72,7 +72,7 @@ def _as_input_error(name: str) -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except Exception as error:
-        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and memory.is_lacking(error)):
+        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and memory.is_out_of_memory(error)):
             raise
         traceback.print_exc()
         cause = str(error).partition("\n")[0]
