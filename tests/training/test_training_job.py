@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from helpers import CONTRASTIVE, LORA, SKIP, TRAINING
 from safetensors.torch import load_file
+from torch.distributed import DistError
 
 from skipclm.errors import InputError
 from skipclm.models import checkpoints
@@ -259,11 +260,20 @@ def test_lack_of_memory_in_one_of_two_processes_does_not_change_the_batch(job, f
         assert history[name].dropna().tolist() == pytest.approx(expected[name].dropna().tolist(), rel=1e-3), name
 
 
-@pytest.mark.slow
-def test_several_processes_raise_the_same_input_error(job):
-    with pytest.raises(InputError, match=r"at least a batch of 16 pairs within 1 tokens"):
-        training_job.run(_shared(job, max_tokens=1))
-    assert not Path(job.model).exists()
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([InputError("lower it"), DistError("connection closed")], InputError("lower it")),
+        ([DistError("connection closed"), OSError(28, "No space left on device")], OSError),
+        ([RuntimeError("/gloo/ closed"), ValueError("bad luck")], RuntimeError("ValueError: bad luck")),
+        ([DistError("connection closed")], RuntimeError("one of 2 processes was killed")),
+    ],
+)
+def test_first_cause_of_several_errors_is_raised(errors, expected):
+    endings = [training_job._describe_ending(error) for error in errors]
+    kind, message = (expected, "No space left") if isinstance(expected, type) else (type(expected), str(expected))
+    with pytest.raises(kind, match=message):
+        training_job._raise_first_cause(endings, 2)
 
 
 IS_KILLED = """
