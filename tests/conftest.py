@@ -97,13 +97,7 @@ ARCHITECTURES = {
 }
 # What differs between these: positions, attention, order of norms, head. `make sweep` tests all architectures.
 KINDS = ("xglm", "gpt2", "bloom", "llama", "gemma2", "cohere")
-UNTIED = (
-    "bloom",
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-)  # heads with their own weights in the tests
+UNTIED = ("bloom", "llama")  # the kinds whose heads have their own weights in the tests
 
 
 @pytest.fixture(scope="session")

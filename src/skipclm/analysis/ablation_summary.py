@@ -6,6 +6,7 @@ from skipclm.errors import InputError
 from skipclm.evaluation.metrics import is_imperfect
 from skipclm.pairs import Pair
 
+_KEYS = ["pair", "split", "variant", "metric"]
 _CHECK_COLUMNS = ["ceiling", "too_long", "context"]
 _DROP_REASONS = {  # columns of the corpus summary, and their text in the table
     "blank": "blank",
@@ -40,13 +41,26 @@ def summarise(
     InputError: scores of one pair and metric have different signatures.
     """
     _check_signatures(scores)
+    summary = _aggregate(scores)
+    if significance is None:
+        summary = summary.reindex(columns=[*summary.columns, *_COMPARISON_COLUMNS])
+    else:
+        summary = summary.merge(significance[[*_KEYS, *_COMPARISON_COLUMNS]], how="left", on=_KEYS)
+    rows = list(summary[_KEYS].itertuples())
+    check_columns = pd.DataFrame([_check_values(row, checks or []) for row in rows], columns=_CHECK_COLUMNS)
+    corpus_columns = pd.DataFrame([_corpus_values(row, corpus) for row in rows], columns=["lines", "dropped"])
+    summary = summary.join(check_columns.astype({"ceiling": float, "too_long": "Int64", "context": "Int64"}))
+    return summary.join(corpus_columns.astype({"lines": "Int64", "dropped": object}))
+
+
+def _aggregate(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each group of `_KEYS` with the statistics over its seeds."""
     seed_values = scores["value"].where(scores["status"] != "untrained")
     lost = {status: scores["status"] == status for status in ("diverged", "failed")}
     notes = {"note": scores["note"].where(~lost["failed"]), "reason": scores["note"].where(lost["failed"])}
-    keys = ["pair", "split", "variant", "metric"]
-    summary = (
+    return (
         scores.assign(seed_values=seed_values, **notes, **lost)
-        .groupby(keys, sort=False)
+        .groupby(_KEYS, sort=False)
         .agg(
             mean=("value", "mean"),
             sd=("seed_values", "std"),
@@ -59,17 +73,8 @@ def summarise(
             note=("note", "first"),
             reason=("reason", _join_unique),
         )
+        .reset_index()
     )
-    summary = summary.reset_index()
-    if significance is None:
-        summary = summary.reindex(columns=[*summary.columns, *_COMPARISON_COLUMNS])
-    else:
-        summary = summary.merge(significance[[*keys, *_COMPARISON_COLUMNS]], how="left", on=keys)
-    rows = list(summary[keys].itertuples())
-    check_columns = pd.DataFrame([_check_values(row, checks or []) for row in rows], columns=_CHECK_COLUMNS)
-    corpus_columns = pd.DataFrame([_corpus_values(row, corpus) for row in rows], columns=["lines", "dropped"])
-    summary = summary.join(check_columns.astype({"ceiling": float, "too_long": "Int64", "context": "Int64"}))
-    return summary.join(corpus_columns.astype({"lines": "Int64", "dropped": object}))
 
 
 def _corpus_values(row: tuple, corpus: pd.DataFrame | None) -> tuple[int | None, str | None]:

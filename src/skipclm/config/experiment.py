@@ -106,8 +106,8 @@ class Experiment:
 
     def run_files(self, stage: str, file: str, pair: str | None = None, seed: int | None = None) -> list[str]:
         """Return one file of each run of a stage, relative to the results; for one pair or seed, or for all."""
-        runs = [run for run in self.runs if run.stage == stage and pair in (None, run.pair)]
-        return [f"{run.folder}/{file}" for run in runs if seed in (None, run.seed)]
+        selected = [run for run in self.runs if run.stage == stage and pair in (None, run.pair)]
+        return [f"{run.folder}/{file}" for run in selected if seed in (None, run.seed)]
 
     def test_files(
         self, file: str, pair: str | None = None, test: str | None = None, seed: int | None = None

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,37 +58,58 @@ def translate(
     sentences. With `progress`, a bar on standard error counts the batches.
     """
     prompt, context = Prompt.of(tokenizer), modeling.context(model)
-    prompts = [prompt.source(ids) for ids in sources]
-    limits = [prompt.max_new_tokens(ids, context, length_ratio, length_extra) for ids in sources]
-    too_long = [context is not None and len(row) >= context for row in prompts]
+    requests = []
+    for ids in sources:
+        limit = prompt.max_new_tokens(ids, context, length_ratio, length_extra)
+        length = len(prompt.source(ids)) + prompt.max_new_tokens(ids, None, length_ratio, length_extra)
+        requests.append(_Request(prompt.source(ids), limit, length))
+    too_long = [context is not None and len(request.prompt) >= context for request in requests]
     translated = Translated([""] * len(sources), list(too_long), too_long)
     translatable = [i for i in range(len(sources)) if not too_long[i]]
-    lengths = [
-        len(row) + int(length_ratio * len(ids)) + length_extra for row, ids in zip(prompts, sources, strict=True)
-    ]
-    by_length = sorted(translatable, key=lengths.__getitem__, reverse=True)  # needs little padding
+    by_length = sorted(translatable, key=lambda i: requests[i].length, reverse=True)  # needs little padding
     with _neutral_generation(model, prompt):
         decoder = modeling.decoder_of(model)
-        batching, search = find_batching(decoder), _Search(prompt, beams, has_reorderable_cache(decoder))
-
-        def fits(batch: list[int]) -> bool:
-            """Tell whether these sentences, the longest first, may share a batch."""
-            # A sentence that could exceed the context gets its own batch: it would reduce the limit of the others.
-            longest = lengths[batch[0]]
-            is_allowed = batching == "any" or (
-                batching == "equal_length" and _are_equal(len(prompts[i]) for i in batch)
-            )
-            is_allowed &= beams == 1 or _are_equal(limits[i] for i in batch)  # beam search has one limit per batch
-            return (
-                is_allowed and (context is None or longest <= context) and len(batch) * longest * beams <= batch_tokens
-            )
-
-        for batch in tqdm(split_into_batches(by_length, fits), unit="batch", mininterval=2.0, disable=not progress):
-            generated = _generate_in_memory(model, search, [prompts[i] for i in batch], [limits[i] for i in batch])
-            for i, ids in zip(batch, generated, strict=True):
-                translated.texts[i] = decode(tokenizer, [ids[: limits[i]]])[0]
-                translated.cut[i] = prompt.end not in ids[: limits[i]]
+        search = _Search(prompt, beams, has_reorderable_cache(decoder))
+        batches = _make_batches(by_length, requests, find_batching(decoder), beams, batch_tokens, context)
+        for batch in tqdm(batches, unit="batch", mininterval=2.0, disable=not progress):
+            prompts, limits = [requests[i].prompt for i in batch], [requests[i].limit for i in batch]
+            generated = _generate_in_memory(model, search, prompts, limits)
+            for i, limit, ids in zip(batch, limits, generated, strict=True):
+                translated.texts[i] = decode(tokenizer, [ids[:limit]])[0]
+                translated.cut[i] = prompt.end not in ids[:limit]
     return translated
+
+
+class _Request(NamedTuple):
+    """A sentence to translate.
+
+    `limit` is the maximum number of new tokens within the context. `length` is the number of tokens of the prompt and
+    of the longest translation, even if they exceed the context.
+    """
+
+    prompt: list[int]
+    limit: int
+    length: int
+
+
+def _make_batches(
+    order: list[int], requests: list[_Request], batching: str, beams: int, batch_tokens: int, context: int | None
+) -> list[list[int]]:
+    """Split sentences, the longest first, into batches; `batching` is the result of `find_batching`."""
+
+    def fits(batch: list[int]) -> bool:
+        """Return whether these sentences may share a batch."""
+        longest = requests[batch[0]].length
+        if batching == "single" or (
+            batching == "equal_length" and not _are_equal(len(requests[i].prompt) for i in batch)
+        ):
+            return False
+        if beams > 1 and not _are_equal(requests[i].limit for i in batch):  # beam search has one limit per batch
+            return False
+        # A sentence that could exceed the context gets its own batch: it would reduce the limit of the others.
+        return (context is None or longest <= context) and len(batch) * longest * beams <= batch_tokens
+
+    return split_into_batches(order, fits)
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,17 @@ def _tokenizer_class(folder: str | Path, **options: object) -> type:
     which ignores how tokenizer.json splits text.
     """
     file = Path(folder) / "tokenizer_config.json"
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class") in GENERIC_CLASSES:
+    if file.is_file():
+        config = json.loads(file.read_text(encoding="utf-8"))
+    else:  # a hub id, or a folder without this file
+        from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+        config = get_tokenizer_config(folder, **options)
+    if config.get("tokenizer_class") in GENERIC_CLASSES:
         return PreTrainedTokenizerFast
     from transformers import AutoTokenizer  # imports torch, which takes two seconds
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    name = get_tokenizer_config(folder, **options).get("tokenizer_class")
-    return PreTrainedTokenizerFast if name in GENERIC_CLASSES else AutoTokenizer
+    return AutoTokenizer
 
 
 def loading_fault(error: Exception) -> str:
